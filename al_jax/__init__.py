@@ -1,0 +1,26 @@
+"""al_jax: networks that train without end-to-end backpropagation, in JAX and Flax."""
+
+from al_jax import networks
+from al_jax.components import component, compose, freeze
+from al_jax.engines import pipelined, sequential
+from al_jax.losses import cross_entropy, mean_squared_error
+from al_jax.rules import associated, backprop
+from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
+
+__all__ = [
+    "Component",
+    "ComponentState",
+    "Metrics",
+    "Network",
+    "Trainer",
+    "associated",
+    "backprop",
+    "component",
+    "compose",
+    "cross_entropy",
+    "freeze",
+    "mean_squared_error",
+    "networks",
+    "pipelined",
+    "sequential",
+]

@@ -1,0 +1,48 @@
+"""What can be known of a chain of components without computing it: shapes and parameter counts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from al_jax.types import Batch, Network, PyTree, Signal
+
+
+def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], tuple[Any, ...]]:
+    """Follows one micro-batch up the chain without computing it.
+
+    Returns:
+      The shapes of the signal that enters each component, and `(signal_up, losses, model_state)` of each.
+
+    Raises:
+      ValueError: a component does not take the signal of the one below; the message names it.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    signal = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dict(batch))
+    entering, leaving = [], []
+    for index, part in enumerate(network.components):
+        try:
+            variables = jax.eval_shape(part.init, key, signal)
+            outputs = jax.eval_shape(lambda v, s, k, part=part: part.apply(v, s, k, True), variables, signal, key)
+        except Exception as error:
+            shapes = jax.tree.map(lambda x: f"{x.dtype.name}{list(x.shape)}", signal)
+            raise ValueError(
+                f"component {index + 1} of {len(network.components)} ({part.name}) cannot take the signal {shapes}: "
+                f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            ) from error
+        if bad := [name for name, loss in outputs[1].items() if loss.shape != ()]:
+            raise ValueError(f"component {index + 1} ({part.name}): its loss {bad[0]!r} is not a scalar")
+        entering.append(signal)
+        leaving.append(outputs)
+        signal = outputs[0]
+    return tuple(entering), tuple(leaving)
+
+
+def parameter_counts(network: Network, params: Sequence[PyTree]) -> tuple[int, int]:
+    """The number of parameters of all components, and of those that inference uses."""
+
+    def count(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    used = jax.tree.map(lambda uses, tree: count(tree) if uses else 0, network.effective, tuple(params))
+    return count(params), sum(jax.tree.leaves(used))

@@ -1,0 +1,103 @@
+"""From pure Flax modules to components, and from components to a network."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import flax.linen as nn
+import jax
+
+from al_jax.types import Component, Network, PyTree
+
+
+def component(
+    module: nn.Module, *, labels: PyTree = "parameters", rates: Mapping[str, float] | None = None
+) -> Component:
+    """Makes a component of a Linen module `(signal, train) -> (signal_up, losses)`.
+
+    The gradient of the incoming signal is stopped here, so nothing a module does can train what lies below it.
+
+    Args:
+      module: the component of index 1 receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use
+        batch norm and draw random numbers from any stream.
+      labels: a tree prefix of the module's parameters that names groups of them.
+      rates: factor on the optimizer's updates of each group; 1 where it is silent.
+    """
+
+    def init(key, signal):
+        return module.init(key, jax.lax.stop_gradient(signal), True)
+
+    def apply(variables, signal, key, train):
+        collections = [name for name in variables if name != "params"]
+        # Linen draws from the stream `params` whenever the stream a module asks for is not given.
+        (signal_up, losses), model_state = module.apply(
+            variables, jax.lax.stop_gradient(signal), train, rngs={"params": key}, mutable=collections
+        )
+        return signal_up, losses, model_state
+
+    rates = {**dict.fromkeys(jax.tree.leaves(labels), 1.0), **(rates or {})}
+    return Component(init, apply, labels, rates, type(module).__name__)
+
+
+def compose(components: Iterable[Component], predict: Callable[..., jax.Array] | None = None) -> Network:
+    """Chains components into a network that every engine trains.
+
+    Args:
+      components: from the input upwards.
+      predict: `(variables, images, depth=None) -> scores`, the path of inference; without it the network trains, and
+        asking it for a prediction raises a `ValueError`.
+    """
+    components = tuple(components)
+    if not components:
+        raise ValueError("al.compose needs at least one component")
+    return Network(components, predict or _no_prediction, (True,) * len(components))
+
+
+def _no_prediction(variables, images, depth=None):
+    raise ValueError("this network was composed without a prediction: give al.compose predict=")
+
+
+def freeze(network: Network, indices: Sequence[int]) -> Network:
+    """Keeps the components at `indices` (from 0) as they are: they compute, in inference mode, and never change."""
+    if outside := [i for i in indices if not 0 <= i < len(network.components)]:
+        raise ValueError(f"cannot freeze component {outside[0]}: the network has 0 to {len(network.components) - 1}")
+    components = tuple(
+        _frozen(part) if i in set(indices) else part for i, part in enumerate(network.components)
+    )
+    return network._replace(components=components)
+
+
+def _frozen(part: Component) -> Component:
+    def apply(variables, signal, key, train):
+        return part.apply(jax.lax.stop_gradient(variables), signal, key, False)
+
+    # A rate of zero also stills optimizers that move parameters without a gradient, such as weight decay.
+    return part._replace(apply=apply, labels="frozen", rates={"frozen": 0.0})
+
+
+def with_prepare(network: Network, prepare: Callable[[jax.Array, jax.Array, bool], jax.Array] | None) -> Network:
+    """Lets component 1 and inference see `prepare(image, key, train)` in place of the batch's images."""
+    if prepare is None:
+        return network
+    first = network.components[0]
+
+    def seen(batch, key, train):
+        return {**batch, "image": prepare(batch["image"], key, train)}
+
+    def init(key, batch):
+        return first.init(key, seen(batch, key, False))
+
+    def apply(variables, batch, key, train):
+        key_prepare, key = jax.random.split(key)
+        return first.apply(variables, seen(batch, key_prepare, train), key, train)
+
+    def predict(variables, images, depth=None):
+        return network.predict(variables, prepare(images, jax.random.key(0), False), depth)
+
+    first = first._replace(init=init, apply=apply)
+    return network._replace(components=(first, *network.components[1:]), predict=predict)
+
+
+def call_block(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+    """Calls a Flax module with `train` if it takes one; plain layers do not."""
+    takes_train = "train" in inspect.signature(type(block).__call__).parameters
+    return block(x, train) if takes_train else block(x)

@@ -1,0 +1,70 @@
+"""Which example comes when. Every order is one index array, a pure function of its seed on any machine."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from al_jax.data.dataset import DataError, Split
+
+_VALIDATION_SEED = 0
+
+
+def permutation(examples: int, seed: int, epoch: int = 0) -> np.ndarray:
+    """The numbers from 0 to `examples` - 1 in an order fixed by (seed, epoch), int32 `(examples,)`.
+
+    NumPy promises the raw stream of a bit generator across its versions, but not `Generator.permutation`.
+    """
+    bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch,)))
+    return np.argsort(bits.random_raw(examples), kind="stable").astype(np.int32)
+
+
+def epoch_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.ndarray:
+    """The batches of one epoch, as indices of examples.
+
+    The examples that do not fill a batch are left out, different ones in each epoch.
+
+    Args:
+      seed: the run's seed, not negative.
+      epoch: the number of the epoch, from 0.
+      examples: how many there are to draw from.
+      batch_size: how many make a batch.
+
+    Returns:
+      int32 `(examples // batch_size, batch_size)`.
+
+    Raises:
+      DataError: not even one batch can be filled.
+    """
+    if not 1 <= batch_size <= examples:
+        raise DataError(f"batch_size is {batch_size}: choose one from 1 to {examples}, the number of examples")
+    steps = examples // batch_size
+    return permutation(examples, seed, epoch)[: steps * batch_size].reshape(steps, batch_size)
+
+
+def gather(split: Split, indices: np.ndarray) -> Mapping[str, np.ndarray]:
+    """The examples at `indices`, an array of any shape `S`.
+
+    Returns:
+      `{"image": uint8 (*S, H, W, C), "label": int32 S}`.
+    """
+    return {"image": split.image[indices], "label": split.label[indices]}
+
+
+def validation_split(train: Split, examples: int) -> tuple[Split, Split]:
+    """Takes a validation split out of the training split, the same one in every run whatever its seed.
+
+    Args:
+      train: the split to divide.
+      examples: how many of it to keep for validation.
+
+    Returns:
+      `(train, validation)`, with `N - examples` and `examples` examples.
+
+    Raises:
+      DataError: one of the two would be empty.
+    """
+    if not 1 <= examples < len(train.label):
+        raise DataError(f"{examples} validation examples asked for: choose from 1 to {len(train.label) - 1}")
+    shuffled = permutation(len(train.label), _VALIDATION_SEED)
+    validation, rest = shuffled[:examples], shuffled[examples:]
+    return Split(train.image[rest], train.label[rest]), Split(train.image[validation], train.label[validation])

@@ -1,0 +1,34 @@
+"""Bit-for-bit equality between engines: what the compiler must leave undone, on CPU in float32.
+
+Two things of XLA's depend on the program around an operation. The algebraic simplifier rewrites batch norm differently
+when a program has several partitions; it is switched off for each compilation. And fusion decides where a multiply and
+an add become one fused multiply-add, which rounds once instead of twice; code without such instructions settles that,
+but only for a whole process, before its backend starts.
+"""
+
+import os
+import platform
+import warnings
+
+import jax
+
+FLAG = "--xla_cpu_max_isa=AVX"  # the newest instruction set without fused multiply-add
+
+
+def request() -> None:
+    """Adds the flag to `XLA_FLAGS`; call it before JAX's backend starts."""
+    if platform.machine().lower() in ("x86_64", "amd64") and FLAG not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}".strip()
+
+
+def compiler_options(exact: bool) -> dict[str, str] | None:
+    """Options for `jax.jit`; warns where `exact` cannot be kept."""
+    if not exact:
+        return None
+    if jax.default_backend() == "cpu" and FLAG not in os.environ.get("XLA_FLAGS", ""):
+        warnings.warn(
+            f"exact=True without XLA_FLAGS={FLAG}: fused multiply-adds may make engines differ in the last bit. "
+            "Set it before JAX starts (al_jax.engines.exact.request()).",
+            stacklevel=3,
+        )
+    return {"xla_disable_hlo_passes": "algsimp"}

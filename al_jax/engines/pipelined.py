@@ -1,0 +1,241 @@
+"""The pipelined engine: components in contiguous blocks on p devices, micro-batches rotating through.
+
+Component i's update u needs its own parameters after u - 1 updates and the signal that component i-1 computed before
+*that* one's update u. A pipeline provides exactly this, so nothing is stale and nothing is stashed; it is filled once and
+drained once. Every device runs the same program (`shard_map`), in which one tick is:
+
+  1. the feed belt brings a micro-batch to stage 0, the signal slots bring every other stage its signal;
+  2. `lax.switch` on the stage runs that stage's block alone: losses, gradients and optimizer on real leaves;
+  3. one `ppermute` moves signals up a stage, another moves the belt down.
+
+A `full` flag travels with each signal: a stage works if and only if its flag is set, so filling, draining, resuming and a
+short tail are one program. What is empty holds NaN.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from al_jax.chain import signal_shapes
+from al_jax.components import with_prepare
+from al_jax.engines import checks
+from al_jax.engines import exact as exactness
+from al_jax.engines.packing import Layout, Slots, empty, make_layout, pack, unpack
+from al_jax.engines.program import make_program
+from al_jax.engines.update import Optimizer, Slices, hold, initialise, make_work, optimizers_of
+from al_jax.types import Batch, Metrics, Network, Signal, Trainer
+
+AXES = ("stage", "data")
+Shapes = tuple[tuple[str, jax.ShapeDtypeStruct], ...]  # a dict of shapes, hashable
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class InFlight:
+    """The state between two calls. Each array has the leading axes (stages, data).
+
+    Attributes:
+      held: packed state of each stage's components.
+      signal: packed signals on their way into each stage; () before the first call.
+      full: whether there is a signal.
+      layout: how `held` is packed.
+      fed: the shapes of the last call's batches; None before the first.
+    """
+
+    held: Slots
+    signal: Slots
+    full: jax.Array
+    layout: Layout = dataclasses.field(metadata={"static": True})
+    fed: Shapes | None = dataclasses.field(default=None, metadata={"static": True})
+
+
+def even_partition(components: int, stages: int) -> tuple[int, ...]:
+    """Sizes of contiguous blocks that differ by at most one, the larger ones first."""
+    return tuple(components // stages + (stage < components % stages) for stage in range(stages))
+
+
+def pipelined(
+    network: Network,
+    optimizer: Optimizer,
+    devices: Sequence[jax.Device],
+    *,
+    data: int = 1,
+    partition: Sequence[int] | None = None,
+    shards: int = 1,
+    accumulate: int = 1,
+    prepare=None,
+    exact: bool = False,
+) -> Trainer:
+    """Trains the components of a network on several devices at once, each device on another micro-batch.
+
+    The result is the sequential engine's, bit for bit under `exact`. `metrics.updates` tells for each loss which update
+    it belongs to, since the upper components are behind the lower ones until `flush`.
+
+    Args:
+      network: what a rule or `al.compose` made.
+      optimizer: one optax transformation for all components, or a function of the component's index that gives one.
+      devices: `stages * data` of them, stage by stage.
+      data: devices in each stage that share its micro-batch.
+      partition: the number of components of each stage; as even as possible by default.
+      shards: slices of a micro-batch, a multiple of `data`. Batch norm sees a slice; gradients are averaged in order.
+      accumulate: micro-batches for one update, their gradients averaged in order.
+      prepare: `(image, key, train) -> image`, applied to the batch's images inside jit.
+      exact: compile so that every engine computes the same bits (CPU, float32; see `al_jax.engines.exact`).
+
+    Raises:
+      ValueError: more stages than components, or a partition, `shards` or `accumulate` that does not fit.
+    """
+    stages = checks.check_devices(len(devices), data, len(network.components))
+    checks.check_cut(shards, data, accumulate)
+    sizes = checks.check_partition(
+        partition or even_partition(len(network.components), stages), len(network.components), stages
+    )
+    network = with_prepare(network, prepare)
+    optimizers = optimizers_of(network, optimizer)
+    slices = Slices(shards, data, "data" if data > 1 else None)
+    works = _blocks(
+        [
+            make_work(part, rule, accumulate, slices)
+            for part, rule in zip(network.components, optimizers, strict=True)
+        ],
+        sizes,
+    )
+    mesh = Mesh(np.asarray(devices).reshape(stages, data), AXES)
+    options = exactness.compiler_options(exact)
+
+    def init(key, batch):
+        checks.check_batch(batch, shards)
+        return place(initialise(network, optimizers, key, batch))
+
+    def place(components):
+        blocks = _blocks([hold(state, accumulate) for state in components], sizes)
+        layout = make_layout(blocks)
+        packed = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
+        full = _spread([(np.zeros((), bool),)] * stages, mesh)[0]
+        return InFlight(_spread(packed, mesh), (), full, layout)
+
+    @functools.cache
+    def plan(fed: Shapes):
+        """Packing of the signals and names of the losses for batches of these shapes, as one device sees them."""
+        local = {
+            name: jax.ShapeDtypeStruct((x.shape[1] // data, *x.shape[2:]), x.dtype) for name, x in fed
+        }
+        entering, leaving = signal_shapes(network, local)
+        return _signal_layout(entering, sizes), tuple(tuple(sorted(out[1])) for out in leaving)
+
+    @functools.cache
+    def compiled(layout: Layout, fed: Shapes):
+        signals, names = plan(fed)
+        number = fed[0][1].shape[0]
+        program = make_program(works, layout, signals, number, max(map(len, names)), AXES)
+        state, scanned = (P(*AXES),) * 3, P(None, *AXES)
+        mapped = jax.shard_map(
+            program, mesh=mesh, in_specs=(*state, scanned, P()), out_specs=(state, (scanned, scanned))
+        )
+        return jax.jit(mapped, donate_argnums=(0, 1, 2), compiler_options=options)
+
+    def advance(state: InFlight, batches: Batch, valid: int):
+        fed = tuple((name, jax.ShapeDtypeStruct(x.shape, x.dtype)) for name, x in sorted(batches.items()))
+        signals, names = plan(fed)
+        signal = state.signal if state.fed else _spread([empty(signals)] * stages, mesh)
+        if state.fed and signals != plan(state.fed)[0]:
+            raise ValueError("micro-batches changed their shape while others may be in flight: use one batch size")
+        rows = jax.device_put(_rows(batches, stages), NamedSharding(mesh, P(None, *AXES)))
+        arrays, measured = compiled(state.layout, fed)(state.held, signal, state.full, rows, jnp.int32(valid))
+        return InFlight(*arrays, state.layout, fed), _named(measured, names, sizes)
+
+    def step(state, batches, valid=None):
+        return advance(state, batches, checks.check_batches(batches, shards, accumulate, valid))
+
+    def flush(state):
+        while _in_flight(state):
+            state, _ = advance(state, {name: np.zeros(x.shape, x.dtype) for name, x in state.fed}, 0)
+        return state
+
+    def components(state):
+        if _in_flight(state):
+            state = flush(jax.tree.map(jnp.copy, state))
+        blocks = [unpack(state.layout, stage, slots) for stage, slots in enumerate(_gather(state.held, stages))]
+        return jax.device_put(tuple(held.state for block in blocks for held in block), devices[0])
+
+    predict_compiled = jax.jit(network.predict, static_argnames="depth")
+
+    def predict(state, images, depth=None):
+        return predict_compiled([part.variables for part in components(state)], images, depth=depth)
+
+    return Trainer(init, step, flush, components, place, predict)
+
+
+def _blocks(parts: Sequence, sizes: Sequence[int]) -> list[tuple]:
+    """Cuts one entry for each component into contiguous blocks, one for each stage."""
+    parts = iter(parts)
+    return [tuple(itertools.islice(parts, size)) for size in sizes]
+
+
+def _signal_layout(entering: Sequence[Signal], sizes: Sequence[int]) -> Layout:
+    """How signals into each stage are packed; stage 0 is fed by the belt."""
+    into = [block[0] for block in _blocks(entering, sizes)]
+    return make_layout([(), *into[1:]])
+
+
+def _rows(batches: Batch, stages: int) -> Batch:
+    """Micro-batches `(M, B, ...)` as `(ceil(M / stages), stages, B, ...)`; column d is what device d feeds."""
+
+    def rows(x):
+        x = np.asarray(x)
+        missing = -len(x) % stages
+        if missing:
+            x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
+        return x.reshape(-1, stages, *x.shape[1:])
+
+    return {name: rows(x) for name, x in batches.items()}
+
+
+def _spread(stages: Sequence[Slots], mesh: Mesh) -> Slots:
+    """Each stage's slots on that stage's devices: arrays `(stages, data, ...)`, one copy along the data axis."""
+    sharding = NamedSharding(mesh, P(*AXES))
+
+    def spread(*slots):
+        shards = [
+            jax.device_put(slot[None, None], device)
+            for slot, devices in zip(map(jnp.asarray, slots), mesh.devices, strict=True)
+            for device in devices
+        ]
+        return jax.make_array_from_single_device_arrays((*mesh.devices.shape, *slots[0].shape), sharding, shards)
+
+    return tuple(map(spread, *stages))
+
+
+def _gather(slots: Slots, stages: int) -> list[list[np.ndarray]]:
+    """Each stage's slots on the host, from the first device of its data axis."""
+
+    def first(slot, stage):
+        return next(
+            np.asarray(shard.data)[0, 0]
+            for shard in slot.addressable_shards
+            if (shard.index[0].start or 0) == stage and not shard.index[1].start
+        )
+
+    return [[first(slot, stage) for slot in slots] for stage in range(stages)]
+
+
+def _in_flight(state: InFlight) -> bool:
+    return any(np.asarray(shard.data).any() for shard in state.full.addressable_shards)
+
+
+def _named(measured: tuple[jax.Array, jax.Array], names: Sequence[Sequence[str]], sizes: Sequence[int]) -> Metrics:
+    """Gives the measured `(M, stages, data)` updates and `(M, stages, data, block, losses)` losses their names."""
+    updates, table = measured
+    index = [(stage, place) for stage, size in enumerate(sizes) for place in range(size)]
+    losses = tuple(
+        {name: table[:, stage, 0, place, column] for column, name in enumerate(own)}
+        for (stage, place), own in zip(index, names, strict=True)
+    )
+    return Metrics(jnp.stack([updates[:, stage, 0] for stage, _ in index]), losses)

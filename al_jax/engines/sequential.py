@@ -1,0 +1,109 @@
+"""The sequential engine: every component on one device, one micro-batch after another."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.chain import signal_shapes
+from al_jax.components import with_prepare
+from al_jax.engines import checks, exact as exactness
+from al_jax.engines.pipelined import pipelined
+from al_jax.engines.update import Optimizer, Slices, hold, initialise, make_work, optimizers_of
+from al_jax.types import Metrics, Network, Trainer
+
+
+def sequential(
+    network: Network,
+    optimizer: Optimizer,
+    devices: Sequence[jax.Device] | None = None,
+    *,
+    shards: int = 1,
+    accumulate: int = 1,
+    prepare=None,
+    exact: bool = False,
+) -> Trainer:
+    """Trains all components of a network on each micro-batch in turn.
+
+    Args:
+      network: what a rule or `al.compose` made.
+      optimizer: one optax transformation for all components, or a function of the component's index that gives one.
+      devices: one device by default; several are a data axis that shares each micro-batch.
+      shards: slices of a micro-batch. Batch norm sees a slice; gradients are averaged over slices in order. A multiple
+        of the number of devices.
+      accumulate: micro-batches for one update, their gradients averaged in order.
+      prepare: `(image, key, train) -> image`, applied to the batch's images inside jit.
+      exact: compile so that every engine computes the same bits (CPU, float32; see `al_jax.engines.exact`).
+
+    Raises:
+      ValueError: `shards` or `accumulate` does not fit.
+    """
+    if devices is not None and len(devices) > 1:
+        return pipelined(
+            network,
+            optimizer,
+            devices,
+            data=len(devices),
+            shards=shards,
+            accumulate=accumulate,
+            prepare=prepare,
+            exact=exact,
+        )
+    checks.check_cut(shards, 1, accumulate)
+    network = with_prepare(network, prepare)
+    optimizers = optimizers_of(network, optimizer)
+    device = devices[0] if devices else jax.devices()[0]
+    works = [
+        make_work(part, rule, accumulate, Slices(shards))
+        for part, rule in zip(network.components, optimizers, strict=True)
+    ]
+
+    def init(key, batch):
+        checks.check_batch(batch, shards)
+        return place(initialise(network, optimizers, key, batch))
+
+    def place(components):
+        held = tuple(hold(state, accumulate) for state in components)
+        return jax.tree.map(lambda x: jnp.array(x, copy=True, device=device), held)
+
+    def components(state):
+        return tuple(jax.tree.map(jnp.copy, held.state) for held in state)
+
+    def one_micro_batch(state, batch):
+        signal, new, losses = dict(batch), [], []
+        for work, held in zip(works, state, strict=True):
+            held, signal, own = work(held, signal)
+            new.append(held)
+            losses.append(own)
+        return tuple(new), tuple(losses)
+
+    def run(state, batches, valid):
+        number = len(jax.tree.leaves(batches)[0])
+        updates = jnp.full((len(works), number), -1, jnp.int32)
+        losses = jax.tree.map(
+            lambda loss: jnp.full((number,), jnp.nan, loss.dtype),
+            tuple(out[1] for out in signal_shapes(network, jax.tree.map(lambda x: x[0], batches))[1]),
+        )
+
+        def tick(m, carry):
+            state, metrics = carry
+            before = jnp.stack([held.state.updates for held in state])
+            state, own = one_micro_batch(state, jax.tree.map(lambda x: x[m], batches))
+            losses = jax.tree.map(lambda row, loss: row.at[m].set(loss), metrics.losses, own)
+            return state, Metrics(metrics.updates.at[:, m].set(before), losses)
+
+        # A traced bound: a short tail of an epoch runs the program that was compiled for whole calls.
+        return jax.lax.fori_loop(0, valid, tick, (state, Metrics(updates, losses)))
+
+    compiled = jax.jit(run, donate_argnums=0, compiler_options=exactness.compiler_options(exact))
+
+    def step(state, batches, valid=None):
+        valid = checks.check_batches(batches, shards, accumulate, valid)
+        return compiled(state, jax.device_put(dict(batches), device), jnp.int32(valid))
+
+    predict_compiled = jax.jit(network.predict, static_argnames="depth")
+
+    def predict(state, images, depth=None):
+        return predict_compiled([held.state.variables for held in state], images, depth=depth)
+
+    return Trainer(init, step, lambda state: state, components, place, predict)

@@ -1,0 +1,173 @@
+"""One component's work on one micro-batch: forward, its own losses, their gradient, the optimizer.
+
+Both engines run exactly this function, so that what differs between them is only where and when.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from al_jax.chain import signal_shapes
+from al_jax.types import Batch, Component, ComponentState, Network, PyTree, Signal
+
+Optimizer = optax.GradientTransformation | Callable[[int], optax.GradientTransformation]
+
+
+class Accumulated(NamedTuple):
+    """Gradients of the micro-batches since the last update: how many, and their sum."""
+
+    count: jax.Array
+    gradients: PyTree
+
+
+class Held(NamedTuple):
+    """What an engine holds of a component between two micro-batches; `accumulated` is () if each one is an update."""
+
+    state: ComponentState
+    accumulated: Accumulated | tuple[()]
+
+
+Work = Callable[[Held, Signal], tuple[Held, Signal, dict[str, jax.Array]]]
+
+
+class Slices(NamedTuple):
+    """How a micro-batch is cut: `shards` slices in all, `axis` the mesh axis over whose `devices` they are spread."""
+
+    shards: int = 1
+    devices: int = 1
+    axis: str | None = None
+
+
+def optimizers_of(network: Network, optimizer: Optimizer) -> tuple[optax.GradientTransformation, ...]:
+    """One transformation for each component."""
+    if isinstance(optimizer, optax.GradientTransformation):
+        return (optimizer,) * len(network.components)
+    return tuple(optimizer(index) for index in range(len(network.components)))
+
+
+def initialise(
+    network: Network, optimizers: tuple[optax.GradientTransformation, ...], key: jax.Array, batch: Batch
+) -> tuple[ComponentState, ...]:
+    """Draws the state of every component; `batch` gives shapes only."""
+    signals, _ = signal_shapes(network, batch)
+
+    @jax.jit
+    def draw(key):
+        return tuple(
+            _initial(part, optimizer, jax.random.fold_in(key, index), signal)
+            for index, (part, optimizer, signal) in enumerate(
+                zip(network.components, optimizers, signals, strict=True)
+            )
+        )
+
+    return draw(key)
+
+
+def _initial(part: Component, optimizer, key: jax.Array, signal: Signal) -> ComponentState:
+    key_init, key_stream = jax.random.split(key)
+    example = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), signal)
+    model_state = dict(part.init(key_init, example))
+    params = model_state.pop("params", {})
+    # Drawn as bits, so that the stream is the same threefry key whatever kind of key the user brought.
+    stream = jax.random.bits(key_stream, (2,), jnp.uint32)
+    return ComponentState(params, model_state, optimizer.init(params), jnp.int32(0), stream)
+
+
+def hold(state: ComponentState, accumulate: int) -> Held:
+    """The engine's view of a component that is between two updates."""
+    if accumulate == 1:
+        return Held(state, ())
+    return Held(state, Accumulated(jnp.int32(0), jax.tree.map(jnp.zeros_like, state.params)))
+
+
+def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Work:
+    """The function `(held, signal) -> (held, signal_up, losses)` of one component.
+
+    Args:
+      part: the component.
+      optimizer: an optax transformation.
+      accumulate: micro-batches whose gradients are averaged, in order, into one update.
+      slices: the gradient is the mean over slices, added in their order on every mesh.
+    """
+
+    def gradient(state: ComponentState, signal: Signal, key: jax.Array):
+        def objective(params):
+            variables = {"params": params, **state.model_state}
+            signal_up, losses, model_state = part.apply(variables, signal, key, True)
+            return sum(losses.values()), (signal_up, losses, model_state)
+
+        gradients, outputs = jax.grad(objective, has_aux=True)(state.params)
+        return gradients, *outputs
+
+    def step(state: ComponentState, gradients: PyTree) -> ComponentState:
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates = _scale(part, updates)
+        params = optax.apply_updates(state.params, updates)
+        return state._replace(params=params, opt_state=opt_state, updates=state.updates + 1)
+
+    def work(held: Held, signal: Signal):
+        state, accumulated = held
+        count = accumulated.count if accumulated else 0
+        key = jax.random.wrap_key_data(state.key, impl="threefry2x32")
+        key = jax.random.fold_in(jax.random.fold_in(key, state.updates), count)
+        gradients, signal_up, losses, model_state = _in_slices(gradient, slices, state, signal, key)
+        state = state._replace(model_state=model_state)
+        if not accumulated:
+            return Held(step(state, gradients), ()), signal_up, losses
+        total = jax.tree.map(jnp.add, accumulated.gradients, gradients)
+        return _accumulate(step, accumulate, state, count + 1, total), signal_up, losses
+
+    return work
+
+
+def _scale(part: Component, updates: PyTree) -> PyTree:
+    def scaled(label, group):
+        rate = part.rates[label]
+        return group if rate == 1 else jax.tree.map(lambda update: rate * update, group)
+
+    return jax.tree.map(scaled, part.labels, updates)
+
+
+def _accumulate(step, accumulate: int, state: ComponentState, count: jax.Array, total: PyTree) -> Held:
+    def update():
+        mean = jax.tree.map(lambda g: g / accumulate, total)
+        return Held(step(state, mean), Accumulated(count - count, jax.tree.map(jnp.zeros_like, total)))
+
+    def wait():
+        return Held(state, Accumulated(count, total))
+
+    return jax.lax.cond(count == accumulate, update, wait)
+
+
+def _in_slices(gradient, slices: Slices, state: ComponentState, signal: Signal, key: jax.Array):
+    """Gradients, signal, losses and model state of a micro-batch, as means over its slices where they are means."""
+    if slices.shards == 1:
+        return gradient(state, signal, jax.random.fold_in(key, 0))
+    here = slices.shards // slices.devices
+    first = jax.lax.axis_index(slices.axis) * here if slices.axis else 0
+    cut = jax.tree.map(lambda x: x.reshape(here, len(x) // here, *x.shape[1:]), signal)
+
+    def one(operand):
+        rank, slice_ = operand
+        return gradient(state, slice_, jax.random.fold_in(key, rank))
+
+    gradients, signal_up, losses, model_state = jax.lax.map(one, (first + jnp.arange(here), cut))
+    signal_up = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), signal_up)
+    means = jax.tree.map(lambda x: _mean_in_order(x, slices), (gradients, losses, model_state))
+    return means[0], signal_up, means[1], means[2]
+
+
+def _mean_in_order(x: jax.Array, slices: Slices) -> jax.Array:
+    """The mean of `(slices here, ...)` over all slices, added in rank order so that every mesh gets the same bits."""
+    if slices.axis:
+        x = jax.lax.all_gather(x, slices.axis, tiled=True)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return x[0]  # counters, equal in all slices
+    total = x[0]
+    for rank in range(1, slices.shards):
+        total = total + x[rank]
+    return total / slices.shards

@@ -1,0 +1,7 @@
+"""Learning rules: each assembles the components of a network from the blocks of a backbone; they know no device."""
+
+from al_jax.rules.associated import AssociatedComponent, associated
+from al_jax.rules.backprop import BackpropComponent, backprop
+from al_jax.rules.parts import Bridge, CodeLayer
+
+__all__ = ["AssociatedComponent", "BackpropComponent", "Bridge", "CodeLayer", "associated", "backprop"]

@@ -1,0 +1,78 @@
+"""End-to-end backpropagation: the rule that makes one single component of the whole network."""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from al_jax.components import call_block, component
+from al_jax.losses import cross_entropy
+from al_jax.rules.associated import Loss, PartFactory
+from al_jax.rules.parts import Bridge, CodeLayer, l2_penalty, part_of, widths_of
+from al_jax.types import Network
+
+
+class BackpropComponent(nn.Module):
+    """Blocks, bridge and decoders in a row, linear scores and one loss; `(signal, train)` as any component."""
+
+    blocks: tuple[nn.Module, ...]
+    bridge: nn.Module
+    decoders: tuple[nn.Module, ...]
+    loss: Loss = cross_entropy
+    l2: float = 0.0
+
+    def __call__(self, batch, train):
+        losses = {"loss": self.loss(self.scores(batch["image"], train), batch["label"])}
+        if self.l2:
+            losses["l2"] = l2_penalty(self.l2, [block.variables["params"] for block in self.blocks])
+        return {}, losses
+
+    def scores(self, x, train):
+        for part in (*self.blocks, self.bridge, *self.decoders):
+            x = call_block(part, x, train)
+        return x
+
+
+def _linear(x: jax.Array) -> jax.Array:
+    return x
+
+
+def backprop(
+    blocks: Sequence[nn.Module],
+    classes: int,
+    code: int | Sequence[int],
+    *,
+    bridge: PartFactory = functools.partial(Bridge, activation=nn.relu),
+    decoder: PartFactory = functools.partial(CodeLayer, activation=nn.relu),
+    head: PartFactory = functools.partial(CodeLayer, activation=_linear),
+    loss: Loss = cross_entropy,
+    l2: float = 0.0,
+) -> Network:
+    """Trains the inference path of `al.associated` end to end, the baseline with the same number of parameters.
+
+    Args:
+      blocks: the f's, from the input upwards.
+      classes: number of scores.
+      code: as for `al.associated`; the layers above the top bridge have the widths of the codes, from the top down.
+      bridge: the module above the blocks, or a function of the code width that makes one.
+      decoder: the modules from there down to the first code, each a module or a function of a width.
+      head: the module that makes the scores, or a function of `classes`.
+      loss: `(scores, label) -> scalar`.
+      l2: adds `l2 · Σ w² / 2` over the blocks' kernels to the loss, as a loss of its own name.
+
+    Raises:
+      ValueError: there is no block, or `code` does not give one width for each.
+    """
+    codes = widths_of(code, blocks)
+    decoders = (*(part_of(decoder, width) for width in reversed(codes[:-1])), part_of(head, classes))
+    module = BackpropComponent(tuple(blocks), part_of(bridge, codes[-1]), decoders, loss, l2)
+
+    def predict(variables, images, depth=None):
+        """Scores `(B, classes)`; the network is one component, so `depth` can only be 1."""
+        if depth not in (None, 1):
+            raise ValueError(f"depth is {depth}, allowed is 1: backpropagation trains one single component")
+        return module.apply(variables[0], images, False, method="scores").astype(jnp.float32)
+
+    return Network((component(module),), predict, (True,))

@@ -1,0 +1,15 @@
+"""Four CPU devices, no fused multiply-add, strict types and ranks; before JAX's backend starts."""
+
+import os
+
+os.environ.setdefault("NPROC", "2")  # reductions depend on the thread pool's size
+from al_jax.engines import exact
+
+exact.request()
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")

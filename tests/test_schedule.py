@@ -1,0 +1,165 @@
+"""Schedules are right for many numbers of components, devices and micro-batches, and can be drawn."""
+
+import collections
+import itertools
+
+import pytest
+
+from al_jax.schedule import LOCAL, associated, backprop, draw, figure, gpipe, makespan, utilisation
+
+SIZES = [
+    (components, devices, micro_batches)
+    for components, devices in [(1, 1), (4, 1), (4, 2), (4, 4), (5, 2), (5, 3), (8, 3)]
+    for micro_batches in (1, 2, 6)
+]
+SCHEDULES = {
+    "associated": associated,
+    "backprop": backprop,
+    "gpipe": lambda components, devices, micro_batches: gpipe(
+        components, devices, micro_batches, per_update=-(-micro_batches // 2)
+    ),
+}
+
+
+@pytest.fixture(params=itertools.product(SCHEDULES, SIZES), ids=str)
+def case(request):
+    name, sizes = request.param
+    return SCHEDULES[name](*sizes), sizes
+
+
+def end(task):
+    return task.start + task.duration
+
+
+def by_work(schedule):
+    return {(task.kind, task.component, task.micro_batch): task for task in schedule}
+
+
+def test_every_component_works_on_every_micro_batch_once(case):
+    schedule, (components, _, micro_batches) = case
+    kinds = {task.kind for task in schedule}
+    assert kinds in ({"local"}, {"forward", "backward"})
+    work = collections.Counter((task.kind, task.component, task.micro_batch) for task in schedule)
+    assert work == collections.Counter(itertools.product(kinds, range(components), range(micro_batches)))
+
+
+def test_a_device_does_one_task_at_a_time(case):
+    schedule, (_, devices, _) = case
+    for device in range(devices):
+        tasks = sorted((task for task in schedule if task.device == device), key=lambda task: task.start)
+        assert tasks
+        assert all(end(task) <= after.start for task, after in itertools.pairwise(tasks))
+
+
+def test_devices_hold_contiguous_blocks_as_equal_as_possible(case):
+    schedule, (components, devices, _) = case
+    device_of = {(task.component, task.device) for task in schedule}
+    assert len(device_of) == components
+    order = [device for _, device in sorted(device_of)]
+    sizes = [order.count(device) for device in range(devices)]
+    assert order == sorted(order)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] - sizes[-1] <= 1
+
+
+def test_signals_go_up_and_gradients_go_down(case):
+    schedule, (components, _, _) = case
+    work = by_work(schedule)
+    for task in schedule:
+        if task.kind != "backward" and task.component > 0:
+            assert end(work[task.kind, task.component - 1, task.micro_batch]) <= task.start
+        if task.kind == "backward":
+            assert end(work["forward", components - 1, task.micro_batch]) <= task.start
+        if task.kind == "backward" and task.component < components - 1:
+            assert end(work["backward", task.component + 1, task.micro_batch]) <= task.start
+
+
+def test_a_component_starts_an_update_only_after_the_one_before(case):
+    schedule, _ = case
+    for task, other in itertools.product(schedule, schedule):
+        if task.component == other.component and task.update < other.update:
+            assert end(task) <= other.start
+
+
+@pytest.mark.parametrize("block", [1, 3])
+@pytest.mark.parametrize("devices", [1, 2, 4])
+@pytest.mark.parametrize("micro_batches", [1, 2, 9])
+def test_associated_learning_has_one_bubble_whatever_the_length(block, devices, micro_batches):
+    schedule = associated(block * devices, devices, micro_batches)
+    tick = LOCAL * block
+    assert makespan(schedule) == tick * (micro_batches + devices - 1)
+    for device in range(devices):
+        busy = sum(task.duration for task in schedule if task.device == device)
+        assert makespan(schedule) - busy == tick * (devices - 1)
+
+
+def test_associated_learning_ticks_with_the_largest_block():
+    schedule = associated(components=6, devices=3, micro_batches=4, partition=(1, 3, 2))
+    assert [task.device for task in schedule if task.micro_batch == 0] == [0, 1, 1, 1, 2, 2]
+    first = min(task.start for task in schedule if task.device == 2 and task.micro_batch == 3)
+    assert first == 3 * LOCAL * (3 + 2)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+@pytest.mark.parametrize("devices", [1, 2, 4])
+@pytest.mark.parametrize("per_update", [1, 4, 7])
+def test_gpipe_has_its_published_bubble_in_every_update(block, devices, per_update):
+    for updates in (1, 3):
+        schedule = gpipe(block * devices, devices, updates * per_update, per_update)
+        assert 1 - utilisation(schedule) == pytest.approx((devices - 1) / (per_update + devices - 1))
+
+
+@pytest.mark.parametrize(("components", "devices", "micro_batches"), SIZES)
+def test_backprop_keeps_one_device_busy(components, devices, micro_batches):
+    assert utilisation(backprop(components, devices, micro_batches)) == pytest.approx(1 / devices)
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((2, 3, 1), "devices must be between 1 and components = 2, got 3"),
+        ((2, 0, 1), "devices must be between 1 and components = 2, got 0"),
+        ((0, 1, 1), "devices must be between 1 and components = 0, got 1"),
+        ((2, 2, 0), "micro_batches must be at least 1, got 0"),
+    ],
+)
+def test_bad_sizes_are_refused(make, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        make(*sizes)
+
+
+@pytest.mark.parametrize("partition", [(), (4,), (0, 4), (2, 3), (1, 1, 2)])
+def test_a_bad_partition_is_refused(partition):
+    with pytest.raises(ValueError, match="at least one of 4 components"):
+        associated(4, 2, 1, partition)
+
+
+@pytest.mark.parametrize("per_update", [0, 3, 8])
+def test_a_bad_number_of_micro_batches_per_update_is_refused(per_update):
+    with pytest.raises(ValueError, match="per_update must divide micro_batches = 4"):
+        gpipe(2, 2, 4, per_update)
+
+
+def test_draw_writes_a_png(tmp_path):
+    path = tmp_path / "schedule.png"
+    draw({"Associated Learning": associated(3, 2, 4), "GPipe": gpipe(3, 2, 4, 2)}, path)
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_figure_has_a_panel_for_each_schedule_with_device_1_on_top():
+    panels = figure({"long": backprop(2, 2, 4), "short": associated(2, 2, 4)}).axes
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        "long: devices busy 50% of the time",
+        "short: devices busy 80% of the time",
+    ]
+    for panel in panels:
+        assert panel.get_xlim() == (0, 24)
+        assert [label.get_text() for label in panel.get_yticklabels()] == ["device 1", "device 2"]
+        assert panel.yaxis_inverted()
+
+
+@pytest.mark.parametrize("schedules", [{}, {"empty": ()}])
+def test_nothing_to_draw_is_refused(schedules):
+    with pytest.raises(ValueError, match="at least one schedule"):
+        figure(schedules)
