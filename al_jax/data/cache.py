@@ -1,7 +1,7 @@
 """A decoded data set in one file: an uncompressed .npz archive, then the 32 bytes of its SHA-256.
 
-The checksum covers every byte before it, so a flipped bit or a truncation anywhere is noticed. What follows an archive
-does not disturb `numpy.load`.
+The checksum covers every byte before it, so a flipped bit or a truncation anywhere is noticed. `numpy.load`
+ignores what follows an archive.
 """
 
 import hashlib
@@ -29,7 +29,9 @@ def read(path: Path, name: str) -> Dataset:
     if hashlib.sha256(archive).digest() != checksum:
         raise DataError(f"{path} is damaged (its checksum does not match): delete it and run again")
     with np.load(io.BytesIO(archive)) as arrays:
-        train, test = (Split(arrays[f"{split}_image"], arrays[f"{split}_label"]) for split in ("train", "test"))
+        train, test = (
+            Split(arrays[f"{split}_image"], arrays[f"{split}_label"]) for split in ("train", "test")
+        )
         return Dataset(name, train, test, int(arrays["classes"]))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """Data that cannot be had as asked. The message is one sentence: what is wrong and what to do about it."""
+    """Data that cannot be had as asked. The message is one sentence: what is wrong and what to do."""
 
 
 class Split(NamedTuple):

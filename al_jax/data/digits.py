@@ -1,7 +1,6 @@
-"""The data set that is always there: scikit-learn's 1797 handwritten digits of 8x8 pixels."""
+"""The data set that is always there: the 1797 handwritten digits of 8x8 pixels in scikit-learn."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from al_jax.data.dataset import Dataset, Split
 from al_jax.data.order import permutation
@@ -11,15 +10,14 @@ _TEST_EXAMPLES_PER_CLASS = 36
 
 
 def read_digits() -> Dataset:
-    """The digits with intensities 0..16 stretched to 0..255; 36 examples of each class, always the same, are the test."""
-    digits = load_digits()
-    image = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8)
-    label = digits.target.astype(np.int32)
-    shuffled = permutation(len(label), seed=0)
-    # A stable sort by label keeps the shuffled order within each class.
-    by_class = np.split(
-        shuffled[np.argsort(label[shuffled], kind="stable")], np.cumsum(np.bincount(label))[:-1]
-    )
-    test = np.concatenate([members[:_TEST_EXAMPLES_PER_CLASS] for members in by_class])
-    train = np.concatenate([members[_TEST_EXAMPLES_PER_CLASS:] for members in by_class])
-    return Dataset("digits", Split(image[train], label[train]), Split(image[test], label[test]), _CLASSES)
+    """The digits, intensities 0..16 stretched to 0..255; the test split is always the same 36 of each class."""
+    from sklearn.datasets import load_digits  # here because importing it takes longer than all the rest
+
+    intensity, label = load_digits(return_X_y=True)
+    image = np.rint(intensity * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    label = label.astype(np.int32)
+    order = permutation(len(label), seed=0)
+    test = np.concatenate([order[label[order] == k][:_TEST_EXAMPLES_PER_CLASS] for k in range(_CLASSES)])
+    is_test = np.isin(np.arange(len(label)), test)
+    train, test = Split(image[~is_test], label[~is_test]), Split(image[is_test], label[is_test])
+    return Dataset("digits", train, test, _CLASSES)

@@ -7,17 +7,17 @@ from pathlib import Path
 from al_jax.data import cache
 from al_jax.data.dataset import DataError, Dataset
 from al_jax.data.digits import read_digits
-from al_jax.data.prepared import read_prepared
+from al_jax.data.tfds import read_tfds
 
-_PREPARED = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-_NAMES = ("digits", *_PREPARED)
+_TFDS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+_NAMES = ("digits", *_TFDS)
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Loads a data set whole.
 
-    `digits` (scikit-learn's 8x8 digits) needs no files. The others are prepared by TensorFlow Datasets under `data_dir`
-    once, decoded once, and from then on read from `data_dir/al_jax/NAME.npz`, whose checksum is verified.
+    `digits` (scikit-learn's, 8x8 pixels) needs no files. The others are prepared by TensorFlow Datasets and
+    decoded once; from then on they are read from `data_dir/al_jax/NAME.npz`, whose checksum is verified.
 
     Args:
       name: `digits`, `mnist`, `fashion_mnist`, `cifar10` or `cifar100`.
@@ -28,13 +28,15 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """
     if name == "digits":
         return read_digits()
-    if name not in _PREPARED:
+    if name not in _TFDS:
         nearest = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=0)[0]
-        raise DataError(f"unknown data set {name!r} (did you mean {nearest!r}?): choose one of {', '.join(_NAMES)}")
+        raise DataError(
+            f"unknown data set {name!r} (did you mean {nearest!r}?): choose one of {', '.join(_NAMES)}"
+        )
     folder = Path(data_dir or "~/tensorflow_datasets").expanduser()
     path = folder / "al_jax" / f"{name}.npz"
     if path.exists():
         return cache.read(path, name)
-    dataset = read_prepared(name, folder)
+    dataset = read_tfds(name, folder)
     cache.write(path, dataset)
     return dataset

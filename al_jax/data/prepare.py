@@ -1,7 +1,7 @@
 """From uint8 images to what a network receives, on the device and inside jit.
 
-A `Prepare` maps a batch `(image, key, train)` to float32 images of the same shape `(B, H, W, C)`; `train` is a Python
-bool. An `Augmentation` maps one image `(H, W, C)` and a key to an image of the same shape and dtype.
+A `Prepare` is `(image, key, train) -> image`, from uint8 `(B, H, W, C)` to float32 of the same shape; `train` is
+a Python bool. An `Augmentation` is `(image, key) -> image` on one image `(H, W, C)` and keeps shape and dtype.
 """
 
 from collections.abc import Callable
@@ -18,23 +18,77 @@ Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
 def unit_range() -> Prepare:
     """Scales 0..255 to 0..1."""
-    return lambda image, key, train: image.astype(jnp.float32) / 255
+    return _affine(0.0, 1 / 255)
 
 
 def subtract_mean(train: Split) -> Prepare:
-    """Scales to 0..1 and subtracts the training images' mean at each pixel and channel, as the AL paper does."""
-    mean = train.image.mean(axis=0, keepdims=True, dtype=np.float64) / 255
-    return _normalise(mean, np.ones(1))
+    """Scales 0..255 to 0..1, less the training images' mean at every pixel and channel."""
+    mean = train.image.mean(axis=0, keepdims=True, dtype=np.float64)
+    return _affine(mean, 1 / 255)
 
 
 def standardise(train: Split) -> Prepare:
-    """Gives every channel mean 0 and standard deviation 1 over the pixels of the training images.
+    """Shifts and scales each channel to mean 0 and standard deviation 1 over all training images.
 
     Raises:
-      DataError: a channel has the same value everywhere.
+      DataError: a channel of the training images is constant.
     """
     pixels = train.image[..., 0].size
-    mean = train.image.sum(axis=(0, 1, 2), dtype=np.int64) / pixels
-    # Sums of integers are exact in any order, and einsum makes no wide copy of the images.
-    square = np.einsum("nhwc,nhwc->c", train.image, train.image, dtype=np.int64) / pixels
-    ...
+    mean = np.einsum("nhwc->c", train.image, dtype=np.int64) / pixels
+    # Unlike `std`, einsum makes no float64 copy of the images, and sums of integers are exact in any order.
+    mean_square = np.einsum("nhwc,nhwc->c", train.image, train.image, dtype=np.int64) / pixels
+    deviation = np.sqrt(mean_square - mean**2)
+    if not deviation.all():
+        raise DataError(
+            "a channel of the training images is constant and cannot be standardised: use subtract_mean"
+        )
+    return _affine(mean.reshape(1, 1, 1, -1), 1 / deviation.reshape(1, 1, 1, -1))
+
+
+def augment(prepare: Prepare, *augmentations: Augmentation) -> Prepare:
+    """Alters training images at random, each with a key of its own, before `prepare` sees them.
+
+    Augmentations work on the uint8 images, in the order given. Outside training none is applied and no
+    key needed.
+
+    Examples:
+      >>> prepare = augment(unit_range(), random_crop(padding=4), random_flip())
+      >>> prepare(np.zeros((2, 32, 32, 3), np.uint8), jax.random.key(0), True).shape
+      (2, 32, 32, 3)
+    """
+
+    def alter(image, key):
+        keys = jax.random.split(key, len(augmentations))
+        for augmentation, own_key in zip(augmentations, keys, strict=True):
+            image = augmentation(image, own_key)
+        return image
+
+    def augmented(image, key, train):
+        if not train:
+            return prepare(image, key, train)
+        key, rest = jax.random.split(key)
+        return prepare(jax.vmap(alter)(image, jax.random.split(key, len(image))), rest, train)
+
+    return augmented
+
+
+def random_crop(padding: int) -> Augmentation:
+    """Surrounds an image with `padding` zeros (black) and cuts its size out at a uniformly drawn place."""
+
+    def crop(image, key):
+        padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        row, column = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+        return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+
+    return crop
+
+
+def random_flip() -> Augmentation:
+    """Mirrors an image left to right in one case of two."""
+    return lambda image, key: jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+def _affine(shift: np.ndarray | float, scale: np.ndarray | float) -> Prepare:
+    """`(image - shift) * scale`. No compiler can fuse the two roundings in this order: jit changes no bit."""
+    shift, scale = np.asarray(shift, np.float32), np.asarray(scale, np.float32)
+    return lambda image, key, train: (jnp.asarray(image, jnp.float32) - shift) * scale

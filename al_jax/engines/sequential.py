@@ -64,7 +64,7 @@ def sequential(
 
     def place(components):
         held = tuple(hold(state, accumulate) for state in components)
-        return jax.tree.map(lambda x: jnp.array(x, copy=True, device=device), held)
+        return jax.device_put(jax.tree.map(jnp.copy, held), device)  # copies, since a step consumes its state
 
     def components(state):
         return tuple(jax.tree.map(jnp.copy, held.state) for held in state)

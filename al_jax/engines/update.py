@@ -3,6 +3,7 @@
 Both engines run exactly this function, so that what differs between them is only where and when.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -54,7 +55,8 @@ def initialise(
     """Draws the state of every component; `batch` gives shapes only."""
     signals, _ = signal_shapes(network, batch)
 
-    @jax.jit
+    # Drawing is rare and its code long: compiling it thoroughly would take longer than it saves.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def draw(key):
         return tuple(
             _initial(part, optimizer, jax.random.fold_in(key, index), signal)

@@ -1,23 +1,21 @@
 """Data sets that TensorFlow Datasets prepared as array_record files, read without TensorFlow.
 
-Only preparing needs TensorFlow. `tensorflow_datasets` is imported inside the functions because digits need neither.
+Only preparing needs TensorFlow. `tensorflow_datasets` is imported where it is used: digits do without it.
 """
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from al_jax.data.dataset import DataError, Dataset, Split
 
 _ROWS_AT_ONCE = 1024
 
 
-def read_prepared(name: str, data_dir: Path) -> Dataset:
-    """Decodes `data_dir/NAME/VERSION`, after downloading and preparing it where it is absent and TensorFlow is installed.
+def read_tfds(name: str, data_dir: Path) -> Dataset:
+    """Decodes `data_dir/NAME/VERSION`, after preparing it where it is absent and TensorFlow is installed.
 
     Raises:
       DataError: the data is absent and cannot be prepared, or is not what TensorFlow Datasets writes.
@@ -25,7 +23,7 @@ def read_prepared(name: str, data_dir: Path) -> Dataset:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
+        builder: Any = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
         if not Path(builder.data_dir, "dataset_info.json").exists():
             _download_and_prepare(builder)
         sources, features = builder.as_data_source(), builder.info.features
@@ -34,11 +32,13 @@ def read_prepared(name: str, data_dir: Path) -> Dataset:
     except DataError:
         raise
     except ImportError as error:
-        raise DataError(f"{name} needs packages to be read: run `pip install pillow array_record`") from error
-    except Exception as error:  # the readers below raise what they like
         raise DataError(
-            f"{data_dir / name} does not hold intact array_record data ({_first_line(error)}): delete that folder and "
-            "prepare it again, or choose another data_dir"
+            f"{name} needs a missing package ({_first_line(error)}): run `pip install pillow array_record`"
+        ) from error
+    except Exception as error:  # TFDS, array_record and Pillow share no base class
+        raise DataError(
+            f"{data_dir / name} does not hold intact array_record data ({_first_line(error)}): "
+            "delete that folder and prepare it again, or choose another data_dir"
         ) from error
 
 
@@ -48,21 +48,20 @@ def _download_and_prepare(builder: Any) -> None:
     alternative = f"put prepared array_record data in {builder.data_dir}"
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(
-            f"{builder.name} is not prepared yet: with network, run `pip install \"al_jax[tfds]\"` and try again; "
-            f"without, {alternative}"
+            f'{builder.name} is not prepared: run `pip install "al_jax[tfds]"` and try again with network, '
+            f"or {alternative}"
         )
-    logging.info("Downloading and preparing %s in %s", builder.name, builder.data_dir)
     tfds.disable_progress_bar()
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-    except Exception as error:  # of requests, of TensorFlow or of the file system
+    except Exception as error:  # of the network, the archives, TensorFlow or the disk
         raise DataError(
-            f"{builder.name} could not be downloaded and prepared ({_first_line(error)}): try again with network, or "
-            f"{alternative}"
+            f"{builder.name} could not be downloaded and prepared ({_first_line(error)}): "
+            f"try again with network, or {alternative}"
         ) from error
 
 
-def _decode(source: Sequence[Any], shape: tuple[int, int, int]) -> Split:
+def _decode(source: Any, shape: tuple[int, int, int]) -> Split:
     image = np.empty((len(source), *shape), np.uint8)
     label = np.empty(len(source), np.int32)
     for start in range(0, len(source), _ROWS_AT_ONCE):

@@ -1,0 +1,117 @@
+import jax
+import numpy as np
+import pytest
+
+from al_jax.data import (
+    DataError,
+    Split,
+    augment,
+    random_crop,
+    random_flip,
+    standardise,
+    subtract_mean,
+    unit_range,
+)
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (20, 6, 5, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def train(images):
+    return Split(images, np.zeros(len(images), np.int32))
+
+
+def closed_forms(train):
+    """Each way to prepare, with what it says computed by NumPy in float64."""
+    unit = train.image / 255
+    return [
+        (unit_range(), unit),
+        (subtract_mean(train), unit - unit.mean(axis=0)),
+        (standardise(train), (unit - unit.mean(axis=(0, 1, 2))) / unit.std(axis=(0, 1, 2))),
+    ]
+
+
+def test_normalisations_are_their_closed_forms(train):
+    for prepare, expected in closed_forms(train):
+        result = prepare(train.image, None, False)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_jit_changes_no_bit(train):
+    plain = [prepare for prepare, _ in closed_forms(train)]
+    for prepare in [*plain, augment(plain[-1], random_crop(padding=2), random_flip())]:
+        eager = prepare(train.image, KEY, True)
+        jitted = jax.jit(prepare, static_argnums=2)(train.image, KEY, True)
+        np.testing.assert_array_equal(eager, jitted)
+
+
+def test_the_unit_range_is_closed():
+    np.testing.assert_array_equal(unit_range()(np.uint8([[[[0, 255]]]]), None, False), [[[[0, 1]]]])
+
+
+def test_a_constant_channel_cannot_be_standardised(train):
+    train.image[..., 1] = 7
+    with pytest.raises(DataError, match="constant"):
+        standardise(train)
+
+
+def test_nothing_is_augmented_outside_training(images):
+    def fail(image, key):
+        raise AssertionError
+
+    np.testing.assert_array_equal(
+        augment(unit_range(), fail)(images, None, False), unit_range()(images, None, False)
+    )
+
+
+def test_every_crop_is_a_window_and_every_window_a_crop(images):
+    padded = np.pad(images[0], ((1, 1), (1, 1), (0, 0)))
+    windows = {
+        padded[row : row + 6, column : column + 5].tobytes() for row in range(3) for column in range(3)
+    }
+    crops = np.asarray(jax.vmap(random_crop(padding=1), (None, 0))(images[0], jax.random.split(KEY, 200)))
+    assert crops.dtype == np.uint8
+    assert len(windows) == 9
+    assert {crop.tobytes() for crop in crops} == windows
+
+
+def test_half_of_the_flips_mirror_left_and_right(images):
+    flips = np.asarray(jax.vmap(random_flip(), (None, 0))(images[0], jax.random.split(KEY, 1000)))
+    assert flips.dtype == np.uint8
+    mirrored = (flips == images[0][:, ::-1]).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(mirrored, ~(flips == images[0]).all(axis=(1, 2, 3)))
+    assert 450 < mirrored.sum() < 550
+
+
+def test_augmentations_see_uint8_images_in_the_order_given(images):
+    def double(image, key):
+        assert image.dtype == np.uint8
+        return image * np.uint8(2)
+
+    def increment(image, key):
+        return image + np.uint8(1)
+
+    result = augment(unit_range(), double, increment)(images, KEY, True)
+    np.testing.assert_array_equal(result, unit_range()(images * np.uint8(2) + np.uint8(1), None, False))
+
+
+def test_every_example_and_augmentation_has_a_key_of_its_own():
+    def draw(image, key):
+        return image + jax.random.bits(key, image.shape, np.uint32)
+
+    def widen(image, key, train):
+        return image
+
+    blank = np.zeros((50, 1, 1, 1), np.uint32)
+    one = np.asarray(augment(widen, draw)(blank, KEY, True))
+    two = np.asarray(augment(widen, draw, draw)(blank, KEY, True))
+    nested = np.asarray(augment(augment(widen, draw), draw)(blank, KEY, True))
+    assert len(np.unique(np.concatenate([one, two - one, nested - one]))) == 150
+    np.testing.assert_array_equal(one, augment(widen, draw)(blank, KEY, True))
+    assert not (one == augment(widen, draw)(blank, jax.random.key(1), True)).any()
