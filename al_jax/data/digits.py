@@ -10,7 +10,7 @@ _TEST_EXAMPLES_PER_CLASS = 36
 
 
 def read_digits() -> Dataset:
-    """The digits, intensities 0..16 stretched to 0..255; the test split is always the same 36 of each class."""
+    """The digits, intensities 0..16 stretched to 0..255. The same 36 of each class are always the test."""
     from sklearn.datasets import load_digits  # here because importing it takes longer than all the rest
 
     intensity, label = load_digits(return_X_y=True)

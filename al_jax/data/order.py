@@ -10,7 +10,7 @@ _VALIDATION_SEED = 0
 def permutation(examples: int, seed: int, epoch: int = 0) -> np.ndarray:
     """The numbers from 0 to `examples` - 1 in an order fixed by (seed, epoch), int32 `(examples,)`.
 
-    NumPy promises the raw stream of a bit generator across its versions, but not `Generator.permutation`.
+    NumPy keeps the raw stream of a bit generator from version to version, but not `Generator.permutation`.
     """
     bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch,)))
     return np.argsort(bits.random_raw(examples), kind="stable").astype(np.int32)

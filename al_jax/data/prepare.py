@@ -1,7 +1,8 @@
 """From uint8 images to what a network receives, on the device and inside jit.
 
-A `Prepare` is `(image, key, train) -> image`, from uint8 `(B, H, W, C)` to float32 of the same shape; `train` is
-a Python bool. An `Augmentation` is `(image, key) -> image` on one image `(H, W, C)` and keeps shape and dtype.
+A `Prepare` is `(image, key, train) -> image`, from uint8 `(B, H, W, C)` to float32 of the same shape, where
+`train` is a Python bool. An `Augmentation` is `(image, key) -> image` on one image `(H, W, C)` and keeps its
+shape and dtype.
 """
 
 from collections.abc import Callable
