@@ -59,21 +59,35 @@ def _by_size(leaves) -> dict[np.dtype, list[tuple[int, int]]]:
     return {dtype: sorted(group, key=lambda leaf: (-leaf[0], leaf[1])) for dtype, group in groups.items()}
 
 
+def view(layout: Layout, stage: int, slots: Sequence[jax.Array]) -> Slots:
+    """The slots with the shape of the stage's leaf where it fills one, flat elsewhere; moves nothing.
+
+    A loop that carries the leaves themselves lets XLA update them in place.
+    """
+    shapes = {
+        place: leaf.shape
+        for place, leaf in zip(layout.places[stage], layout.leaves[stage], strict=True)
+        if leaf.size == layout.slots[place].shape[0]
+    }
+    return tuple(slot.reshape(shapes.get(place, -1)) for place, slot in enumerate(slots))
+
+
 def unpack(layout: Layout, stage: int, slots: Sequence[jax.Array]) -> PyTree:
-    """The tree of one stage out of its slots."""
+    """The tree of one stage out of its slots or their view."""
     leaves = [
-        slots[place][: shape.size].reshape(shape.shape)
-        for place, shape in zip(layout.places[stage], layout.leaves[stage], strict=True)
+        slots[place].reshape(-1)[: leaf.size].reshape(leaf.shape)
+        for place, leaf in zip(layout.places[stage], layout.leaves[stage], strict=True)
     ]
     return jax.tree.unflatten(layout.trees[stage], leaves)
 
 
 def pack(layout: Layout, stage: int, tree: PyTree, into: Sequence[jax.Array] | None = None) -> Slots:
-    """The slots of one stage's tree; what the leaves leave over comes from `into`, or is NaN."""
+    """Puts one stage's tree into its slots or their view; what the leaves leave over is `into`'s, or NaN."""
     slots = list(empty(layout) if into is None else into)
     for place, leaf in zip(layout.places[stage], jax.tree.leaves(tree), strict=True):
-        flat = leaf.reshape(-1)
-        slots[place] = flat if flat.size == slots[place].size else slots[place].at[: flat.size].set(flat)
+        slot = slots[place]
+        fills = leaf.size == slot.size
+        slots[place] = leaf.reshape(slot.shape) if fills else slot.at[: leaf.size].set(leaf.reshape(-1))
     return tuple(slots)
 
 

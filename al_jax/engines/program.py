@@ -1,11 +1,12 @@
-"""What every device of a pipeline runs: a scan over ticks, each one a switch between the stages' blocks."""
+"""What every device of a pipeline runs: a scan over ticks, in each of which it does its own block's work."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from al_jax.engines.packing import Layout, empty, pack, unpack
+from al_jax.engines.packing import Layout, empty, pack, unpack, view
 from al_jax.engines.update import Held, Work
 from al_jax.engines.varying import varying
 from al_jax.types import Signal
@@ -36,39 +37,34 @@ def make_program(
     upwards = [(stage, (stage + 1) % stages) for stage in range(stages)]
     downwards = [(to, source) for source, to in upwards]
 
-    def branch(stage: int):
-        def run(held_slots, signal_slots, belt):
-            held = unpack(layout, stage, held_slots)
-            signal = belt if stage == 0 else unpack(signals, stage, signal_slots)
-            update = held[0].state.updates
-            held, signal, measured = _work_through(works[stage], held, signal)
-            signal_slots = empty(signals) if stage == stages - 1 else pack(signals, stage + 1, signal)
-            padding = ((0, deepest - len(measured)), (0, 0))
-            table = jnp.pad(_table(measured, losses), padding, constant_values=jnp.nan)
-            return varying((pack(layout, stage, held, into=held_slots), signal_slots, update, table), axes)
-
-        return run
-
-    def idle(held_slots, signal_slots, belt):
-        nothing = jnp.full((deepest, losses), jnp.nan, jnp.float32)
-        return varying((held_slots, empty(signals), jnp.int32(-1), nothing), axes)
-
-    branches = [*map(branch, range(stages)), idle]
+    def turn(stage: int, belt, carry):
+        held_slots, signal_slots, _, _ = carry
+        held = unpack(layout, stage, held_slots)
+        signal = belt if stage == 0 else unpack(signals, stage, signal_slots)
+        update = held[0].state.updates
+        held, signal, measured = _work_through(works[stage], held, signal)
+        signal_slots = empty(signals) if stage == stages - 1 else pack(signals, stage + 1, signal)
+        padding = ((0, deepest - len(measured)), (0, 0))
+        table = jnp.pad(_table(measured, losses), padding, constant_values=jnp.nan)
+        return varying((pack(layout, stage, held, into=held_slots), signal_slots, update, table), axes)
 
     def program(held, signal, full, rows, valid):
-        stage = jax.lax.axis_index(stage_axis)
+        here = jax.lax.axis_index(stage_axis)
         rows = jax.tree.map(lambda x: x[:, 0], rows)
 
         def tick(carry, time):
             held, signal, full, belt = carry
-            belt = jax.lax.cond(
-                time % stages == 0, lambda: jax.tree.map(lambda x: x[time // stages], rows), lambda: belt
-            )
-            full = jnp.where(stage == 0, time < valid, full)
-            held, signal, *measured = jax.lax.switch(
-                jnp.where(full, stage, stages), branches, held, signal, belt
-            )
-            full = full & (stage < stages - 1)  # the top stage hands nothing on
+            row = jax.tree.map(lambda x: x[time // stages], rows)
+            belt = jax.tree.map(lambda new, old: jnp.where(time % stages == 0, new, old), row, belt)
+            full = jnp.where(here == 0, time < valid, full)
+            nothing = jnp.full((deepest, losses), jnp.nan, jnp.float32)
+            carry = varying((held, signal, jnp.int32(-1), nothing), axes)
+            for stage in range(stages):
+                carry = (view(layout, stage, carry[0]), *carry[1:])
+                carry = _once_if(full & (here == stage), functools.partial(turn, stage, belt), carry)
+            held, signal, *measured = carry
+            held = jax.tree.map(jnp.ravel, held)
+            full = full & (here < stages - 1)  # the top stage hands nothing on
             if stages > 1:
                 signal, full = jax.lax.ppermute((signal, full), stage_axis, upwards)
                 belt = jax.lax.ppermute(belt, stage_axis, downwards)
@@ -81,6 +77,19 @@ def make_program(
         return state, jax.tree.map(lambda x: x[:, None, None], tuple(measured))
 
     return program
+
+
+def _once_if(condition: jax.Array, run: Callable, carry):
+    """`run(carry)` where the condition holds, else `carry`, in place.
+
+    A loop of one turn or none does what `lax.cond` does, but XLA copies the outputs of a conditional, here all
+    parameters and optimizer state in every tick, while it updates what a loop carries in place.
+    """
+
+    def body(operand):
+        return jnp.zeros_like(condition), run(operand[1])
+
+    return jax.lax.while_loop(lambda operand: operand[0], body, (condition, carry))[1]
 
 
 def _work_through(works: Sequence[Work], held: Sequence[Held], signal: Signal):
