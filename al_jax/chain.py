@@ -1,10 +1,11 @@
 """What can be known of a chain of components without computing it: shapes and parameter counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
+from al_jax.components import groups_of
 from al_jax.types import Batch, Network, PyTree, Signal
 
 
@@ -18,7 +19,7 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
       ValueError: a component does not take the signal of the one below; the message names it.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
-    signal = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dict(batch))
+    signal = jax.eval_shape(lambda batch: batch, dict(batch))  # with the types that JAX gives NumPy's 64-bit ones
     entering, leaving = [], []
     for index, part in enumerate(network.components):
         try:
@@ -30,6 +31,8 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
                 f"component {index + 1} of {len(network.components)} ({part.name}) cannot take the signal {shapes}: "
                 f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
             ) from error
+        if not isinstance(outputs[1], Mapping):
+            raise ValueError(f"component {index + 1} ({part.name}): its losses are not a dict of named scalars")
         if bad := [name for name, loss in outputs[1].items() if loss.shape != ()]:
             raise ValueError(f"component {index + 1} ({part.name}): its loss {bad[0]!r} is not a scalar")
         entering.append(signal)
@@ -44,5 +47,8 @@ def parameter_counts(network: Network, params: Sequence[PyTree]) -> tuple[int, i
     def count(tree):
         return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
-    used = jax.tree.map(lambda uses, tree: count(tree) if uses else 0, network.effective, tuple(params))
+    used = [
+        jax.tree.map(lambda uses, tree: count(tree) if uses else 0, groups_of(uses, own), own)
+        for uses, own in zip(network.effective, params, strict=True)
+    ]
     return count(params), sum(jax.tree.leaves(used))

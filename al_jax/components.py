@@ -93,11 +93,18 @@ def with_prepare(network: Network, prepare: Callable[[jax.Array, jax.Array, bool
     def predict(variables, images, depth=None):
         return network.predict(variables, prepare(images, jax.random.key(0), False), depth)
 
-    first = first._replace(init=init, apply=apply)
-    return network._replace(components=(first, *network.components[1:]), predict=predict)
+    prepared = first._replace(init=init, apply=apply)
+    return network._replace(components=(prepared, *network.components[1:]), predict=predict)
+
+
+def groups_of(prefix: PyTree, tree: PyTree) -> PyTree:
+    """The part of a prefix of nested dicts that this tree has: modules without parameters are no group of its."""
+    if not isinstance(prefix, Mapping):
+        return prefix
+    return {name: groups_of(below, tree[name]) for name, below in prefix.items() if name in tree}
 
 
 def call_block(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
     """Calls a Flax module with `train` if it takes one; plain layers do not."""
     takes_train = "train" in inspect.signature(type(block).__call__).parameters
-    return block(x, train) if takes_train else block(x)
+    return block(x, train=train) if takes_train else block(x)

@@ -84,7 +84,7 @@ def unpack(layout: Layout, stage: int, slots: Sequence[jax.Array]) -> PyTree:
 def pack(layout: Layout, stage: int, tree: PyTree, into: Sequence[jax.Array] | None = None) -> Slots:
     """Puts one stage's tree into its slots or their view; what the leaves leave over is `into`'s, or NaN."""
     slots = list(empty(layout) if into is None else into)
-    for place, leaf in zip(layout.places[stage], jax.tree.leaves(tree), strict=True):
+    for place, leaf in zip(layout.places[stage], map(jnp.asarray, jax.tree.leaves(tree)), strict=True):
         slot = slots[place]
         fills = leaf.size == slot.size
         slots[place] = leaf.reshape(slot.shape) if fills else slot.at[: leaf.size].set(leaf.reshape(-1))

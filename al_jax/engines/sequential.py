@@ -1,6 +1,6 @@
 """The sequential engine: every component on one device, one micro-batch after another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,11 @@ from al_jax.chain import signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks, exact as exactness
 from al_jax.engines.pipelined import pipelined
-from al_jax.engines.update import Optimizer, Slices, hold, initialise, make_work, optimizers_of
-from al_jax.types import Metrics, Network, Trainer
+from al_jax.engines.update import Held, Optimizer, Slices, hold, initialise, make_work, optimizers_of
+from al_jax.types import Batch, Metrics, Network, Trainer
+
+State = tuple[Held, ...]
+Run = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 
 
 def sequential(
@@ -53,10 +56,9 @@ def sequential(
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
     device = devices[0] if devices else jax.devices()[0]
-    works = [
-        make_work(part, rule, accumulate, Slices(shards))
-        for part, rule in zip(network.components, optimizers, strict=True)
-    ]
+    run = make_run(network, optimizers, shards, accumulate)
+    compiled = jax.jit(run, donate_argnums=0, compiler_options=exactness.compiler_options(exact))
+    predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def init(key, batch):
         checks.check_batch(batch, shards)
@@ -68,6 +70,23 @@ def sequential(
 
     def components(state):
         return tuple(jax.tree.map(jnp.copy, held.state) for held in state)
+
+    def step(state, batches, valid=None):
+        valid = checks.check_batches(batches, shards, accumulate, valid)
+        return compiled(state, jax.device_put(dict(batches), device), jnp.int32(valid))
+
+    def predict(state, images, depth=None):
+        return predict_compiled([held.state.variables for held in state], images, depth=depth)
+
+    return Trainer(init, step, lambda state: state, components, place, predict)
+
+
+def make_run(network: Network, optimizers, shards: int, accumulate: int) -> Run:
+    """The pure function `(state, batches, valid) -> (state, metrics)` over the first `valid` micro-batches."""
+    works = [
+        make_work(part, optimizer, accumulate, Slices(shards))
+        for part, optimizer in zip(network.components, optimizers, strict=True)
+    ]
 
     def one_micro_batch(state, batch):
         signal, new, losses = dict(batch), [], []
@@ -95,15 +114,4 @@ def sequential(
         # A traced bound: a short tail of an epoch runs the program that was compiled for whole calls.
         return jax.lax.fori_loop(0, valid, tick, (state, Metrics(updates, losses)))
 
-    compiled = jax.jit(run, donate_argnums=0, compiler_options=exactness.compiler_options(exact))
-
-    def step(state, batches, valid=None):
-        valid = checks.check_batches(batches, shards, accumulate, valid)
-        return compiled(state, jax.device_put(dict(batches), device), jnp.int32(valid))
-
-    predict_compiled = jax.jit(network.predict, static_argnames="depth")
-
-    def predict(state, images, depth=None):
-        return predict_compiled([held.state.variables for held in state], images, depth=depth)
-
-    return Trainer(init, step, lambda state: state, components, place, predict)
+    return run

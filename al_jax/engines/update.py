@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from al_jax.chain import signal_shapes
+from al_jax.components import groups_of
 from al_jax.types import Batch, Component, ComponentState, Network, PyTree, Signal
 
 Optimizer = optax.GradientTransformation | Callable[[int], optax.GradientTransformation]
@@ -53,19 +54,20 @@ def initialise(
     network: Network, optimizers: tuple[optax.GradientTransformation, ...], key: jax.Array, batch: Batch
 ) -> tuple[ComponentState, ...]:
     """Draws the state of every component; `batch` gives shapes only."""
-    signals, _ = signal_shapes(network, batch)
-
+    draw = functools.partial(draw_components, network, optimizers, batch=batch)
     # Drawing is rare and its code long: compiling it thoroughly would take longer than it saves.
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def draw(key):
-        return tuple(
-            _initial(part, optimizer, jax.random.fold_in(key, index), signal)
-            for index, (part, optimizer, signal) in enumerate(
-                zip(network.components, optimizers, signals, strict=True)
-            )
-        )
+    return jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(key)
 
-    return draw(key)
+
+def draw_components(
+    network: Network, optimizers: tuple[optax.GradientTransformation, ...], key: jax.Array, batch: Batch
+) -> tuple[ComponentState, ...]:
+    """What `initialise` compiles, for tracing."""
+    signals, _ = signal_shapes(network, batch)
+    return tuple(
+        _initial(part, optimizer, jax.random.fold_in(key, index), signal)
+        for index, (part, optimizer, signal) in enumerate(zip(network.components, optimizers, signals, strict=True))
+    )
 
 
 def _initial(part: Component, optimizer, key: jax.Array, signal: Signal) -> ComponentState:
@@ -99,7 +101,7 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         def objective(params):
             variables = {"params": params, **state.model_state}
             signal_up, losses, model_state = part.apply(variables, signal, key, True)
-            return sum(losses.values()), (signal_up, losses, model_state)
+            return sum(losses.values(), start=jnp.float32(0)), (signal_up, losses, model_state)
 
         gradients, outputs = jax.grad(objective, has_aux=True)(state.params)
         return gradients, *outputs
@@ -131,7 +133,7 @@ def _scale(part: Component, updates: PyTree) -> PyTree:
         rate = part.rates[label]
         return group if rate == 1 else jax.tree.map(lambda update: rate * update, group)
 
-    return jax.tree.map(scaled, part.labels, updates)
+    return jax.tree.map(scaled, groups_of(part.labels, updates), updates)
 
 
 def _accumulate(step, accumulate: int, state: ComponentState, count: jax.Array, total: PyTree) -> Held:
@@ -159,17 +161,28 @@ def _in_slices(gradient, slices: Slices, state: ComponentState, signal: Signal, 
 
     gradients, signal_up, losses, model_state = jax.lax.map(one, (first + jnp.arange(here), cut))
     signal_up = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), signal_up)
-    means = jax.tree.map(lambda x: _mean_in_order(x, slices), (gradients, losses, model_state))
-    return means[0], signal_up, means[1], means[2]
+    gradients, losses, model_state = _of_all_slices((gradients, losses, model_state), slices)
+    gradients, losses = jax.tree.map(_mean_in_order, (gradients, losses))
+    return gradients, signal_up, losses, jax.tree.map(_agreed, model_state)
 
 
-def _mean_in_order(x: jax.Array, slices: Slices) -> jax.Array:
-    """The mean of `(slices here, ...)` over all slices, added in rank order so that every mesh gets the same bits."""
-    if slices.axis:
-        x = jax.lax.all_gather(x, slices.axis, tiled=True)
+def _of_all_slices(tree: PyTree, slices: Slices) -> PyTree:
+    """The values `(slices here, ...)` of the slices on this device as those of all of them."""
+    if not slices.axis:
+        return tree
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, slices.axis, tiled=True), tree)
+
+
+def _mean_in_order(x: jax.Array) -> jax.Array:
+    """The mean over slices, added in rank order so that every mesh gets the same bits."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return x[0]  # counters, equal in all slices
     total = x[0]
-    for rank in range(1, slices.shards):
+    for rank in range(1, len(x)):
         total = total + x[rank]
-    return total / slices.shards
+    return total / len(x)
+
+
+def _agreed(x: jax.Array) -> jax.Array:
+    """The mean over slices, but the value itself where all have the same: rounding would move what must not change."""
+    return jnp.where(jnp.all(x == x[:1], axis=0), x[0], _mean_in_order(x))

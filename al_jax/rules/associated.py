@@ -60,7 +60,7 @@ class AssociatedComponent(nn.Module):
 
         losses = {"associated": associated, "autoencoder": autoencoder}
         if self.l2:
-            losses["l2"] = l2_penalty(self.l2, self.f.variables["params"])
+            losses["l2"] = l2_penalty(self.l2, self.f.variables.get("params", {}))
         return {"features": features, "code": code}, losses
 
     def lift(self, features, train):

@@ -26,7 +26,7 @@ class BackpropComponent(nn.Module):
     def __call__(self, batch, train):
         losses = {"loss": self.loss(self.scores(batch["image"], train), batch["label"])}
         if self.l2:
-            losses["l2"] = l2_penalty(self.l2, [block.variables["params"] for block in self.blocks])
+            losses["l2"] = l2_penalty(self.l2, [block.variables.get("params", {}) for block in self.blocks])
         return {}, losses
 
     def scores(self, x, train):
@@ -67,7 +67,8 @@ def backprop(
     """
     codes = widths_of(code, blocks)
     decoders = (*(part_of(decoder, width) for width in reversed(codes[:-1])), part_of(head, classes))
-    module = BackpropComponent(tuple(blocks), part_of(bridge, codes[-1]), decoders, loss, l2)
+    blocks = tuple(block.clone() for block in blocks)  # one instance given twice must not share parameters
+    module = BackpropComponent(blocks, part_of(bridge, codes[-1]), decoders, loss, l2)
 
     def predict(variables, images, depth=None):
         """Scores `(B, classes)`; the network is one component, so `depth` can only be 1."""

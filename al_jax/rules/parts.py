@@ -49,8 +49,8 @@ def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[i
 
 
 def part_of(part: nn.Module | Callable[[int], nn.Module], width: int) -> nn.Module:
-    """The module itself, or what the function makes for this width."""
-    return part if isinstance(part, nn.Module) else part(width)
+    """A copy of the module, so that no two parts share parameters, or what the function makes for this width."""
+    return part.clone() if isinstance(part, nn.Module) else part(width)
 
 
 def l2_penalty(weight: float, params: PyTree) -> jax.Array:

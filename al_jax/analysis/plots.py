@@ -1,0 +1,62 @@
+"""Plots of a run, from the rows of its metrics.jsonl."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+Rows = Sequence[Mapping[str, Any]]
+# Paul Tol's "bright" colours, told apart by colour-blind readers too.
+COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
+
+
+def plot_losses(rows: Rows, path: Path) -> None:
+    """Every component's losses over updates, one panel for each kind of loss."""
+    names = sorted({name for row in rows for name in row if name.startswith("component_")}, key=_by_component)
+    kinds = sorted({name.split("/")[1] for name in names})
+    figure = Figure(figsize=(5.2 * len(kinds), 3.6), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for index, name in enumerate(name for name in names if name.endswith(f"/{kind}")):
+            points = [(row["update"], row[name]) for row in rows if name in row]
+            label = name.split("/")[0].replace("_", " ")
+            axes.plot(*zip(*points, strict=True), label=label, color=COLOURS[index % len(COLOURS)], linewidth=1.2)
+        axes.set(title=kind, xlabel="update", ylabel="loss, mean over the updates of a call", yscale="log")
+        _finish(axes)
+    figure.savefig(path, dpi=140)
+
+
+def plot_accuracy(rows: Rows, path: Path) -> None:
+    """Test accuracy of the first k components over epochs, and at the end by depth."""
+    rows = [row for row in rows if "accuracy_by_depth" in row]
+    depths = range(1, len(rows[-1]["accuracy_by_depth"]) + 1)
+    figure = Figure(figsize=(10.4, 3.6), layout="constrained")
+    over_time, by_depth = figure.subplots(1, 2)
+    for depth in depths:
+        points = [(row["epoch"], row["accuracy_by_depth"][depth - 1]) for row in rows]
+        label = f"first {depth} component{'s' * (depth > 1)}"
+        marker = "o" if len(points) == 1 else None
+        colour = COLOURS[(depth - 1) % len(COLOURS)]
+        over_time.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.2, marker=marker)
+    over_time.set(title="over training", xlabel="epoch", ylabel="test accuracy")
+    last = rows[-1]["accuracy_by_depth"]
+    by_depth.plot(depths, last, color=COLOURS[0], marker="o", linewidth=1.2)
+    by_depth.set(title=f"after epoch {rows[-1]['epoch']}", xlabel="components used", ylabel="test accuracy")
+    by_depth.set_xticks(list(depths))
+    for axes in (over_time, by_depth):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _finish(axes)
+    figure.savefig(path, dpi=140)
+
+
+def _by_component(name: str) -> tuple[int, str]:
+    component, kind = name.removeprefix("component_").split("/")
+    return int(component), kind
+
+
+def _finish(axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)

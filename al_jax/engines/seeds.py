@@ -1,0 +1,65 @@
+"""Several seeds of one network in one run: the sequential engine with an axis of seeds in front of everything."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.components import with_prepare
+from al_jax.engines import checks
+from al_jax.engines import exact as exactness
+from al_jax.engines.sequential import make_run
+from al_jax.engines.update import Optimizer, hold, initialise, optimizers_of
+from al_jax.types import Network, Trainer
+
+
+def over_seeds(
+    network: Network,
+    optimizer: Optimizer,
+    *,
+    shards: int = 1,
+    accumulate: int = 1,
+    prepare: Callable | None = None,
+    exact: bool = False,
+) -> Trainer:
+    """Makes a trainer whose keys, batches, components and metrics have a leading axis of seeds.
+
+    On CPU the seeds run one after another under `lax.map`, under `exact` each to the bits of a run of its own; on
+    accelerators they run together under `vmap`, equal to rounding. Arguments are those of `al.sequential`.
+    """
+    checks.check_cut(shards, 1, accumulate)
+    network = with_prepare(network, prepare)
+    optimizers = optimizers_of(network, optimizer)
+    run = make_run(network, optimizers, shards, accumulate)
+
+    def run_all(states, batches, valid):
+        def one(operand):
+            return run(*operand, valid)
+
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(one, (states, batches))
+        return jax.vmap(one)((states, batches))
+
+    compiled = jax.jit(run_all, donate_argnums=0, compiler_options=exactness.compiler_options(exact))
+    predict_compiled = jax.jit(jax.vmap(network.predict, in_axes=(0, None, None)), static_argnums=2)
+
+    def init(keys: Sequence[jax.Array], batch):
+        checks.check_batch(batch, shards)
+        drawn = [initialise(network, optimizers, key, batch) for key in keys]
+        return place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn))
+
+    def place(components):
+        return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(tuple(components))
+
+    def components(states):
+        return tuple(jax.tree.map(jnp.copy, held.state) for held in states)
+
+    def step(states, batches, valid=None):
+        of_one = {name: x[0] for name, x in batches.items()}
+        valid = checks.check_batches(of_one, shards, accumulate, valid)
+        return compiled(states, jax.device_put(dict(batches)), jnp.int32(valid))
+
+    def predict(states, images, depth=None):
+        return predict_compiled([held.state.variables for held in states], images, depth)
+
+    return Trainer(init, step, lambda states: states, components, place, predict)

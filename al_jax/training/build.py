@@ -1,0 +1,108 @@
+"""From a configuration to network, optimizer and trainer: the only place where names become functions."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from al_jax import networks, rules
+from al_jax.components import freeze
+from al_jax.data import Dataset, augment, prepare, random_crop, random_flip
+from al_jax.engines import pipelined, sequential
+from al_jax.engines.seeds import over_seeds
+from al_jax.training import config as fields
+from al_jax.training.errors import ConfigError
+from al_jax.types import Network, Trainer
+
+ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
+CROP_PADDING = 4  # pixels, as in the authors' CIFAR code
+
+
+def build_network(config: ConfigDict, classes: int) -> Network:
+    """The folded network under its learning rule."""
+    dtype = None if config.dtype == "float32" else jnp.dtype(config.dtype)
+    blocks = networks.mlp([config.width] * config.components, ACTIVATIONS[config.activation], dtype)
+    layer = functools.partial(rules.CodeLayer, dtype=dtype)
+    bridge = functools.partial(rules.Bridge, expansion=config.bridge_expansion, dtype=dtype)
+    if config.rule == "associated":
+        network = rules.associated(
+            blocks,
+            classes,
+            config.code,
+            bridge=bridge,
+            encoder=layer,
+            decoder=layer,
+            autoencoder_rate=config.autoencoder_rate,
+            l2=config.l2,
+        )
+    else:
+        network = rules.backprop(
+            blocks,
+            classes,
+            config.code,
+            bridge=functools.partial(bridge, activation=nn.relu),
+            decoder=functools.partial(layer, activation=nn.relu),
+            l2=config.l2,
+        )
+    return freeze(network, fields.freeze_indices(config))
+
+
+def build_prepare(config: ConfigDict, dataset: Dataset):
+    """The function that normalises and augments images inside jit, before component 1."""
+    normalise = {
+        "unit_range": prepare.unit_range,
+        "subtract_mean": functools.partial(prepare.subtract_mean, dataset.train),
+        "standardise": functools.partial(prepare.standardise, dataset.train),
+    }[config.normalisation]()
+    augmentations = {
+        "none": [],
+        "crop": [random_crop(CROP_PADDING)],
+        "crop_flip": [random_crop(CROP_PADDING), random_flip()],
+    }[config.augmentation]
+    return augment(normalise, *augmentations) if augmentations else normalise
+
+
+def build_optimizer(config: ConfigDict, updates: int) -> optax.GradientTransformation:
+    """The optimizer of every component, its schedule stretched over a run of so many updates."""
+    rate = config.learning_rate
+    schedule = {
+        "constant": lambda: optax.constant_schedule(rate),
+        "cosine": lambda: optax.cosine_decay_schedule(rate, updates),
+        # The authors' steps: a tenth at 40, 60 and 80 % of the updates, half at 90 %.
+        "steps": lambda: optax.piecewise_constant_schedule(
+            rate, {int(updates * at): factor for at, factor in ((0.4, 0.1), (0.6, 0.1), (0.8, 0.1), (0.9, 0.5))}
+        ),
+    }[config.schedule]()
+    if config.optimizer == "adam":
+        return optax.adam(schedule, eps=config.epsilon)
+    return optax.sgd(schedule, momentum=config.optimizer_momentum, nesterov=True)
+
+
+def build_trainer(config: ConfigDict, network: Network, optimizer, prepare_images) -> Trainer:
+    """The engine with its devices."""
+    if config.devices > len(jax.devices()):
+        raise ConfigError(
+            f"config.devices is {config.devices}, but there are {len(jax.devices())} {jax.default_backend()} devices"
+        )
+    devices = jax.devices()[: config.devices]
+    options = {
+        "shards": config.shards,
+        "accumulate": config.accumulate,
+        "prepare": prepare_images,
+        "exact": config.exact,
+    }
+    if config.num_seeds > 1:
+        return over_seeds(network, optimizer, **options)
+    if config.engine == "sequential":
+        return sequential(network, optimizer, devices, **options)
+    return pipelined(
+        network,
+        optimizer,
+        devices,
+        data=config.data_parallel,
+        partition=fields.partition_of(config),
+        **options,
+    )

@@ -1,0 +1,200 @@
+"""The fields of a run's configuration, and what is refused before anything is compiled."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from al_jax.training.errors import ConfigError
+
+# A resumed run may change these: they do not touch the trajectory, or only where it ends.
+MAY_CHANGE = frozenset(
+    ["checkpoint_seconds", "data_dir", "data_parallel", "devices", "engine", "epochs", "eval_every", "evaluate"]
+    + ["keep", "partition", "profile", "updates_per_call"]
+)
+
+
+def default_config(**fields: Any) -> ConfigDict:
+    """All fields and their defaults, with `fields` put over them."""
+    config = ConfigDict(
+        {
+            # Data.
+            "dataset": "digits",  # digits | mnist | fashion_mnist | cifar10 | cifar100
+            "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
+            "validation": 0,  # training examples held out for validation
+            "normalisation": "unit_range",  # unit_range | subtract_mean (of each pixel) | standardise (each channel)
+            "augmentation": "none",  # none | crop (pad 4 and crop) | crop_flip
+            # Network and rule.
+            "network": "mlp",
+            "components": 4,  # K, the depth of the folded network: one layer a component in an mlp
+            "width": 128,  # units of each layer
+            "activation": "elu",  # elu | relu, of the layers
+            "rule": "associated",  # associated | backprop (the same folded network as one component)
+            "code": 128,  # width of the codes of Associated Learning
+            "bridge_expansion": 5,  # hidden width of a bridge, in codes
+            "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
+            "l2": 0.0,  # l2 * sum(w^2) / 2 over f's kernels
+            "dtype": "float32",  # float32 | bfloat16, what layers compute in; parameters are float32
+            "warm_start": "",  # workdir of a run whose components this one starts from
+            "freeze": "",  # components that stay as they are, from 1: "1,2"
+            # Optimisation. An update takes batch_size examples, in `accumulate` micro-batches of `shards` slices.
+            "epochs": 60,
+            "batch_size": 32,
+            "accumulate": 1,
+            "shards": 1,
+            "optimizer": "adam",  # adam | sgd
+            "learning_rate": 1e-3,
+            "schedule": "cosine",  # cosine (to 0) | steps (x.1 at 40, 60, 80 %, x.5 at 90 %) | constant
+            "optimizer_momentum": 0.9,  # of sgd
+            "epsilon": 1e-8,  # of adam
+            "seed": 0,
+            "num_seeds": 1,  # seed, seed + 1, ... trained in one run
+            # Engine.
+            "engine": "sequential",  # sequential | pipelined
+            "devices": 1,
+            "data_parallel": 1,  # devices that share a micro-batch; in the sequential engine, all of them
+            "partition": "even",  # even, or the number of components of each stage: "1,1,2"
+            "exact": False,  # every engine computes the same bits (CPU)
+            # The run.
+            "evaluate": False,  # only evaluate the finished run in the workdir
+            "eval_every": 1,  # epochs
+            "updates_per_call": 128,  # updates in one compiled call
+            "checkpoint_seconds": 60.0,  # time between checkpoints; 0: after every call
+            "keep": 3,  # checkpoints
+            "profile": False,  # write a profiler trace of one call
+        }
+    )
+    config.update(fields)
+    return config
+
+
+def with_variant(config: ConfigDict, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """The config of `configs/NAME.py:VARIANT`; an empty variant changes nothing."""
+    if variant and variant not in variants:
+        raise ConfigError(f"unknown variant {variant!r}: there are {', '.join(variants)}")
+    config.update(variants.get(variant, {}))
+    return config
+
+
+def nearest(name: str, names) -> str:
+    """A suggestion to put behind a message about an unknown name."""
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+CHOICES = {
+    "normalisation": ("unit_range", "subtract_mean", "standardise"),
+    "augmentation": ("none", "crop", "crop_flip"),
+    "network": ("mlp",),
+    "activation": ("elu", "relu"),
+    "rule": ("associated", "backprop"),
+    "dtype": ("float32", "bfloat16"),
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("cosine", "steps", "constant"),
+    "engine": ("sequential", "pipelined"),
+}
+AT_LEAST_ONE = (
+    ["components", "width", "code", "bridge_expansion", "epochs", "batch_size", "accumulate", "shards", "num_seeds"]
+    + ["devices", "data_parallel", "eval_every", "updates_per_call", "keep"]
+)
+AT_LEAST_ZERO = ["validation", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises `ConfigError` for values that cannot run, whatever the data and the machine."""
+    for field, choices in CHOICES.items():
+        if config[field] not in choices:
+            hint = nearest(config[field], choices)
+            raise ConfigError(f"config.{field} is {config[field]!r}: allowed are {', '.join(choices)}{hint}")
+    for field in AT_LEAST_ONE:
+        if config[field] < 1:
+            raise ConfigError(f"config.{field} is {config[field]}: it must be at least 1")
+    for field in AT_LEAST_ZERO:
+        if config[field] < 0:
+            raise ConfigError(f"config.{field} is {config[field]}: it must not be negative")
+    if not config.learning_rate > 0:
+        raise ConfigError(f"config.learning_rate is {config.learning_rate}: it must be positive")
+    _validate_batch(config)
+    _validate_devices(config)
+    for index in freeze_indices(config):
+        if not 0 <= index < depth(config):
+            raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
+
+
+def _validate_batch(config: ConfigDict) -> None:
+    if config.batch_size % (config.accumulate * config.shards):
+        raise ConfigError(
+            f"config.batch_size is {config.batch_size}: it must be divisible by accumulate x shards, here "
+            f"{config.accumulate} x {config.shards}"
+        )
+    if config.shards % config.data_parallel:
+        raise ConfigError(
+            f"config.shards is {config.shards}: it must be a multiple of data_parallel, here {config.data_parallel}"
+        )
+
+
+def _validate_devices(config: ConfigDict) -> None:
+    if config.devices % config.data_parallel:
+        raise ConfigError(
+            f"config.devices is {config.devices}: it must be a multiple of data_parallel, here {config.data_parallel}"
+        )
+    if config.engine == "sequential":
+        if config.devices != config.data_parallel:
+            raise ConfigError(
+                f"config.devices is {config.devices} with the sequential engine: set engine=pipelined for stages, or "
+                f"data_parallel={config.devices} and shards to share each micro-batch"
+            )
+        if config.partition != "even":
+            raise ConfigError("config.partition is for engine=pipelined; the sequential engine has one stage")
+    elif stages(config) > depth(config):
+        raise ConfigError(
+            f"config.devices makes {stages(config)} stages, more than the {depth(config)} components of this network: "
+            f"set devices to at most {depth(config) * config.data_parallel}"
+        )
+    if config.num_seeds > 1 and (config.engine, config.devices) != ("sequential", 1):
+        raise ConfigError(
+            f"config.num_seeds is {config.num_seeds}: several seeds in one run need engine=sequential on one device; "
+            "otherwise run each seed by itself"
+        )
+    sizes = partition_of(config)
+    if sizes and (len(sizes) != stages(config) or sum(sizes) != depth(config) or min(sizes) < 1):
+        raise ConfigError(
+            f"config.partition is {config.partition!r}: it must be 'even' or give {stages(config)} stages at least one "
+            f"component each, {depth(config)} in all"
+        )
+
+
+def depth(config: ConfigDict) -> int:
+    """The number of components that train separately."""
+    return 1 if config.rule == "backprop" else config.components
+
+
+def stages(config: ConfigDict) -> int:
+    """The number of stages of the pipeline."""
+    return config.devices // config.data_parallel
+
+
+def partition_of(config: ConfigDict) -> tuple[int, ...] | None:
+    """Components of each stage, None for an even partition."""
+    return None if config.partition == "even" else _numbers(config, "partition")
+
+
+def freeze_indices(config: ConfigDict) -> tuple[int, ...]:
+    """Indices, from 0, of the components that stay as they are."""
+    return tuple(number - 1 for number in _numbers(config, "freeze"))
+
+
+def _numbers(config: ConfigDict, field: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in config[field].split(",") if number.strip())
+    except ValueError:
+        raise ConfigError(
+            f"config.{field} is {config[field]!r}: it must be whole numbers separated by commas"
+        ) from None
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What a resumed run would change although it may not, as `field: old -> new`."""
+    fields = sorted((set(old) | set(new)) - MAY_CHANGE)
+    return [f"{f}: {old.get(f)!r} -> {new.get(f)!r}" for f in fields if old.get(f) != new.get(f)]

@@ -1,0 +1,72 @@
+"""What a person sees while a run trains: a progress bar, a table row for each evaluation, a summary."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Display:
+    """Writes plain lines everywhere, and a moving progress bar on a terminal."""
+
+    def __init__(self, total: int, done: int):
+        self.console = Console(soft_wrap=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("update"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[state]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("training", total=total, completed=done, state="compiling")
+        self._header_shown = False
+        self._bar.start()
+
+    def progress(self, done: int, losses: Mapping[str, float], speed: float) -> None:
+        """Moves the bar; losses are shown by component, in the order of their names."""
+        parts: dict[str, list[str]] = {}
+        for name, value in losses.items():
+            parts.setdefault(name.split("/")[0].removeprefix("component_"), []).append(f"{value:.1e}")
+        state = "  ".join(f"{component}: {' '.join(values)}" for component, values in parts.items())
+        self._bar.update(self._task, completed=done, state=f"{speed:,.0f} examples/s  {state}")
+
+    def epoch(self, epoch: int, accuracies: Mapping[str, float], losses: Mapping[str, float], speed: float) -> None:
+        """One row of the table of evaluations."""
+        names = sorted({name.split("/")[1] for name in losses})
+        if not self._header_shown:
+            heads = [f"{split} accuracy" for split in accuracies] + [f"{name} (mean)" for name in names]
+            self.console.print("epoch  " + "  ".join(f"{head:>18}" for head in [*heads, "examples/s"]))
+            self._header_shown = True
+        cells = [f"{accuracy:.2%}" for accuracy in accuracies.values()]
+        for name in names:
+            own = [value for key, value in losses.items() if key.endswith(f"/{name}")]
+            cells.append(f"{sum(own) / len(own):.3e}")
+        self.console.print(f"{epoch:>5}  " + "  ".join(f"{cell:>18}" for cell in [*cells, f"{speed:,.0f}"]))
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def print_summary(summary: Mapping[str, Any], workdir: Path) -> None:
+    """The last words of a run: what it reached and where things are."""
+    lines = []
+    for name in ("test_accuracy", "test_top5_accuracy", "validation_accuracy", "train_accuracy"):
+        if name in summary:
+            spread = f" ± {summary[f'{name}_std']:.2%} over {len(summary['seeds'])} seeds" if "seeds" in summary else ""
+            lines.append((name.replace("_", " "), f"{summary[name]:.2%}{spread}"))
+    lines += [
+        ("test accuracy by depth", "  ".join(f"{accuracy:.2%}" for accuracy in summary["accuracy_by_depth"])),
+        ("parameters", f"{summary['parameters']:,}, of which {summary['effective_parameters']:,} in inference"),
+        ("training", f"{summary['examples_per_second']:,.0f} examples/s, {summary['wall_seconds']:.1f} s in all"),
+        ("digest", summary["digest"]),
+        ("files", f"{workdir}: summary.json, metrics.jsonl, losses.png, accuracy.png, schedule.png, checkpoints"),
+    ]
+    print(*(f"{name:<24}{value}" for name, value in lines), sep="\n", flush=True)

@@ -1,0 +1,9 @@
+"""Errors whose message is all a user needs; train.py prints it without a traceback."""
+
+
+class RunError(Exception):
+    """A run cannot go on; the message says what was wrong, what is allowed and what to do."""
+
+
+class ConfigError(RunError):
+    """A configuration that cannot run, found before anything is compiled."""

@@ -1,0 +1,69 @@
+"""A trained network back from its workdir, for prediction without a trainer."""
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from al_jax.components import with_prepare
+from al_jax.training.checkpoint import Checkpoints, Restored
+from al_jax.training.config import default_config
+from al_jax.training.errors import RunError
+from al_jax.training.run import Finished, Run, component_shapes, set_up
+from al_jax.types import ComponentState, Network
+
+
+def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
+    """Network and components of the newest checkpoint in a workdir.
+
+    The network's `predict` takes the data set's own uint8 images and prepares them itself:
+
+        network, components = al.load("runs/digits")
+        scores = network.predict([part.variables for part in components], images)
+
+    With several seeds, every leaf has a leading axis of seeds.
+
+    Raises:
+      RunError: there is no run, or none of its checkpoints is whole.
+      DataError: the data set, whose statistics prepare the images, is not there.
+    """
+    run = load_run(Path(workdir))
+    return with_prepare(run.network, run.prepare), _newest(run).components
+
+
+def load_components(workdir: Path) -> tuple[ComponentState, ...]:
+    """The components alone."""
+    return _newest(load_run(workdir)).components
+
+
+def load_run(workdir: Path) -> Run:
+    """The run as its config.json describes it, on one device."""
+    path = workdir / "config.json"
+    if not path.exists():
+        raise RunError(f"there is no run in {workdir}: it has no config.json")
+    config = default_config()
+    config.update(ConfigDict(json.loads(path.read_text())))
+    config.update({"engine": "sequential", "devices": 1, "data_parallel": 1, "partition": "even"})
+    return set_up(config, workdir)
+
+
+def finished(run: Run) -> Finished:
+    """The end of a run that was trained before.
+
+    Raises:
+      RunError: there is no checkpoint, or the run was stopped before its end.
+    """
+    restored = _newest(run)
+    if restored.updates != run.updates:
+        raise RunError(
+            f"{run.workdir} has done {restored.updates} of {run.updates} updates: run it to its end without "
+            "config.evaluate first"
+        )
+    return Finished.at_the_end(restored.components, restored.notes)
+
+
+def _newest(run: Run) -> Restored:
+    restored = Checkpoints(run.workdir, run.config.keep).restore(component_shapes(run))
+    if restored is None:
+        raise RunError(f"there is no finished checkpoint in {run.workdir}: train the run first")
+    return restored

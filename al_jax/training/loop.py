@@ -1,0 +1,205 @@
+"""Training: calls of the engine, evaluations and checkpoints, from wherever the run was stopped to its end."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+import jax
+import numpy as np
+
+from al_jax.components import with_prepare
+from al_jax.data import epoch_order, gather
+from al_jax.training.checkpoint import Checkpoints
+from al_jax.training.console import Display
+from al_jax.training.errors import RunError
+from al_jax.training.evaluation import Accuracy, make_evaluate
+from al_jax.training.losses import LossLog
+from al_jax.training.records import Records
+from al_jax.training.run import Finished, Run, claim, component_shapes, micro_batch_shapes, per_seed
+from al_jax.training.warm_start import warm_start
+from al_jax.types import Batch, ComponentState, Metrics
+
+
+class Stopped(Exception):
+    """A signal ended the run, and a checkpoint was taken."""
+
+
+class Training:
+    """A run in progress: the engine's state, the updates done, and where they are recorded."""
+
+    def __init__(self, run: Run, interrupted: Callable[[], bool] = lambda: False):
+        """Starts a run, or takes it up from its newest whole checkpoint.
+
+        Args:
+          run: what to train.
+          interrupted: asked after every call; once True, the run saves and raises `Stopped`.
+
+        Raises:
+          RunError: the workdir cannot be written, or its checkpoints do not belong to this run.
+        """
+        self._began = time.monotonic()
+        self._run, self._config, self._interrupted = run, run.config, interrupted
+        self._checkpoints = Checkpoints(run.workdir, run.config.keep)
+        self._evaluate = make_evaluate(with_prepare(run.network, run.prepare))
+        self._notes = {"wall_seconds": 0.0, "trained_seconds": 0.0, "trained_examples": 0}
+        self._done = 0
+        self._state = self._restore_or_draw()
+        claim(run)
+        self._records = Records(run.workdir, self._done)
+        several = run.config.num_seeds > 1
+        self._logs = [LossLog(run.config.accumulate, f" of seed {seed}" * several) for seed in run.seeds]
+        self._unread: Metrics | None = None
+        self._losses: dict[str, float] = {}
+        self._saved = time.monotonic()
+
+    def _restore_or_draw(self):
+        run, trainer = self._run, self._run.trainer
+        restored = self._checkpoints.restore(component_shapes(run))
+        if restored:
+            if restored.updates > run.updates:
+                raise RunError(
+                    f"{run.workdir} has done {restored.updates} updates, more than the {run.updates} of "
+                    f"config.epochs={run.config.epochs}: give at least as many epochs as before"
+                )
+            self._done = restored.updates
+            self._notes.update(restored.notes)
+            return trainer.place(restored.components)
+        keys = [jax.random.key(seed) for seed in run.seeds]
+        state = trainer.init(keys if len(keys) > 1 else keys[0], micro_batch_shapes(run.config, run.dataset))
+        if not run.config.warm_start:
+            return state
+        return trainer.place(warm_start(trainer.components(state), run.config.warm_start))
+
+    def finish(self) -> Finished:
+        """Trains to the end.
+
+        Raises:
+          Stopped: on a signal.
+          RunError: a loss or parameter became NaN or infinite, or a checkpoint cannot be written.
+        """
+        self._display = Display(self._run.updates, self._done)
+        try:
+            if self._done:
+                self._display.say(f"Continuing after update {self._done} of {self._run.updates}.")
+            self._train()
+            return self._finished()
+        finally:
+            self._display.close()
+            self._records.close()
+            self._checkpoints.close()
+
+    def _train(self) -> None:
+        run, config = self._run, self._config
+        first, self._clock, self._timed = True, time.monotonic(), 0
+        while self._done < run.updates:
+            epoch, offset = divmod(self._done, run.updates_per_epoch)
+            count = min(config.updates_per_call, run.updates_per_epoch - offset)
+            profile = config.profile and not first and not (run.workdir / "profile").exists()
+            if profile:
+                jax.profiler.start_trace(str(run.workdir / "profile"))
+            self._call(self._feed(epoch, offset, count), count)
+            epoch_ends = self._done % run.updates_per_epoch == 0
+            last = self._done == run.updates
+            evaluates = last or (epoch_ends and (epoch + 1) % config.eval_every == 0)
+            stops = self._interrupted()
+            saves = last or stops or time.monotonic() - self._saved >= config.checkpoint_seconds
+            if first or evaluates or saves or profile:
+                self._drain(timed=not first)
+                first = False
+            if profile:
+                jax.profiler.stop_trace()
+            if evaluates or saves:
+                components = run.trainer.components(self._state)
+                if evaluates:
+                    self._report(epoch + 1, components)
+                if saves:
+                    self._save(components)
+                self._clock = time.monotonic()
+            if stops and not last:
+                raise Stopped(f"stopped after update {self._done} of {run.updates} and saved")
+
+    def _feed(self, epoch: int, offset: int, count: int) -> Batch:
+        """The micro-batches of `count` updates, `(seeds,) M, B, …`, filled up to the size of every call."""
+        run, config = self._run, self._config
+        calls = min(config.updates_per_call, run.updates_per_epoch)
+        size = (calls * config.accumulate, config.batch_size // config.accumulate)
+        indices = []
+        for seed in run.seeds:
+            order = _order(seed, epoch, len(run.dataset.train.label), config.batch_size)[offset : offset + count]
+            indices.append(np.pad(order, ((0, calls - count), (0, 0))).reshape(size))
+        return gather(run.dataset.train, np.stack(indices) if len(indices) > 1 else indices[0])
+
+    def _call(self, batches: Batch, count: int) -> None:
+        for log in self._logs:
+            log.expect(self._done, self._done + count)
+        valid = count * self._config.accumulate
+        self._state, metrics = self._run.trainer.step(self._state, batches, valid=valid)
+        self._batches = batches
+        self._done += count
+        self._timed += count * self._config.batch_size * self._config.num_seeds
+        # What the call before measured is read only now, so that reading never keeps the device waiting.
+        self._read()
+        self._unread = metrics
+
+    def _drain(self, timed: bool) -> None:
+        """Finishes what is in flight, so that every loss up to here is known."""
+        self._read()
+        while any(log.waiting for log in self._logs):
+            self._state, self._unread = self._run.trainer.step(self._state, self._batches, valid=0)
+            self._read()
+        if timed:
+            self._notes["trained_seconds"] += time.monotonic() - self._clock
+            self._notes["trained_examples"] += self._timed
+        self._clock, self._timed = time.monotonic(), 0
+
+    def _read(self) -> None:
+        if self._unread is None:
+            return
+        metrics, self._unread = jax.device_get(self._unread), None
+        rows = [log.add(_of_seed(metrics, index, self._logs)) for index, log in enumerate(self._logs)]
+        for of_all_seeds in zip(*rows, strict=True):
+            for seed, (update, losses) in zip(self._run.seeds, of_all_seeds, strict=True):
+                self._records.write(update, **self._seeded(seed), **losses)
+            update, self._losses = of_all_seeds[0]
+            self._display.progress(update, self._losses, self._speed())
+
+    def _report(self, epoch: int, components: tuple[ComponentState, ...]) -> None:
+        """Evaluates what was held out, and writes a row."""
+        shown = {}
+        for seed, own in zip(self._run.seeds, per_seed(self._run, components), strict=True):
+            variables = [part.variables for part in own]
+            accuracies = {name: self._evaluate(variables, split) for name, split in self._run.held_out.items()}
+            values = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
+            by_depth = accuracies["test"].by_depth
+            self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
+            shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
+        self._display.epoch(epoch, shown, self._losses, self._speed())
+
+    def _save(self, components: tuple[ComponentState, ...]) -> None:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(components):
+            if np.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
+                name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+                raise RunError(f"{name} of component {path[0].idx + 1} is not finite after update {self._done}")
+        self._checkpoints.save(self._done, components, {**self._notes, "wall_seconds": self._wall_seconds()})
+        self._saved = time.monotonic()
+
+    def _finished(self) -> Finished:
+        return Finished(self._run.trainer.components(self._state), self._wall_seconds(), self._speed())
+
+    def _wall_seconds(self) -> float:
+        return self._notes["wall_seconds"] + time.monotonic() - self._began
+
+    def _speed(self) -> float:
+        seconds = self._notes["trained_seconds"]
+        return self._notes["trained_examples"] / seconds if seconds else 0.0
+
+    def _seeded(self, seed: int) -> Mapping[str, int]:
+        return {"seed": seed} if self._config.num_seeds > 1 else {}
+
+
+@functools.lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, examples: int, batch_size: int) -> np.ndarray:
+    return epoch_order(seed, epoch, examples, batch_size)
+
+
+def _of_seed(metrics: Metrics, index: int, logs: list[LossLog]) -> Metrics:
+    return jax.tree.map(lambda x: x[index], metrics) if len(logs) > 1 else metrics

@@ -1,0 +1,65 @@
+"""Losses on the host: named, averaged over the updates of one call, and watched for NaN."""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from al_jax.training.errors import RunError
+from al_jax.types import Metrics
+
+
+class LossLog:
+    """Collects the losses of one network until every component has worked through a window of updates.
+
+    In a pipeline the upper components are behind, so the losses of one call's updates arrive over several calls; rows
+    are the same on every engine.
+    """
+
+    def __init__(self, accumulate: int, suffix: str = ""):
+        self._accumulate = accumulate
+        self._suffix = suffix
+        self._windows: OrderedDict[tuple[int, int], dict[str, list[float]]] = OrderedDict()
+
+    def expect(self, first: int, last: int) -> None:
+        """Announces the updates `first` to `last - 1`, which one call feeds."""
+        self._windows[first, last] = {}
+
+    @property
+    def waiting(self) -> bool:
+        """Whether losses of fed updates are still to come."""
+        return bool(self._windows)
+
+    def add(self, metrics: Metrics) -> list[tuple[int, dict[str, float]]]:
+        """Takes in what a call measured; returns `(updates done, mean losses)` for each window that is complete.
+
+        Raises:
+          RunError: a loss is NaN or infinite.
+        """
+        updates = np.asarray(metrics.updates)
+        for index, losses in enumerate(metrics.losses):
+            worked = updates[index] >= 0
+            for name, values in losses.items():
+                self._add(index, name, updates[index][worked], np.asarray(values)[worked])
+        return self._complete(sum(len(losses) for losses in metrics.losses))
+
+    def _add(self, index: int, name: str, updates: np.ndarray, values: np.ndarray) -> None:
+        if not np.isfinite(values).all():
+            first = int(np.argmin(np.isfinite(values)))
+            raise RunError(
+                f"the loss {name!r} of component {index + 1} is {values[first]} at update {int(updates[first])}"
+                f"{self._suffix}"
+            )
+        for (first, last), window in self._windows.items():
+            own = values[(updates >= first) & (updates < last)]
+            window.setdefault(f"component_{index + 1}/{name}", []).extend(own.tolist())
+
+    def _complete(self, names: int) -> list[tuple[int, dict[str, float]]]:
+        rows = []
+        while self._windows:
+            (first, last), window = next(iter(self._windows.items()))
+            expected = (last - first) * self._accumulate
+            if len(window) < names or any(len(values) < expected for values in window.values()):
+                break
+            rows.append((last, {name: float(np.mean(values)) for name, values in window.items()}))
+            del self._windows[first, last]
+        return rows

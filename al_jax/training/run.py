@@ -1,0 +1,155 @@
+"""What a configuration decides before training starts: data, network, trainer, and whose workdir it is."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from al_jax.components import with_prepare
+from al_jax.data import Dataset, Split, load, validation_split
+from al_jax.engines.update import draw_components, optimizers_of
+from al_jax.training import config as fields
+from al_jax.training.build import build_network, build_optimizer, build_prepare, build_trainer
+from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.records import write_json
+from al_jax.types import ComponentState, Network, Trainer
+
+
+class Run(NamedTuple):
+    """A run that is ready to train.
+
+    Attributes:
+      config: all fields.
+      workdir: where its files go.
+      dataset: its data, without the validation examples.
+      held_out: the splits that training does not see, `test` first.
+      network: without the preparation of images.
+      optimizer: of every component.
+      prepare: of images, inside jit.
+      trainer: the engine.
+      updates_per_epoch: full batches in the training set.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    dataset: Dataset
+    held_out: Mapping[str, Split]
+    network: Network
+    optimizer: optax.GradientTransformation
+    prepare: Callable
+    trainer: Trainer
+    updates_per_epoch: int
+
+    @property
+    def updates(self) -> int:
+        """Updates from beginning to end."""
+        return self.config.epochs * self.updates_per_epoch
+
+    @property
+    def seeds(self) -> range:
+        return range(self.config.seed, self.config.seed + self.config.num_seeds)
+
+
+class Finished(NamedTuple):
+    """A run at its end.
+
+    Attributes:
+      components: the canonical components, with an axis of seeds if there are several.
+      wall_seconds: time in this program, over all restarts.
+      examples_per_second: of training alone, without compilation and evaluation; 0 where nothing was measured.
+    """
+
+    components: tuple[ComponentState, ...]
+    wall_seconds: float
+    examples_per_second: float
+
+    @classmethod
+    def at_the_end(cls, components: tuple[ComponentState, ...], notes: Mapping[str, float]) -> "Finished":
+        """From what checkpoints note beside the components."""
+        seconds = notes["trained_seconds"]
+        return cls(components, notes["wall_seconds"], notes["trained_examples"] / seconds if seconds else 0.0)
+
+
+def set_up(config: ConfigDict, workdir: Path) -> Run:
+    """Loads the data and builds network and trainer; nothing is compiled yet.
+
+    Raises:
+      RunError: the configuration cannot run, or the workdir holds a run with another one.
+      DataError: the data is not there.
+    """
+    fields.validate(config)
+    refuse_other_run(config, workdir)
+    dataset = load(config.dataset, config.data_dir or None)
+    held_out = {"test": dataset.test}
+    if config.validation:
+        train, held_out["validation"] = validation_split(dataset.train, config.validation)
+        dataset = dataset._replace(train=train)
+    examples = len(dataset.train.label)
+    if config.batch_size > examples:
+        raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
+    updates_per_epoch = examples // config.batch_size
+    network = build_network(config, dataset.classes)
+    prepare = build_prepare(config, dataset)
+    optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
+    trainer = build_trainer(config, network, optimizer, prepare)
+    return Run(
+        config, workdir, dataset, held_out, network, optimizer, prepare, trainer, updates_per_epoch
+    )
+
+
+def refuse_other_run(config: ConfigDict, workdir: Path) -> None:
+    """Refuses a workdir whose run was started with another configuration."""
+    if (path := workdir / "config.json").exists():
+        changed = fields.differences(json.loads(path.read_text()), json.loads(config.to_json()))
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a run with another configuration ({'; '.join(changed)}): use another --workdir, or "
+                "the configuration it was started with"
+            )
+
+
+def claim(run: Run) -> None:
+    """Makes the workdir this run's.
+
+    Raises:
+      RunError: it cannot be written.
+    """
+    try:
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        write_json(run.workdir / "config.json", json.loads(run.config.to_json()))
+    except OSError as error:
+        raise RunError(
+            f"cannot write to the workdir {run.workdir} ({error.strerror}): choose another --workdir"
+        ) from error
+
+
+def micro_batch_shapes(config: ConfigDict, dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of one micro-batch."""
+    size = config.batch_size // config.accumulate
+    return {
+        "image": jax.ShapeDtypeStruct((size, *dataset.train.image.shape[1:]), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((size,), jnp.int32),
+    }
+
+
+def component_shapes(run: Run) -> tuple[ComponentState, ...]:
+    """The canonical components as shapes, with an axis of seeds if there are several."""
+    network = with_prepare(run.network, run.prepare)
+    optimizers = optimizers_of(network, run.optimizer)
+    batch = micro_batch_shapes(run.config, run.dataset)
+    shapes = jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))
+    if run.config.num_seeds == 1:
+        return shapes
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((run.config.num_seeds, *x.shape), x.dtype), shapes)
+
+
+def per_seed(run: Run, components: tuple[ComponentState, ...]) -> list[tuple[ComponentState, ...]]:
+    """The components of each seed by themselves."""
+    if run.config.num_seeds == 1:
+        return [components]
+    return [jax.tree.map(lambda x, index=index: x[index], components) for index in range(run.config.num_seeds)]

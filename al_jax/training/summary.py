@@ -1,0 +1,107 @@
+"""summary.json and the plots: what a finished run leaves."""
+
+import json
+import platform
+import statistics
+from typing import Any
+
+import jax
+import jaxlib
+
+from al_jax import schedule
+from al_jax.analysis.plots import plot_accuracy, plot_losses
+from al_jax.chain import parameter_counts
+from al_jax.components import with_prepare
+from al_jax.training import config as fields
+from al_jax.training.digest import digest
+from al_jax.training.evaluation import make_evaluate
+from al_jax.training.records import read_rows, write_json
+from al_jax.training.run import Finished, Run, component_shapes, per_seed
+
+SHOWN_MICRO_BATCHES = 12  # in the picture of the schedule
+
+
+def summarise(run: Run, finished: Finished) -> dict[str, Any]:
+    """Evaluates the components on every split and writes summary.json.
+
+    With several seeds, accuracies are means, `*_std` their standard deviations, `seeds` has each seed's own, and
+    `digest` is that of all of them together.
+    """
+    evaluate = make_evaluate(with_prepare(run.network, run.prepare))
+    splits = {**run.held_out, "train": run.dataset.train}
+    seeds = []
+    for seed, own in zip(run.seeds, per_seed(run, finished.components), strict=True):
+        variables = [part.variables for part in own]
+        accuracies = {name: evaluate(variables, split) for name, split in splits.items()}
+        entry = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
+        if run.dataset.classes > 10:
+            entry["test_top5_accuracy"] = accuracies["test"].top5_by_depth[-1]
+        entry["accuracy_by_depth"] = list(accuracies["test"].by_depth)
+        seeds.append({"seed": seed, **entry, "digest": digest(own)})
+    summary = {
+        **(_averaged(seeds) if len(seeds) > 1 else seeds[0]),
+        "digest": digest(finished.components),
+        "updates": run.updates,
+        "epochs": run.config.epochs,
+        "examples_per_second": finished.examples_per_second,
+        "wall_seconds": finished.wall_seconds,
+        **_parameters(run),
+        **_machine(),
+        "config": json.loads(run.config.to_json()),
+    }
+    write_json(run.workdir / "summary.json", summary)
+    return summary
+
+
+def plot(run: Run) -> None:
+    """Draws losses, accuracy and the first micro-batches of the schedule."""
+    rows = [row for row in read_rows(run.workdir) if row.get("seed", run.config.seed) == run.config.seed]
+    plot_losses(rows, run.workdir / "losses.png")
+    plot_accuracy(rows, run.workdir / "accuracy.png")
+    components, stages = len(run.network.components), fields.stages(run.config)
+    devices = stages if run.config.engine == "pipelined" else 1
+    tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, fields.partition_of(run.config))
+    title = f"{components} component{'s' * (components > 1)} on {devices} device{'s' * (devices > 1)}"
+    schedule.draw({title: tasks}, run.workdir / "schedule.png")
+
+
+def _averaged(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [name for name in seeds[0] if name.endswith("_accuracy")]
+    averages: dict[str, Any] = {"seeds": seeds}
+    for name in names:
+        values = [entry[name] for entry in seeds]
+        averages |= {name: statistics.mean(values), f"{name}_std": statistics.stdev(values)}
+    depths = zip(*(entry["accuracy_by_depth"] for entry in seeds), strict=True)
+    return averages | {"accuracy_by_depth": [statistics.mean(depth) for depth in depths]}
+
+
+def _parameters(run: Run) -> dict[str, int]:
+    shapes = per_seed_shapes(run)
+    parameters, effective = parameter_counts(run.network, shapes)
+    return {"parameters": parameters, "effective_parameters": effective}
+
+
+def per_seed_shapes(run: Run):
+    """The parameters of one seed's components, as shapes."""
+    single = run._replace(config=run.config.copy_and_resolve_references())
+    single.config.num_seeds = 1
+    return [part.params for part in component_shapes(single)]
+
+
+def _machine() -> dict[str, str]:
+    return {
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "python": platform.python_version(),
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "processor": f"{_processor()}, {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

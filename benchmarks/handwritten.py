@@ -1,0 +1,82 @@
+"""Associated Learning on a multi-layer perceptron, written by hand: what `al.sequential` is measured against.
+
+Nothing here comes from al_jax, Flax or optax. A component is a dict of the layers of its four parts, a layer is
+`(kernel, bias)`, and training is one compiled scan over micro-batches.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+B1, B2, EPSILON = 0.9, 0.999, 1e-8
+AUTOENCODER_RATE = 2.0
+
+
+def dense(layer, x, activation):
+    kernel, bias = layer
+    return activation(x @ kernel + bias)
+
+
+def component(params, features, code_below):
+    """Features and code of one component, its associated and its autoencoder loss."""
+    features, code_below = jax.lax.stop_gradient((features, code_below))
+    features = dense(params["f"][0], features, jax.nn.elu)
+    code = dense(params["g"][0], code_below, jax.nn.sigmoid)
+    bridge = dense(params["b"][1], dense(params["b"][0], features, jax.nn.sigmoid), jax.nn.sigmoid)
+    decoded = dense(params["h"][0], code, jax.nn.sigmoid)
+    associated = jnp.mean((bridge - jax.lax.stop_gradient(code)) ** 2)
+    autoencoder = jnp.mean((decoded - code_below) ** 2)
+    return features, code, (associated, autoencoder)
+
+
+def objective(params, batch, classes):
+    """The sum of all components' losses, which share no gradient, and the losses `(K, 2)`."""
+    features = batch["image"].reshape(len(batch["image"]), -1)
+    code = jax.nn.one_hot(batch["label"], classes)
+    losses = []
+    for own in params:
+        features, code, pair = component(own, features, code)
+        losses.append(jnp.stack(pair))
+    losses = jnp.stack(losses)
+    return losses.sum(), losses
+
+
+def adam(state, gradients, learning_rate):
+    """One Adam step; the encoders and decoders of the label's code at twice the rate."""
+    count = state["count"] + 1
+    mu = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, state["mu"], gradients)
+    nu = jax.tree.map(lambda n, g: B2 * n + (1 - B2) * g * g, state["nu"], gradients)
+    unbias1, unbias2 = 1 - B1**count, 1 - B2**count
+
+    def moved(rate, p, m, n):
+        return p - rate * learning_rate * (m / unbias1) / (jnp.sqrt(n / unbias2) + EPSILON)
+
+    rates = {"f": 1.0, "b": 1.0, "g": AUTOENCODER_RATE, "h": AUTOENCODER_RATE}
+    params = [
+        {part: jax.tree.map(functools.partial(moved, rates[part]), own[part], m[part], n[part]) for part in own}
+        for own, m, n in zip(state["params"], mu, nu, strict=True)
+    ]
+    return {"params": params, "mu": mu, "nu": nu, "count": count}
+
+
+def initial(params):
+    """The state before the first update, with parameters of its own."""
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return {
+        "params": jax.tree.map(jnp.copy, params),
+        "mu": zeros,
+        "nu": jax.tree.map(jnp.copy, zeros),
+        "count": jnp.int32(0),
+    }
+
+
+@functools.partial(jax.jit, donate_argnums=0, static_argnames=("classes", "learning_rate"))
+def train(state, batches, classes, learning_rate):
+    """Trains on `(M, B, ...)` micro-batches; returns the new state and the losses `(M, K, 2)`. Consumes the state."""
+
+    def update(state, batch):
+        gradients, losses = jax.grad(objective, has_aux=True)(state["params"], batch, classes)
+        return adam(state, gradients, learning_rate), losses
+
+    return jax.lax.scan(update, state, batches)
