@@ -10,22 +10,21 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from al_jax.data import DataError
 from al_jax.engines import exact
 from al_jax.training import command_line
 from al_jax.training.errors import RunError
 
-DEFAULT_CONFIG = str(Path(__file__).resolve().parent / "configs" / "digits.py")
-CONFIG = config_flags.DEFINE_config_file("config", DEFAULT_CONFIG, "A file with get_config(variant), and :VARIANT.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files go; by default a new folder under runs/.")
+DEFAULT_CONFIG = Path(__file__).resolve().parent / "configs" / "digits.py"
 
 
 def main(argv):
     del argv
-    config = CONFIG.value
     logging.set_verbosity(logging.WARNING)
+    config = flags.FLAGS.config
+    name = Path(flags.FLAGS["config"].config_filename).stem
+    workdir = Path(flags.FLAGS.workdir or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}").expanduser()
 
     # ---- The process, before JAX's backend starts.
     import jax
@@ -38,13 +37,12 @@ def main(argv):
     from al_jax.training import load, loop, run, summary
     from al_jax.training.console import print_summary
 
-    workdir = Path(WORKDIR.value or _new_workdir()).expanduser()
     this = run.set_up(config, workdir)
     if config.evaluate:
         finished = load.finished(this)
     else:
         print(f"{config.rule} on {config.dataset}, {config.engine} engine, files in {workdir}", flush=True)
-        with command_line.until_signal() as stop:
+        with command_line.StopRequest() as stop:
             try:
                 finished = loop.Training(this, stop).finish()
             except loop.Stopped as stopped:
@@ -57,13 +55,8 @@ def main(argv):
     print_summary(reached, workdir)
 
 
-def _new_workdir() -> str:
-    name = Path(CONFIG.config_filename.split(":")[0]).stem
-    return f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-
-
 if __name__ == "__main__":
     try:
-        app.run(main, flags_parser=command_line.parse)
+        app.run(main, flags_parser=command_line.parser(DEFAULT_CONFIG))
     except (RunError, DataError) as error:
         sys.exit(f"error: {error}")

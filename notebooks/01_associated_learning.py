@@ -57,7 +57,7 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 
 # %%
-SMOKE = bool(os.environ.get("AL_JAX_SMOKE"))  # set where this notebook is tested: the same cells, fewer epochs
+SMOKE = bool(os.environ.get("AL_JAX_SMOKE"))  # set where the notebook is tested: the same cells, fewer epochs
 EPOCHS = 3 if SMOKE else 30
 BATCH = 32
 
@@ -246,8 +246,8 @@ def epoch_batches(epoch):
 
 # %% [markdown]
 # After each epoch we take two measurements. The first is the test accuracy at every depth:
-# `predict(depth=k)` uses the first $k$ components only, up $f_1 \dots f_k$, over $b_k$ and down $h_k \dots
-# h_1$.
+# `predict(depth=k)` uses the first $k$ components only. It goes up $f_1$ to $f_k$, over $b_k$ and down
+# $h_k$ to $h_1$.
 
 
 # %%
@@ -298,7 +298,8 @@ for row, name, below in zip(rows, ("associated", "autoencoder"), (0, 1), strict=
     for index, (panel, colour) in enumerate(zip(row, COLOURS, strict=True), start=1):
         loss, target = losses_of[index - 1][name], index - below
         panel.semilogy(loss, color=colour, alpha=0.2, linewidth=0.6)
-        panel.semilogy(updates.mean(axis=1), loss.reshape(EPOCHS, -1).mean(axis=1), color=colour, label="loss")
+        means = loss.reshape(EPOCHS, -1).mean(axis=1)
+        panel.semilogy(updates.mean(axis=1), means, color=colour, label="loss")
         label = f"variance of $t_{target}$"
         panel.semilogy(updates[:, -1], variance_of[target], "--", color="0.3", linewidth=1, label=label)
         panel.set_ylim(2e-7, 1)
@@ -313,13 +314,13 @@ plt.show()
 # The losses do not simply fall. At initialisation the codes of two classes differ less and less with every
 # encoder they pass, so a constant predicts the upper codes almost perfectly, and the losses first fall
 # towards its error. Meanwhile the autoencoders drive the codes apart. This makes the codes harder to
-# predict, and the losses of the upper components rise with the variance. Where a loss has come well below
-# the variance, its component tells the classes apart, and from then on the loss falls. A small loss alone
-# therefore says little.
+# predict, and the losses of the upper components rise with the variance. Where a loss lies well below the
+# variance, its component tells the classes apart. A small loss alone says little: it must be read against
+# the variance of its target.
 #
 # The test accuracy at each depth shows the same wave. Depth 1 leaves chance (10 %) first and depth 4 last,
-# when the codes that its inference path decodes have come apart. In the end all four are about equally
-# good.
+# when the codes that its inference path decodes have come apart. In the run that is stored here, the four
+# end within three of the 360 test images of each other.
 
 # %%
 figure, panel = plt.subplots(figsize=(6, 3.4), layout="constrained")

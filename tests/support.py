@@ -7,6 +7,7 @@ import numpy as np
 import optax
 
 import al_jax as al
+from al_jax.chain import signal_shapes
 
 
 class ConvBlock(nn.Module):
@@ -83,3 +84,70 @@ def clip_decay_partition(index):
             {"f": "associated", "b": "associated", "g": "autoencoder", "h": "autoencoder"},
         ),
     )
+
+
+class Local(nn.Module):
+    """A component of a user's own: features, on request batch norm, dropout and a second loss, and a classifier."""
+
+    width: int
+    classes: int = 4
+    norm: bool = False
+    dropout: float = 0.0
+    penalty: float = 0.0
+
+    @nn.compact
+    def __call__(self, signal, train):
+        features = nn.Dense(self.width)(signal["image"].reshape(len(signal["label"]), -1))
+        if self.norm:
+            features = nn.BatchNorm(use_running_average=not train, momentum=0.9)(features)
+        features = nn.Dropout(self.dropout, deterministic=not train)(nn.elu(features))
+        losses = {"local": al.cross_entropy(nn.Dense(self.classes)(features), signal["label"])}
+        if self.penalty:
+            losses["penalty"] = self.penalty * jnp.mean(jnp.square(features))
+        return {"image": features, "label": signal["label"]}, losses
+
+
+def top_features(components):
+    """A prediction for a user's own chain: what its top component hands up."""
+
+    def predict(variables, images, depth=None):
+        signal = {"image": images, "label": jnp.zeros(len(images), jnp.int32)}
+        for part, own in list(zip(components, variables, strict=True))[:depth]:
+            signal, _, _ = part.apply(own, signal, jax.random.key(0), False)
+        return signal["image"]
+
+    return predict
+
+
+def parameter_shapes(network, batch):
+    """The parameters of every component as shapes, without computing any."""
+    return [own.get("params", {}) for own in _variable_shapes(network, batch)]
+
+
+def random_variables(network, batch, seed=0):
+    """Variables of every component drawn by NumPy, so that nothing is compiled; biases are not zero."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        values = rng.normal(0, 0.5, leaf.shape) if path[0].key == "params" else rng.uniform(0.5, 1, leaf.shape)
+        return jnp.asarray(values, leaf.dtype)
+
+    return [jax.tree_util.tree_map_with_path(draw, own) for own in _variable_shapes(network, batch)]
+
+
+def random_components(network, optimizer, batch, seed=0):
+    """Components before their first update, for `Trainer.place`."""
+    components = []
+    for index, own in enumerate(random_variables(network, batch, seed)):
+        params = own.pop("params", {})
+        rule = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(index)
+        key = jnp.asarray([seed, index], jnp.uint32)
+        components.append(al.ComponentState(params, own, rule.init(params), jnp.int32(0), key))
+    return tuple(components)
+
+
+def _variable_shapes(network, batch):
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    signals, _ = signal_shapes(network, batch)
+    pairs = zip(network.components, signals, strict=True)
+    return [dict(jax.eval_shape(part.init, key, signal)) for part, signal in pairs]

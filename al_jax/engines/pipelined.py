@@ -144,9 +144,10 @@ def pipelined(
     def advance(state: InFlight, batches: Batch, valid: int):
         fed = tuple((name, jax.ShapeDtypeStruct(x.shape, x.dtype)) for name, x in sorted(batches.items()))
         signals, names = plan(fed)
-        signal = state.signal if state.fed else _spread([empty(signals)] * stages, mesh)
-        if state.fed and signals != plan(state.fed)[0]:
-            raise ValueError("micro-batches changed their shape while others may be in flight: use one batch size")
+        fits = state.fed is not None and signals == plan(state.fed)[0]
+        if not fits and _in_flight(state):
+            raise ValueError("micro-batches changed their shape while others are in flight: flush before")
+        signal = state.signal if fits else _spread([empty(signals)] * stages, mesh)
         rows = jax.device_put(_rows(batches, stages), NamedSharding(mesh, P(None, *AXES)))
         arrays, measured = compiled(state.layout, fed)(state.held, signal, state.full, rows, jnp.int32(valid))
         return InFlight(*arrays, state.layout, fed), _named(measured, names, sizes)

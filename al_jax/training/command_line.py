@@ -2,10 +2,11 @@
 
 import re
 import signal
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import flags
+from ml_collections import config_flags
 
 from al_jax.training.config import default_config, nearest
 from al_jax.training.errors import ConfigError
@@ -13,42 +14,55 @@ from al_jax.training.errors import ConfigError
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags.
+def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
+    """The function that defines and parses --config and --workdir, for `absl.app.run`.
 
-    Raises:
-      ConfigError: an unknown field or flag, a value of the wrong type, or a config file that cannot be read.
+    It raises `ConfigError` for an unknown field or flag, a value of the wrong type, or a missing config file.
     """
-    fields = default_config()
-    for name in (match[1] for argument in argv[1:] if (match := re.match(r"--config\.([^=]*)", argument))):
-        if name not in fields:
-            raise ConfigError(f"there is no field config.{name}{nearest(name, fields.keys())}")
-    try:
-        rest = flags.FLAGS(argv)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(_explain(str(error), fields)) from error
-    if len(rest) > 1:
-        raise ConfigError(f"unknown argument {rest[1]!r}: write fields as --config.FIELD=VALUE")
-    return rest
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        _refuse_unknown(argv[1:], default.parent)
+        try:
+            # The definition reads the command line too, so it must not happen before the check above.
+            config_flags.DEFINE_config_file("config", str(default), "A file with get_config(variant), and :VARIANT.")
+            flags.DEFINE_string("workdir", None, "Where the run's files go; by default a new folder under runs/.")
+            rest = flags.FLAGS(argv)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(_explain(str(error))) from error
+        if len(rest) > 1:
+            raise ConfigError(f"unknown argument {rest[1]!r}: write fields as --config.FIELD=VALUE")
+        return rest
+
+    return parse
 
 
-def _explain(message: str, fields: Any) -> str:
+def _refuse_unknown(arguments: Sequence[str], configs: Path) -> None:
+    fields = default_config().keys()
+    for argument in arguments:
+        if (match := re.match(r"--config\.([^=]*)", argument)) and match[1] not in fields:
+            raise ConfigError(f"there is no field config.{match[1]}{nearest(match[1], fields)}")
+        if (match := re.match(r"--config=([^:]*)", argument)) and not Path(match[1]).is_file():
+            known = ", ".join(sorted(f"{configs.name}/{path.name}" for path in configs.glob("*.py")))
+            raise ConfigError(f"there is no config file {match[1]}: the project's own are {known}")
+
+
+def _explain(message: str) -> str:
     wrong = re.match(r"flag --config\.(\w+)=(.*?): ", message)
     if wrong:
-        kind = KINDS.get(type(fields[wrong[1]]), "of another type")
-        return f"config.{wrong[1]} is {wrong[2]!r}: it must be {kind}"
+        return f"config.{wrong[1]} is {wrong[2]!r}: it must be {KINDS[type(default_config()[wrong[1]])]}"
     return message.splitlines()[0]
 
 
-class until_signal:  # noqa: N801, used as a function
-    """While open, SIGTERM and the first Ctrl-C only note that the run shall stop; calling it tells.
+class StopRequest:
+    """While open, SIGTERM and the first Ctrl-C only note that the run shall stop; a second one interrupts at once.
 
-    A second Ctrl-C interrupts at once.
+    Calling it tells whether a signal came, and `signal` which one.
     """
 
-    signal: int | None = None
+    def __init__(self):
+        self.signal: int | None = None
 
     def __enter__(self):
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
