@@ -35,7 +35,7 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
     over_time, by_depth = figure.subplots(1, 2)
     for depth in depths:
         points = [(row["epoch"], row["accuracy_by_depth"][depth - 1]) for row in rows]
-        label = f"first {depth} component{'s' * (depth > 1)}"
+        label = f"first {depth} components" if depth > 1 else "first component"
         marker = "o" if len(points) == 1 else None
         colour = COLOURS[(depth - 1) % len(COLOURS)]
         over_time.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.2, marker=marker)
@@ -44,6 +44,7 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
     by_depth.plot(depths, last, color=COLOURS[0], marker="o", linewidth=1.2)
     by_depth.set(title=f"after epoch {rows[-1]['epoch']}", xlabel="components used", ylabel="test accuracy")
     by_depth.set_xticks(list(depths))
+    by_depth.set_ylim(max(0, min(last) - 0.02), min(1, max(last) + 0.02))
     for axes in (over_time, by_depth):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         _finish(axes)

@@ -5,6 +5,7 @@ seals it: a folder without one was never finished, and one whose files differ fr
 """
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -47,12 +48,14 @@ class Checkpoints:
           RunError: this one or the one before could not be written.
         """
         self.wait()
+        leaves = named_leaves(components)
         try:
+            self._check_room(sum(leaf.nbytes for leaf in leaves.values()))
             if self._writer is None:
                 policy = ocp.training.preservation_policies.LatestN(self._keep)
                 self._writer = ocp.training.Checkpointer(self.folder, preservation_policy=policy)
             saving = self._writer.save_async(
-                updates, named_leaves(components), force=True, overwrite=True, custom_metadata=dict(notes)
+                updates, leaves, force=True, overwrite=True, custom_metadata=dict(notes)
             )
         except Exception as error:
             raise self._unwritable(error) from error
@@ -102,6 +105,13 @@ class Checkpoints:
         """The updates after which a finished checkpoint was taken, the newest first."""
         sealed = [path.parent.name for path in self.folder.glob(f"*/{SEAL}")]
         return sorted((int(name) for name in sealed if name.isdigit()), reverse=True)
+
+    def _check_room(self, size: int) -> None:
+        # Orbax needs minutes and many tracebacks to say that it cannot write.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if free < 2 * size:  # while Orbax merges its files it has everything twice
+            raise OSError(f"{free / 2**20:.0f} MiB are free, {2 * size / 2**20:.0f} MiB are needed")
 
     def _seal(self, step: int, saving) -> None:
         saving.result()

@@ -1,0 +1,110 @@
+"""Leaf slots hold trees of any shapes and types, and show what they do not hold."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import assert_same_bits
+
+from al_jax.engines.packing import empty, make_layout, nothing, pack, unpack, view
+
+TYPES = ("float32", "int32", "uint32", "bool", "bfloat16")
+SEEDS = range(6)
+
+
+def random_leaf(rng):
+    shape = tuple(rng.integers(0, 4, rng.integers(0, 4)))  # scalars and empty arrays among them
+    values = rng.integers(0, 2**31, shape).astype(np.float64)
+    return np.asarray(values % 2 if (dtype := rng.choice(TYPES)) == "bool" else values).astype(jnp.dtype(str(dtype)))
+
+
+def random_trees(seed):
+    """One tree for each of one to four stages; stages hold different numbers of leaves, possibly none."""
+    rng = np.random.default_rng(seed)
+    return [
+        {"a": [random_leaf(rng) for _ in range(rng.integers(0, 6))], "b": (random_leaf(rng),) * rng.integers(0, 2)}
+        for _ in range(rng.integers(1, 5))
+    ]
+
+
+def ones_of(trees):
+    """The trees with every element 1, which stands for something in every type."""
+    return [jax.tree.map(lambda leaf: np.ones_like(leaf), tree) for tree in trees]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_unpack_is_the_inverse_of_pack(seed):
+    trees = random_trees(seed)
+    layout = make_layout(trees)
+    for stage, tree in enumerate(trees):
+        slots = pack(layout, stage, tree)
+        assert [(slot.shape, slot.dtype) for slot in slots] == [(slot.shape, slot.dtype) for slot in layout.slots]
+        assert_same_bits(unpack(layout, stage, slots), tree)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_the_leaves_leave_over_is_nothing(seed):
+    trees = ones_of(random_trees(seed))
+    layout = make_layout(trees)
+    for stage, tree in enumerate(trees):
+        empties = [np.sum(is_nothing(slot)) for slot in pack(layout, stage, tree)]
+        elements = sum(leaf.size for leaf in jax.tree.leaves(tree))
+        assert sum(empties) == sum(slot.size for slot in layout.slots) - elements
+
+
+def is_nothing(slot):
+    value = nothing(slot.dtype)
+    return np.isnan(np.asarray(slot, np.float32)) if value is jnp.nan else np.asarray(slot) == value
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_view_moves_nothing_and_is_packed_into(seed):
+    trees = random_trees(seed)
+    layout = make_layout(trees)
+    for stage, tree in enumerate(trees):
+        slots = pack(layout, stage, tree)
+        seen = view(layout, stage, slots)
+        assert_same_bits(tuple(map(jnp.ravel, seen)), slots)
+        assert_same_bits(unpack(layout, stage, seen), tree)
+
+        other = jax.tree.map(lambda leaf: np.zeros_like(leaf), tree)
+        into = pack(layout, stage, other, into=seen)
+        assert [slot.shape for slot in into] == [slot.shape for slot in seen]
+        assert_same_bits(tuple(map(jnp.ravel, into)), pack(layout, stage, other))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_slots_are_as_many_and_as_long_as_the_largest_stage_needs(seed):
+    trees = random_trees(seed)
+    layout = make_layout(trees)
+    for name in TYPES:
+        lengths = [slot.size for slot in layout.slots if slot.dtype == jnp.dtype(name)]
+        stages = [sizes(tree, name) for tree in trees]
+        assert len(lengths) == max(map(len, stages))
+        # The j-th slot is as long as the longest j-th leaf, which is the least that can hold all stages in order.
+        padded = [stage + [0] * (len(lengths) - len(stage)) for stage in stages]
+        assert lengths == np.max(padded, axis=0, initial=0).tolist()
+
+
+def sizes(tree, name):
+    return sorted((leaf.size for leaf in jax.tree.leaves(tree) if leaf.dtype == jnp.dtype(name)), reverse=True)
+
+
+def test_a_leaf_that_fills_its_slot_has_its_shape_in_the_view():
+    layout = make_layout([{"a": jnp.zeros((2, 3))}, {"a": jnp.zeros((2, 2))}])
+    assert [slot.shape for slot in view(layout, 0, empty(layout))] == [(2, 3)]
+    assert [slot.shape for slot in view(layout, 1, empty(layout))] == [(6,)]
+
+
+def test_nothing_is_nan_or_the_smallest_integer():
+    assert np.isnan(nothing(jnp.dtype("bfloat16")))
+    assert [nothing(np.dtype(name)) for name in ("int32", "uint32", "bool")] == [-(2**31), 0, False]
+
+
+def test_layouts_are_equal_and_hashable_where_the_shapes_are():
+    assert len({make_layout(random_trees(3)), make_layout(random_trees(3)), make_layout(random_trees(4))}) == 2
+
+
+def test_python_numbers_are_packed_as_arrays():
+    layout = make_layout([jax.eval_shape(lambda: {"x": 2.0})])
+    assert unpack(layout, 0, pack(layout, 0, {"x": 2.0})) == {"x": 2.0}

@@ -1,0 +1,112 @@
+"""What engines refuse, each in one sentence and before anything is compiled."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support import Local, first, make_batches, random_components
+
+import al_jax as al
+
+BATCHES = make_batches(4, size=6, shape=(2, 2, 1))
+KEY = jax.random.key(0)
+
+
+class Choosy(nn.Module):
+    """Takes a signal of three features only."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        return signal, {"loss": jnp.mean(nn.Dense(2)(signal["image"].reshape(6, 3)))}
+
+
+def network(*modules):
+    return al.compose(map(al.component, modules or (Local(3), Local(2))))
+
+
+def sequential(**options):
+    return al.sequential(network(), optax.sgd(0.1), **options)
+
+
+def pipelined(devices=2, **options):
+    return al.pipelined(network(), optax.sgd(0.1), jax.devices()[:devices], **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: pipelined(3), "3 stages for 2 components: use at most one stage a component"),
+        (lambda: pipelined(3, data=2), "3 devices do not divide into stages of 2"),
+        (lambda: pipelined(0), "0 devices do not divide into stages of 1"),
+        (lambda: pipelined(2, data=0), "2 devices do not divide into stages of 0"),
+        (lambda: pipelined(2, partition=(2,)), r"partition is \(2,\): it must give 2 stages"),
+        (lambda: pipelined(2, partition=(2, 1)), r"partition is \(2, 1\): it must give 2 stages .* 2 in all"),
+        (lambda: pipelined(2, partition=(2, 0)), r"partition is \(2, 0\): .* at least one component each"),
+        (lambda: pipelined(2, data=2), "shards is 1: it must be a multiple of the 2 devices"),
+        (lambda: pipelined(4, data=2, shards=3), "shards is 3: it must be a multiple of the 2 devices"),
+        (lambda: sequential(devices=jax.devices()[:2], shards=3), "shards is 3: it must be a multiple of the 2 devices"),
+        (lambda: sequential(shards=0), "shards is 0"),
+        (lambda: sequential(accumulate=0), "accumulate is 0: it must be 1 or more"),
+        (lambda: pipelined(accumulate=-1), "accumulate is -1: it must be 1 or more"),
+    ],
+)
+def test_a_trainer_that_cannot_be_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def shorter(name, axis):
+    """The batches with one array cut by one along an axis."""
+    return {**BATCHES, name: np.delete(BATCHES[name], 0, axis)}
+
+
+@pytest.mark.parametrize("make", [sequential, pipelined])
+@pytest.mark.parametrize(
+    ("options", "batches", "valid", "message"),
+    [
+        ({"shards": 4}, BATCHES, None, "6 examples is not divisible by shards=4"),
+        ({"accumulate": 3}, BATCHES, None, "4 micro-batches end within an update: give a multiple of accumulate=3"),
+        ({"accumulate": 2}, BATCHES, 3, "3 micro-batches end within an update"),
+        ({}, BATCHES, 5, "valid is 5, but there are 4 micro-batches"),
+        ({}, BATCHES, -1, "valid is -1, but there are 4 micro-batches"),
+        ({}, shorter("label", 0), None, "same number of micro-batches, but they hold .*'label': 3"),
+        ({}, shorter("image", 1), None, "must have one length, but they have .*'image': 5"),
+    ],
+)
+def test_batches_that_cannot_be_stepped_through(make, options, batches, valid, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options).step(None, batches, valid)
+
+
+@pytest.mark.parametrize("make", [sequential, pipelined])
+def test_a_first_batch_that_cannot_be_cut(make):
+    with pytest.raises(ValueError, match="6 examples is not divisible by shards=4"):
+        make(shards=4).init(KEY, first(BATCHES))
+    with pytest.raises(ValueError, match="must have one length"):
+        make().init(KEY, first(shorter("label", 1)))
+
+
+def test_a_component_that_does_not_fit_is_named_when_training_begins():
+    trainer = al.sequential(network(Local(4), Choosy()), optax.sgd(0.1))
+    with pytest.raises(ValueError, match=r"component 2 of 2 \(Choosy\) cannot take the signal"):
+        trainer.init(KEY, first(BATCHES))
+
+
+def test_another_batch_size_is_refused_only_in_flight():
+    trainer = pipelined()
+    state = trainer.place(random_components(network(), optax.sgd(0.1), first(BATCHES)))
+    state, _ = trainer.step(state, BATCHES)
+    halves = jax.tree.map(lambda x: x[:, :3], BATCHES)
+    with pytest.raises(ValueError, match="changed their shape while others are in flight: flush before"):
+        trainer.step(state, halves)
+    state, metrics = trainer.step(trainer.flush(state), halves)
+    np.testing.assert_array_equal(metrics.updates, [[4, 5, 6, 7], [-1, 4, 5, 6]])
+
+
+def test_a_prediction_that_is_not_there():
+    trainer = sequential()
+    state = trainer.place(random_components(network(), optax.sgd(0.1), first(BATCHES)))
+    with pytest.raises(ValueError, match="composed without a prediction"):
+        trainer.predict(state, BATCHES["image"][0])

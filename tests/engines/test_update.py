@@ -1,0 +1,260 @@
+"""What one update is: gradients averaged over slices and micro-batches, rates, randomness, preparation, freezing."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support import Local, assert_same_bits, first, make_batches, random_components, top_features
+
+import al_jax as al
+
+BATCHES = make_batches(6, size=12, shape=(2, 2, 1))
+BATCH = first(BATCHES)
+
+
+def on(stages, data=1):
+    """The pipelined engine on stages of `data` devices."""
+    return functools.partial(al.pipelined, devices=jax.devices()[: stages * data], data=data)
+
+
+def step(make_trainer, network, optimizer, batches=BATCHES, **options):
+    """Components before and after one call, and what it measured."""
+    trainer = make_trainer(network, optimizer, **options)
+    before = random_components(network, optimizer, first(batches))
+    state, metrics = trainer.step(trainer.place(before), batches)
+    return before, trainer.components(state), metrics
+
+
+# The size of an update.
+
+
+class Slope(nn.Module):
+    """A loss whose derivative by each of two numbers is the mean of the images."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        slow, fast = (self.param(name, nn.initializers.zeros, ()) for name in ("slow", "fast"))
+        return signal, {"loss": (slow + fast) * jnp.mean(signal["image"])}
+
+
+@pytest.mark.parametrize(
+    ("make_trainer", "options"),
+    [
+        (al.sequential, {}),
+        (al.sequential, {"accumulate": 3}),
+        (al.sequential, {"shards": 3}),
+        (on(2), {"accumulate": 2}),
+        (on(1, data=2), {"shards": 2}),
+        (on(2, data=2), {"shards": 4, "accumulate": 2}),
+    ],
+    ids=["plain", "accumulate", "shards", "pipelined-accumulate", "data-axis", "all"],
+)
+def test_the_sum_of_updates_is_that_of_the_mean_gradients_at_each_groups_rate(make_trainer, options):
+    slope = al.component(Slope(), labels={"slow": "one", "fast": "another"}, rates={"another": 3.0})
+    rates = [0.5, 0.25]  # of the two components
+    before, after, _ = step(make_trainer, al.compose([slope, slope]), lambda index: optax.sgd(rates[index]), **options)
+    gradient = BATCHES["image"].mean((1, 2, 3, 4)).sum() / options.get("accumulate", 1)
+    for old, new, rate in zip(before, after, rates, strict=True):
+        moves = [new.params[name] - old.params[name] for name in ("slow", "fast")]
+        np.testing.assert_allclose(moves, [-rate * gradient, -3 * rate * gradient], rtol=1e-5)
+        assert new.updates == 6 // options.get("accumulate", 1)
+
+
+def associated():
+    return al.associated(al.networks.mlp([5, 4]), classes=4, code=3)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """One update of Associated Learning on twelve examples."""
+    return step(al.sequential, associated(), optax.sgd(1.0), in_micro_batches(1))
+
+
+def in_micro_batches(number):
+    """Twelve examples in so many micro-batches."""
+    return jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), BATCH)
+
+
+@pytest.mark.parametrize(
+    ("make_trainer", "options"),
+    [
+        (al.sequential, {"shards": 3}),
+        (al.sequential, {"accumulate": 2}),
+        (functools.partial(al.sequential, devices=jax.devices()[:2]), {"shards": 2}),
+    ],
+    ids=["shards", "accumulate", "data-axis"],
+)
+def test_without_batch_norm_cutting_a_batch_changes_only_rounding(whole, make_trainer, options):
+    micro_batches = options.get("accumulate", 1)
+    _, after, metrics = step(make_trainer, associated(), optax.sgd(1.0), in_micro_batches(micro_batches), **options)
+    for part, expected in zip(after, whole[1], strict=True):
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), part.params, expected.params
+        )
+    for losses, expected in zip(metrics.losses, whole[2].losses, strict=True):
+        for name, loss in losses.items():
+            np.testing.assert_allclose(np.mean(loss), expected[name][0], rtol=1e-5)
+    np.testing.assert_array_equal(metrics.updates, np.zeros((2, micro_batches)))
+
+
+def test_copies_along_the_data_axis_stay_equal():
+    network = al.compose(map(al.component, [Local(5, norm=True, dropout=0.3), Local(3, norm=True)]))
+    trainer = on(2, data=2)(network, optax.adam(0.1), shards=4)
+    state, _ = trainer.step(trainer.place(random_components(network, optax.adam(0.1), BATCH)), BATCHES)
+    for leaf in jax.tree.leaves((state.held, state.full)):
+        copies = {}
+        for shard in leaf.addressable_shards:
+            copies.setdefault(shard.index[0].start, set()).add(np.asarray(shard.data).tobytes())
+        assert [len(different) for different in copies.values()] == [1, 1]
+
+
+# Randomness.
+
+
+class Drawing(nn.Module):
+    """Its losses tell the number it drew, and the square of it."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        number = jax.random.uniform(self.make_rng("dropout"))
+        return signal, {"number": number, "square": jnp.square(number)}
+
+
+def draws(make_trainer, **options):
+    """The numbers and squares `(2, components, micro-batches)` drawn in one flushed call."""
+    network = al.compose([al.component(Drawing())] * 3)
+    trainer = make_trainer(network, optax.sgd(0.1), **options)
+    state = trainer.place(random_components(network, optax.sgd(0.1), BATCH))
+    found = np.zeros((2, 3, 6), np.float32)
+    for valid in (6, 0):  # the second call drains what is in flight
+        state, metrics = trainer.step(state, BATCHES, valid)
+        for component, losses in enumerate(metrics.losses):
+            done = ~np.isnan(losses["number"])
+            at = micro_batches_of(metrics.updates[component], options.get("accumulate", 1))[done]
+            found[:, component, at] = [losses["number"][done], losses["square"][done]]
+    return found
+
+
+def micro_batches_of(updates, accumulate):
+    updates = np.asarray(updates)
+    if accumulate == 1:
+        return updates
+    return np.where(updates < 0, -1, np.arange(len(updates)))  # sequential: in place
+
+
+@pytest.fixture(scope="module")
+def plain_draws():
+    return draws(al.sequential)
+
+
+def test_every_update_and_component_draws_anew(plain_draws):
+    assert len(np.unique(plain_draws[0])) == 18
+    np.testing.assert_allclose(plain_draws[1], np.square(plain_draws[0]), rtol=1e-6)
+
+
+def test_every_micro_batch_of_an_update_draws_anew():
+    assert len(np.unique(draws(al.sequential, accumulate=2)[0])) == 18
+
+
+def test_every_shard_draws_anew_wherever_it_lies(plain_draws):
+    means, squares = draws(al.sequential, shards=2)
+    assert (squares - np.square(means) > 1e-7).all()  # the variance of the two slices' numbers
+    np.testing.assert_allclose(draws(on(1, data=2), shards=2), [means, squares], rtol=1e-6)
+
+
+def test_draws_do_not_depend_on_the_device(plain_draws):
+    np.testing.assert_array_equal(draws(on(3)), plain_draws)
+
+
+# Preparation of images.
+
+
+class Reading(nn.Module):
+    """Its loss is the mean of the images it sees."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        return signal, {"mean": jnp.mean(signal["image"])}
+
+
+def noise(image, key, train):
+    """Noise between 0 and 1 in place of the image, and between 100 and 101 in training."""
+    assert image.dtype == jnp.uint8
+    return jnp.full(image.shape, jax.random.uniform(key) + (100 if train else 0))
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """The means that two components see, by update, and a prediction, on both engines."""
+    components = [al.component(Reading())] * 2
+    network = al.compose(components, predict=top_features(components))
+    batches = {**BATCHES, "image": (255 * BATCHES["image"]).astype(np.uint8)}
+    found = []
+    for make_trainer in (al.sequential, on(2)):
+        trainer = make_trainer(network, optax.sgd(0.1), prepare=noise)
+        state = trainer.place(random_components(network, optax.sgd(0.1), BATCH))
+        state, metrics = trainer.step(state, batches)
+        found.append(([np.asarray(losses["mean"]) for losses in metrics.losses], trainer.predict(state, batches["image"][0])))
+    return found
+
+
+def test_images_are_prepared_for_training_with_a_key_of_each_update(prepared):
+    (means, above), _ = prepared[0]
+    assert ((means >= 100) & (means < 101)).all()
+    assert len(np.unique(means)) == 6
+    np.testing.assert_array_equal(above, means)
+
+
+def test_images_are_prepared_for_inference_without_training(prepared):
+    for _, images in prepared:
+        assert images.dtype == jnp.float32
+        assert 0 <= images.min() <= images.max() < 1
+
+
+def test_a_pipeline_prepares_images_alike(prepared):
+    (means, above), ((piped, piped_above), _) = prepared[0][0], prepared[1]
+    np.testing.assert_array_equal(piped, means)
+    np.testing.assert_array_equal(piped_above, [np.nan, *above[:-1]])
+
+
+# Freezing.
+
+
+@pytest.mark.parametrize(
+    ("make_trainer", "options"),
+    [(al.sequential, {"shards": 3}), (on(2), {})],  # a mean over three equal slices can differ in the last bit
+    ids=["sequential", "pipelined"],
+)
+def test_frozen_components_do_not_change_a_bit_while_others_train(make_trainer, options):
+    network = al.compose(map(al.component, [Local(8, norm=True), Local(8, norm=True), Local(8, norm=True)]))
+    before, after, metrics = step(make_trainer, al.freeze(network, [0, 2]), optax.adamw(0.1, weight_decay=0.1), **options)
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        if index in (0, 2):
+            assert_same_bits((new.params, new.model_state), (old.params, old.model_state))
+        else:
+            changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), new.variables, old.variables)
+            assert jax.tree.all(changed)
+        assert new.updates == 6
+    assert np.isfinite(metrics.losses[0]["local"]).all()
+
+
+# Odd components.
+
+
+class Fixed(nn.Module):
+    """Transforms the signal and has nothing to learn."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        return {**signal, "image": -signal["image"]}, {}
+
+
+def test_a_component_may_have_neither_parameters_nor_losses():
+    network = al.compose(map(al.component, [Fixed(), Local(3), Fixed(), Local(2)]))
+    before, after, metrics = step(on(2), network, optax.sgd(0.1))
+    assert [sorted(losses) for losses in metrics.losses] == [[], ["local"], [], ["local"]]
+    assert not np.array_equal(before[3].params["Dense_0"]["kernel"], after[3].params["Dense_0"]["kernel"])

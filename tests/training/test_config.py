@@ -1,0 +1,73 @@
+"""Bad configurations are refused in one sentence, before anything is compiled."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from al_jax.training.config import default_config, differences, validate, with_variant
+from al_jax.training.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REFUSED = {
+    "unknown choice, nearest named": ({"rule": "asociated"}, "did you mean associated"),
+    "below one": ({"epochs": 0}, "at least 1"),
+    "negative": ({"validation": -1}, "must not be negative"),
+    "learning rate": ({"learning_rate": 0.0}, "must be positive"),
+    "batch by shards": ({"batch_size": 10, "shards": 4}, "divisible by accumulate x shards"),
+    "shards by data axis": ({"engine": "pipelined", "devices": 2, "data_parallel": 2}, "multiple of data_parallel"),
+    "more devices than components": ({"engine": "pipelined", "devices": 5}, "more than the 4 components"),
+    "backprop is one component": ({"rule": "backprop", "engine": "pipelined", "devices": 2}, "more than the 1"),
+    "devices without a data axis": ({"devices": 2}, "set engine=pipelined"),
+    "partition that does not add up": ({"engine": "pipelined", "devices": 2, "partition": "1,2"}, "4 in all"),
+    "partition that is no list": ({"engine": "pipelined", "devices": 2, "partition": "a,b"}, "separated by commas"),
+    "partition of one stage": ({"partition": "4"}, "is for engine=pipelined"),
+    "seeds on a pipeline": ({"num_seeds": 2, "engine": "pipelined", "devices": 2}, "run each seed by itself"),
+    "frozen component": ({"freeze": "1,9"}, "names component 9"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(fields, message):
+    with pytest.raises(ConfigError, match=message) as refusal:
+        validate(default_config(**fields))
+    assert "\n" not in str(refusal.value)
+
+
+def test_defaults_and_every_config_are_valid():
+    validate(default_config())
+    for path in (ROOT / "configs").glob("*.py"):
+        space = {}
+        exec(compile(path.read_text(), path, "exec"), space)
+        for variant in ("", "smoke"):
+            validate(space["get_config"](variant))
+
+
+def test_unknown_variant_names_the_known_ones():
+    with pytest.raises(ConfigError, match="there are smoke"):
+        with_variant(default_config(), "smok", {"smoke": {}})
+
+
+def test_only_fields_off_the_trajectory_may_change():
+    old, new = default_config().to_dict(), default_config(devices=4, engine="pipelined", epochs=9).to_dict()
+    assert differences(old, new) == []
+    assert differences(old, {**old, "learning_rate": 0.5}) == ["learning_rate: 0.001 -> 0.5"]
+
+
+COMMANDS = {
+    "unknown field": (["--config.lerning_rate=1"], "no field config.lerning_rate; did you mean learning_rate?"),
+    "wrong type": (["--config.epochs=2.5"], "config.epochs is '2.5': it must be a whole number"),
+    "no such file": (["--config=configs/nix.py"], "no config file configs/nix.py"),
+    "no data": (["--config=configs/mnist_mlp.py", "--config.data_dir=/nowhere"], "mnist is not prepared"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), COMMANDS.values(), ids=COMMANDS.keys())
+def test_the_command_line_answers_with_one_line(arguments, message):
+    command = [sys.executable, "train.py", *arguments]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.strip().count("\n") == 0
