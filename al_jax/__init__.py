@@ -5,6 +5,7 @@ from al_jax.components import component, compose, freeze
 from al_jax.engines import pipelined, sequential
 from al_jax.losses import cross_entropy, mean_squared_error
 from al_jax.rules import associated, backprop
+from al_jax.training.load import load
 from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "compose",
     "cross_entropy",
     "freeze",
+    "load",
     "mean_squared_error",
     "networks",
     "pipelined",

@@ -1,7 +1,7 @@
 """Associated Learning on a multi-layer perceptron, written by hand: what `al.sequential` is measured against.
 
-Nothing here comes from al_jax, Flax or optax. A component is a dict of the layers of its four parts, a layer is
-`(kernel, bias)`, and training is one compiled scan over micro-batches.
+Nothing here comes from al_jax, Flax or optax. The parameters of a component are a dict of the layers of its four parts,
+a layer is `(kernel, bias)`, and training is one compiled scan over micro-batches.
 """
 
 import functools
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 B1, B2, EPSILON = 0.9, 0.999, 1e-8
-AUTOENCODER_RATE = 2.0
+RATES = {"f": 1.0, "b": 1.0, "g": 2.0, "h": 2.0}
 
 
 def dense(layer, x, activation):
@@ -27,7 +27,7 @@ def component(params, features, code_below):
     decoded = dense(params["h"][0], code, jax.nn.sigmoid)
     associated = jnp.mean((bridge - jax.lax.stop_gradient(code)) ** 2)
     autoencoder = jnp.mean((decoded - code_below) ** 2)
-    return features, code, (associated, autoencoder)
+    return features, code, jnp.stack([associated, autoencoder])
 
 
 def objective(params, batch, classes):
@@ -37,46 +37,47 @@ def objective(params, batch, classes):
     losses = []
     for own in params:
         features, code, pair = component(own, features, code)
-        losses.append(jnp.stack(pair))
+        losses.append(pair)
     losses = jnp.stack(losses)
     return losses.sum(), losses
+
+
+def initial(params):
+    """The state before the first update, with a copy of the parameters."""
+    params = jax.tree.map(jnp.copy, params)
+    mu, nu = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params)
+    return {"params": params, "mu": mu, "nu": nu, "count": jnp.int32(0)}
 
 
 def adam(state, gradients, learning_rate):
     """One Adam step; the encoders and decoders of the label's code at twice the rate."""
     count = state["count"] + 1
     mu = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, state["mu"], gradients)
-    nu = jax.tree.map(lambda n, g: B2 * n + (1 - B2) * g * g, state["nu"], gradients)
+    nu = jax.tree.map(lambda n, g: B2 * n + (1 - B2) * g**2, state["nu"], gradients)
     unbias1, unbias2 = 1 - B1**count, 1 - B2**count
 
-    def moved(rate, p, m, n):
+    def move(rate, p, m, n):
         return p - rate * learning_rate * (m / unbias1) / (jnp.sqrt(n / unbias2) + EPSILON)
 
-    rates = {"f": 1.0, "b": 1.0, "g": AUTOENCODER_RATE, "h": AUTOENCODER_RATE}
     params = [
-        {part: jax.tree.map(functools.partial(moved, rates[part]), own[part], m[part], n[part]) for part in own}
+        {part: jax.tree.map(functools.partial(move, RATES[part]), own[part], m[part], n[part]) for part in own}
         for own, m, n in zip(state["params"], mu, nu, strict=True)
     ]
     return {"params": params, "mu": mu, "nu": nu, "count": count}
 
 
-def initial(params):
-    """The state before the first update, with parameters of its own."""
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return {
-        "params": jax.tree.map(jnp.copy, params),
-        "mu": zeros,
-        "nu": jax.tree.map(jnp.copy, zeros),
-        "count": jnp.int32(0),
-    }
+def make_train(classes, learning_rate, in_place=False):
+    """The compiled `(state, batches) -> (state, losses (M, K, 2))` over `(M, B, ...)`; it consumes the state.
 
-
-@functools.partial(jax.jit, donate_argnums=0, static_argnames=("classes", "learning_rate"))
-def train(state, batches, classes, learning_rate):
-    """Trains on `(M, B, ...)` micro-batches; returns the new state and the losses `(M, K, 2)`. Consumes the state."""
+    `in_place` is no part of what one writes at first: all gradients before any update, so that XLA need not copy the
+    kernels which the backward pass still reads, and the compiler option without which a CPU ignores the barrier.
+    """
 
     def update(state, batch):
         gradients, losses = jax.grad(objective, has_aux=True)(state["params"], batch, classes)
+        if in_place:
+            gradients = jax.lax.optimization_barrier(gradients)
         return adam(state, gradients, learning_rate), losses
 
-    return jax.lax.scan(update, state, batches)
+    options = {"xla_disable_hlo_passes": "cse_barrier_expander"} if in_place else None
+    return jax.jit(lambda state, batches: jax.lax.scan(update, state, batches), donate_argnums=0, compiler_options=options)

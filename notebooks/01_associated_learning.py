@@ -30,7 +30,6 @@
 # %pip install -q "al_jax @ git+https://github.com/al-jax/al_jax"
 
 # %%
-import hashlib
 import os
 
 import flax.linen as nn
@@ -43,13 +42,14 @@ import optax
 import al_jax as al
 from al_jax import data, schedule
 from al_jax.engines import exact
+from al_jax.training.digest import digest
 
 # %matplotlib inline
 
 # %% [markdown]
 # Three settings must be made before JAX computes anything. Section 4 needs four devices, so JAX is asked
 # for four CPU devices. It also compares bits, so the compiler is asked for code that rounds in the same way
-# in every program. A GPU, if there is one, stays unused.
+# in every program. A GPU, if there is one, stays unused. To run this cell again, restart the runtime first.
 
 # %%
 exact.request()
@@ -258,8 +258,8 @@ def accuracy(trainer, state, depth=None):
 
 # %% [markdown]
 # The second is the variance of every code $t_0 \dots t_4$ between the ten classes, averaged over its units.
-# A bridge that ignores the image can do no better than the mean code, and then its squared error is this
-# variance. A code depends on the label alone, so blank images will do.
+# A bridge or decoder that ignores its input can do no better than the mean code, and then its squared error
+# is this variance. A code depends on the label alone, so blank images will do.
 
 
 # %%
@@ -320,7 +320,8 @@ plt.show()
 #
 # The test accuracy at each depth shows the same wave. Depth 1 leaves chance (10 %) first and depth 4 last,
 # when the codes that its inference path decodes have come apart. In the run that is stored here, the four
-# end within three of the 360 test images of each other.
+# end within three of the 360 test images of each other. With the seeds 1 to 4 in place of 0, depth 4 ended
+# between 96.7 % and 98.6 %.
 
 # %%
 figure, panel = plt.subplots(figsize=(6, 3.4), layout="constrained")
@@ -355,16 +356,10 @@ print("devices:", *devices)
 # %% [markdown]
 # `trainer.components` returns what training knows of each component, in one form for all engines:
 # parameters, other model state, optimizer state, the number of updates and the random key. In a pipeline it
-# first finishes the work still in flight. A SHA-256 over all of these arrays tells whether the two runs
-# arrived at the same place.
-
+# first finishes the work still in flight. `digest` is a SHA-256 over all of this but the key, so it tells
+# whether the two runs arrived at the same place.
 
 # %%
-def digest(components):
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(components)]
-    return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
-
-
 one_device = sequential.components(state)
 four_devices = pipelined.components(pipelined_state)
 print("one device:  ", digest(one_device))
@@ -416,7 +411,7 @@ schedule.figure({"Computed schedule": computed, "Recorded in metrics.updates": r
 
 # %% [markdown]
 # The record is of the order of work, not of its time. Four CPU devices in one process share the same
-# processor cores, so the pipeline cannot be faster here than one device.
+# processor cores, so this notebook says nothing about speed.
 
 # %% [markdown]
 # ## 5. A component of your own
@@ -446,8 +441,9 @@ class Greedy(nn.Module):
         return self.head(self.features(x))
 
     def __call__(self, signal, train):
-        loss = al.cross_entropy(self.scores(signal["image"]), signal["label"])
-        return {"image": self.features(signal["image"]), "label": signal["label"]}, {"greedy": loss}
+        features = self.features(signal["image"])
+        loss = al.cross_entropy(self.head(features), signal["label"])
+        return {"image": features, "label": signal["label"]}, {"greedy": loss}
 
 
 # %% [markdown]
@@ -486,9 +482,8 @@ for depth in (1, 2, 3):
 # %% [markdown]
 # ## 6. Where next
 #
-# `python train.py` runs the same pieces from the command line, with checkpoints, metrics, plots and a
-# `summary.json` that contains the digest of the run. Every file in `configs/` is one experiment, with its
-# command and its measured result in the docstring. The [README](https://github.com/al-jax/al_jax#readme)
-# lists the networks, rules and data sets, and says how to go from one process to several.
-# `al.backprop(blocks, classes=10, code=32)` trains the same inference path end to end, as one single
-# component, for comparison.
+# `python train.py --config=configs/digits.py` trains on these digits from the command line, with
+# checkpoints, metrics, plots and a `summary.json` that contains the digest of the run. Every file in
+# `configs/` is one experiment. The [README](https://github.com/al-jax/al_jax#readme) lists the networks,
+# rules and data sets. `al.backprop(blocks, classes=10, code=32)` trains the same inference path end to end,
+# as one single component, for comparison.

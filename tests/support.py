@@ -80,7 +80,10 @@ def clip_decay_partition(index):
     return optax.chain(
         optax.clip_by_global_norm(0.1),
         optax.partition(
-            {"associated": optax.adamw(schedule, weight_decay=1e-2), "autoencoder": optax.sgd(schedule, momentum=0.9)},
+            {
+                "associated": optax.adamw(schedule, weight_decay=1e-2),
+                "autoencoder": optax.sgd(schedule, momentum=0.9),
+            },
             {"f": "associated", "b": "associated", "g": "autoencoder", "h": "autoencoder"},
         ),
     )
@@ -129,7 +132,9 @@ def random_variables(network, batch, seed=0):
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
-        values = rng.normal(0, 0.5, leaf.shape) if path[0].key == "params" else rng.uniform(0.5, 1, leaf.shape)
+        values = (
+            rng.normal(0, 0.5, leaf.shape) if path[0].key == "params" else rng.uniform(0.5, 1, leaf.shape)
+        )
         return jnp.asarray(values, leaf.dtype)
 
     return [jax.tree_util.tree_map_with_path(draw, own) for own in _variable_shapes(network, batch)]

@@ -5,7 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import Local, assert_same_bits, first, make_batches, parameter_shapes, random_variables, top_features
+from support import (
+    Local,
+    assert_same_bits,
+    first,
+    make_batches,
+    parameter_shapes,
+    random_variables,
+    top_features,
+)
 
 import al_jax as al
 from al_jax.chain import parameter_counts, signal_shapes
@@ -55,7 +63,9 @@ def test_apply_gives_signal_losses_and_the_model_state_without_parameters():
     assert jax.tree.structure(model_state) == jax.tree.structure({"batch_stats": own["batch_stats"]})
     kept = part.apply(own, BATCH, KEY, False)[2]
     assert_same_bits(kept, {"batch_stats": own["batch_stats"]})
-    assert not np.array_equal(model_state["batch_stats"]["BatchNorm_0"]["mean"], kept["batch_stats"]["BatchNorm_0"]["mean"])
+    assert not np.array_equal(
+        model_state["batch_stats"]["BatchNorm_0"]["mean"], kept["batch_stats"]["BatchNorm_0"]["mean"]
+    )
 
 
 def test_the_key_alone_decides_what_is_drawn():
@@ -109,14 +119,19 @@ def test_numpys_64_bit_arrays_are_taken_as_jax_takes_them():
 
 def test_a_component_that_does_not_fit_is_named():
     network = al.compose([al.component(Local(3)), al.component(Wide())])
-    with pytest.raises(ValueError, match=r"component 2 of 2 \(Wide\) cannot take the signal .*float32\[4, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"component 2 of 2 \(Wide\) cannot take the signal .*float32\[4, 3\]"
+    ):
         signal_shapes(network, BATCH)
 
 
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        ({"good": jnp.float32(0), "bad": jnp.zeros(3)}, r"component 1 \(Giving\): its loss 'bad' is not a scalar"),
+        (
+            {"good": jnp.float32(0), "bad": jnp.zeros(3)},
+            r"component 1 \(Giving\): its loss 'bad' is not a scalar",
+        ),
         (jnp.float32(0), r"component 1 \(Giving\): its losses are not a dict"),
     ],
 )
@@ -134,7 +149,11 @@ def test_freezing_a_component_that_is_not_there_is_refused(index):
 
 def test_a_frozen_component_computes_in_inference_mode_and_has_no_gradient():
     network = al.compose([al.component(Local(3, norm=True, dropout=0.5))])
-    (own,), (part,), (frozen,) = random_variables(network, BATCH), network.components, al.freeze(network, [0]).components
+    (own,), (part,), (frozen,) = (
+        random_variables(network, BATCH),
+        network.components,
+        al.freeze(network, [0]).components,
+    )
     assert_same_bits(frozen.apply(own, BATCH, KEY, True), part.apply(own, BATCH, KEY, False))
     gradients = jax.grad(lambda params: frozen.apply({**own, "params": params}, BATCH, KEY, True)[1]["local"])
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients(own["params"])))
@@ -175,5 +194,6 @@ def test_images_are_prepared_for_the_first_component_and_for_inference():
         assert_same_bits(found, expected)
     assert prepared.components[1] is network.components[1]
     np.testing.assert_array_equal(
-        prepared.predict(variables, BATCH["image"]), network.predict(variables, BATCH["image"] + np.float32(1))
+        prepared.predict(variables, BATCH["image"]),
+        network.predict(variables, BATCH["image"] + np.float32(1)),
     )

@@ -1,6 +1,6 @@
 """Accuracy of a network's components on images they do not train on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -34,9 +34,12 @@ def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Split], Ac
         def correct(depth):
             scores = network.predict(variables, image, depth=depth)
             own = jnp.take_along_axis(scores, label[:, None], axis=1)
-            # The place of the label among the scores; NaN is never right.
-            rank = jnp.where(jnp.isnan(own), scores.shape[1], scores > own).sum(axis=1)
-            return jnp.stack([jnp.sum((rank < places) & real) for places in (1, 5)])
+            classes = jnp.arange(scores.shape[1], dtype=label.dtype)[None]
+            # As for argmax, the first of equal scores wins; a row with NaN is never right.
+            ahead = (scores > own) | ((scores == own) & (classes < label[:, None]))
+            real_number = ~jnp.isnan(scores).any(axis=1)
+            rank = ahead.sum(axis=1)
+            return jnp.stack([jnp.sum((rank < places) & real & real_number) for places in (1, 5)])
 
         return jnp.stack([correct(depth) for depth in depths])
 
@@ -53,12 +56,3 @@ def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Split], Ac
         return Accuracy(tuple(map(float, shares[:, 0])), tuple(map(float, shares[:, 1])))
 
     return evaluate
-
-
-def summarise(accuracies: Mapping[str, Accuracy], classes: int) -> dict[str, float | list[float]]:
-    """The keys of summary.json for the accuracy on each split: test, train, and validation if there is one."""
-    summary = {f"{split}_accuracy": accuracy.full for split, accuracy in accuracies.items()}
-    summary["accuracy_by_depth"] = list(accuracies["test"].by_depth)
-    if classes > 10:
-        summary["test_top5_accuracy"] = accuracies["test"].top5_by_depth[-1]
-    return summary

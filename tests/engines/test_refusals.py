@@ -22,6 +22,14 @@ class Choosy(nn.Module):
         return signal, {"loss": jnp.mean(nn.Dense(2)(signal["image"].reshape(6, 3)))}
 
 
+class Passing(nn.Module):
+    """Hands the signal on."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        return signal, {"loss": jnp.mean(signal["image"])}
+
+
 def network(*modules):
     return al.compose(map(al.component, modules or (Local(3), Local(2))))
 
@@ -46,7 +54,10 @@ def pipelined(devices=2, **options):
         (lambda: pipelined(2, partition=(2, 0)), r"partition is \(2, 0\): .* at least one component each"),
         (lambda: pipelined(2, data=2), "shards is 1: it must be a multiple of the 2 devices"),
         (lambda: pipelined(4, data=2, shards=3), "shards is 3: it must be a multiple of the 2 devices"),
-        (lambda: sequential(devices=jax.devices()[:2], shards=3), "shards is 3: it must be a multiple of the 2 devices"),
+        (
+            lambda: sequential(devices=jax.devices()[:2], shards=3),
+            "shards is 3: it must be a multiple of the 2 devices",
+        ),
         (lambda: sequential(shards=0), "shards is 0"),
         (lambda: sequential(accumulate=0), "accumulate is 0: it must be 1 or more"),
         (lambda: pipelined(accumulate=-1), "accumulate is -1: it must be 1 or more"),
@@ -67,7 +78,12 @@ def shorter(name, axis):
     ("options", "batches", "valid", "message"),
     [
         ({"shards": 4}, BATCHES, None, "6 examples is not divisible by shards=4"),
-        ({"accumulate": 3}, BATCHES, None, "4 micro-batches end within an update: give a multiple of accumulate=3"),
+        (
+            {"accumulate": 3},
+            BATCHES,
+            None,
+            "4 micro-batches end within an update: give a multiple of accumulate=3",
+        ),
         ({"accumulate": 2}, BATCHES, 3, "3 micro-batches end within an update"),
         ({}, BATCHES, 5, "valid is 5, but there are 4 micro-batches"),
         ({}, BATCHES, -1, "valid is -1, but there are 4 micro-batches"),
@@ -95,8 +111,9 @@ def test_a_component_that_does_not_fit_is_named_when_training_begins():
 
 
 def test_another_batch_size_is_refused_only_in_flight():
-    trainer = pipelined()
-    state = trainer.place(random_components(network(), optax.sgd(0.1), first(BATCHES)))
+    passing = network(Passing(), Passing())
+    trainer = al.pipelined(passing, optax.sgd(0.1), jax.devices()[:2])
+    state = trainer.place(random_components(passing, optax.sgd(0.1), first(BATCHES)))
     state, _ = trainer.step(state, BATCHES)
     halves = jax.tree.map(lambda x: x[:, :3], BATCHES)
     with pytest.raises(ValueError, match="changed their shape while others are in flight: flush before"):

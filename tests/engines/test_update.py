@@ -56,7 +56,9 @@ class Slope(nn.Module):
 def test_the_sum_of_updates_is_that_of_the_mean_gradients_at_each_groups_rate(make_trainer, options):
     slope = al.component(Slope(), labels={"slow": "one", "fast": "another"}, rates={"another": 3.0})
     rates = [0.5, 0.25]  # of the two components
-    before, after, _ = step(make_trainer, al.compose([slope, slope]), lambda index: optax.sgd(rates[index]), **options)
+    before, after, _ = step(
+        make_trainer, al.compose([slope, slope]), lambda index: optax.sgd(rates[index]), **options
+    )
     gradient = BATCHES["image"].mean((1, 2, 3, 4)).sum() / options.get("accumulate", 1)
     for old, new, rate in zip(before, after, rates, strict=True):
         moves = [new.params[name] - old.params[name] for name in ("slow", "fast")]
@@ -90,7 +92,9 @@ def in_micro_batches(number):
 )
 def test_without_batch_norm_cutting_a_batch_changes_only_rounding(whole, make_trainer, options):
     micro_batches = options.get("accumulate", 1)
-    _, after, metrics = step(make_trainer, associated(), optax.sgd(1.0), in_micro_batches(micro_batches), **options)
+    _, after, metrics = step(
+        make_trainer, associated(), optax.sgd(1.0), in_micro_batches(micro_batches), **options
+    )
     for part, expected in zip(after, whole[1], strict=True):
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), part.params, expected.params
@@ -103,8 +107,8 @@ def test_without_batch_norm_cutting_a_batch_changes_only_rounding(whole, make_tr
 
 def test_copies_along_the_data_axis_stay_equal():
     network = al.compose(map(al.component, [Local(5, norm=True, dropout=0.3), Local(3, norm=True)]))
-    trainer = on(2, data=2)(network, optax.adam(0.1), shards=4)
-    state, _ = trainer.step(trainer.place(random_components(network, optax.adam(0.1), BATCH)), BATCHES)
+    trainer = on(2, data=2)(network, optax.sgd(0.1), shards=4)
+    state, _ = trainer.step(trainer.place(random_components(network, optax.sgd(0.1), BATCH)), BATCHES)
     for leaf in jax.tree.leaves((state.held, state.full)):
         copies = {}
         for shard in leaf.addressable_shards:
@@ -125,25 +129,9 @@ class Drawing(nn.Module):
 
 
 def draws(make_trainer, **options):
-    """The numbers and squares `(2, components, micro-batches)` drawn in one flushed call."""
-    network = al.compose([al.component(Drawing())] * 3)
-    trainer = make_trainer(network, optax.sgd(0.1), **options)
-    state = trainer.place(random_components(network, optax.sgd(0.1), BATCH))
-    found = np.zeros((2, 3, 6), np.float32)
-    for valid in (6, 0):  # the second call drains what is in flight
-        state, metrics = trainer.step(state, BATCHES, valid)
-        for component, losses in enumerate(metrics.losses):
-            done = ~np.isnan(losses["number"])
-            at = micro_batches_of(metrics.updates[component], options.get("accumulate", 1))[done]
-            found[:, component, at] = [losses["number"][done], losses["square"][done]]
-    return found
-
-
-def micro_batches_of(updates, accumulate):
-    updates = np.asarray(updates)
-    if accumulate == 1:
-        return updates
-    return np.where(updates < 0, -1, np.arange(len(updates)))  # sequential: in place
+    """The numbers and squares `(2, components, micro-batches)` drawn in one call."""
+    _, _, metrics = step(make_trainer, al.compose([al.component(Drawing())] * 3), optax.sgd(0.1), **options)
+    return np.array([[losses[name] for losses in metrics.losses] for name in ("number", "square")])
 
 
 @pytest.fixture(scope="module")
@@ -160,14 +148,15 @@ def test_every_micro_batch_of_an_update_draws_anew():
     assert len(np.unique(draws(al.sequential, accumulate=2)[0])) == 18
 
 
-def test_every_shard_draws_anew_wherever_it_lies(plain_draws):
-    means, squares = draws(al.sequential, shards=2)
-    assert (squares - np.square(means) > 1e-7).all()  # the variance of the two slices' numbers
-    np.testing.assert_allclose(draws(on(1, data=2), shards=2), [means, squares], rtol=1e-6)
+def test_every_shard_draws_anew_wherever_it_lies():
+    numbers, squares = draws(al.sequential, shards=2)
+    assert (squares - np.square(numbers) > 1e-7).all()  # the variance of the two slices' numbers
+    np.testing.assert_allclose(draws(on(1, data=2), shards=2), [numbers, squares], rtol=1e-6)
 
 
 def test_draws_do_not_depend_on_the_device(plain_draws):
-    np.testing.assert_array_equal(draws(on(3)), plain_draws)
+    for lag, (piped, plain) in enumerate(zip(draws(on(3))[0], plain_draws[0], strict=True)):
+        np.testing.assert_array_equal(piped[lag:], plain[: 6 - lag])
 
 
 # Preparation of images.
@@ -198,7 +187,12 @@ def prepared():
         trainer = make_trainer(network, optax.sgd(0.1), prepare=noise)
         state = trainer.place(random_components(network, optax.sgd(0.1), BATCH))
         state, metrics = trainer.step(state, batches)
-        found.append(([np.asarray(losses["mean"]) for losses in metrics.losses], trainer.predict(state, batches["image"][0])))
+        found.append(
+            (
+                [np.asarray(losses["mean"]) for losses in metrics.losses],
+                trainer.predict(state, batches["image"][0]),
+            )
+        )
     return found
 
 
@@ -206,7 +200,7 @@ def test_images_are_prepared_for_training_with_a_key_of_each_update(prepared):
     (means, above), _ = prepared[0]
     assert ((means >= 100) & (means < 101)).all()
     assert len(np.unique(means)) == 6
-    np.testing.assert_array_equal(above, means)
+    np.testing.assert_allclose(above, means, rtol=1e-6)
 
 
 def test_images_are_prepared_for_inference_without_training(prepared):
@@ -217,29 +211,25 @@ def test_images_are_prepared_for_inference_without_training(prepared):
 
 def test_a_pipeline_prepares_images_alike(prepared):
     (means, above), ((piped, piped_above), _) = prepared[0][0], prepared[1]
-    np.testing.assert_array_equal(piped, means)
-    np.testing.assert_array_equal(piped_above, [np.nan, *above[:-1]])
+    np.testing.assert_allclose(piped, means, rtol=1e-6)
+    np.testing.assert_allclose(piped_above, [np.nan, *above[:-1]], rtol=1e-6)
 
 
 # Freezing.
 
 
-@pytest.mark.parametrize(
-    ("make_trainer", "options"),
-    [(al.sequential, {"shards": 3}), (on(2), {})],  # a mean over three equal slices can differ in the last bit
-    ids=["sequential", "pipelined"],
-)
-def test_frozen_components_do_not_change_a_bit_while_others_train(make_trainer, options):
-    network = al.compose(map(al.component, [Local(8, norm=True), Local(8, norm=True), Local(8, norm=True)]))
-    before, after, metrics = step(make_trainer, al.freeze(network, [0, 2]), optax.adamw(0.1, weight_decay=0.1), **options)
-    for index, (old, new) in enumerate(zip(before, after, strict=True)):
-        if index in (0, 2):
-            assert_same_bits((new.params, new.model_state), (old.params, old.model_state))
-        else:
-            changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), new.variables, old.variables)
-            assert jax.tree.all(changed)
-        assert new.updates == 6
-    assert np.isfinite(metrics.losses[0]["local"]).all()
+def test_frozen_components_do_not_change_a_bit_while_others_train():
+    network = al.freeze(al.compose([al.component(Local(8, norm=True)) for _ in range(3)]), [0, 2])
+    # A mean over three slices that are equal can differ from them in the last bit.
+    before, after, metrics = step(al.sequential, network, optax.adamw(0.1, weight_decay=0.1), shards=3)
+    for index in (0, 2):
+        assert_same_bits(after[index].variables, before[index].variables)
+        assert after[index].updates == 6
+    changed = jax.tree.map(
+        lambda new, old: not np.array_equal(new, old), after[1].variables, before[1].variables
+    )
+    assert jax.tree.all(changed)
+    assert all(np.isfinite(losses["local"]).all() for losses in metrics.losses)
 
 
 # Odd components.

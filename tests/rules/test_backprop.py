@@ -24,10 +24,18 @@ def variables():
 def scores_by_hand(params):
     """Two blocks, the bridge's two layers, one decoder with ReLU, then linear scores."""
     bridge = params["bridge"]
-    parts = (params["blocks_0"], params["blocks_1"], bridge["CodeLayer_0"], bridge["CodeLayer_1"], params["decoders_0"])
+    parts = (
+        params["blocks_0"],
+        params["blocks_1"],
+        bridge["CodeLayer_0"],
+        bridge["CodeLayer_1"],
+        params["decoders_0"],
+    )
     x = BATCH["image"].reshape(5, -1)
     for part in parts:
-        x = np.maximum(x @ np.asarray(part["Dense_0"]["kernel"]) + np.asarray(part["Dense_0"]["bias"])[None], 0)
+        x = np.maximum(
+            x @ np.asarray(part["Dense_0"]["kernel"]) + np.asarray(part["Dense_0"]["bias"])[None], 0
+        )
     head = params["decoders_1"]["Dense_0"]
     return x @ np.asarray(head["kernel"]) + np.asarray(head["bias"])[None]
 
@@ -64,7 +72,9 @@ def test_the_only_depth_is_one(variables, depth):
 
 
 def test_one_module_given_several_times_shares_no_parameters():
-    same = al.backprop([nn.Dense(4), nn.Dense(4)], 3, 4, bridge=nn.Dense(4), decoder=nn.Dense(4), head=nn.Dense)
+    same = al.backprop(
+        [nn.Dense(4), nn.Dense(4)], 3, 4, bridge=nn.Dense(4), decoder=nn.Dense(4), head=nn.Dense
+    )
     block = nn.Dense(4)
     shared = al.backprop([block, block], 3, 4, bridge=block, decoder=block, head=nn.Dense)
     flat = {**BATCH, "image": BATCH["image"].reshape(5, 4)}

@@ -1,0 +1,129 @@
+"""What the library costs: `al.sequential` against a loop written by hand.
+
+Both train Associated Learning on the same multi-layer perceptron with Adam, from the same parameters, on the same random
+images, on one core. They first train a few updates side by side: unless losses and parameters agree to rounding, no time is
+measured. `ratio` is the time of an arm over that of the plain loop by hand, below 1 is faster; the target is at most 1.05.
+`by hand, in place` is the same loop with the ordering of updates that al_jax uses (see `handwritten.make_train`), so its
+distance from `al.sequential` is what Flax, optax and the engine themselves cost.
+
+  python -m benchmarks.sequential [--quick] [--json FILE]
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+import al_jax as al
+from benchmarks import handwritten, timing
+
+LEARNING_RATE, CLASSES = 1e-3, 10
+HAND, IN_PLACE, LIBRARY = "by hand", "by hand, in place", "al.sequential"
+
+
+class Case(NamedTuple):
+    """A network, a micro-batch, and how many updates make one repetition."""
+
+    widths: tuple[int, ...]
+    code: int
+    batch: int
+    side: int
+    updates: int
+
+    @property
+    def name(self) -> str:
+        return f"{len(self.widths)}x{self.widths[0]}, code {self.code}, batch {self.batch}, {self.side}x{self.side}"
+
+
+CASES = (
+    Case((128,) * 4, 128, 32, 8, updates=100),
+    Case((256,) * 4, 128, 64, 8, updates=50),
+    Case((1024,) * 2, 1024, 32, 28, updates=3),
+)
+QUICK = (Case((12,) * 2, 8, 4, 3, updates=4),)
+
+
+def make_arms(case: Case):
+    """For each arm its step `(state, batches) -> (state, losses)`, its first state, and its parameters by hand's names."""
+    network = al.associated(al.networks.mlp(case.widths), CLASSES, case.code)
+    trainer = al.sequential(network, optax.adam(LEARNING_RATE))
+    rng = np.random.default_rng(0)
+    batches = {
+        "image": rng.random((case.updates, case.batch, case.side, case.side, 1), np.float32),
+        "label": rng.integers(0, CLASSES, (case.updates, case.batch)).astype(np.int32),
+    }
+    state = trainer.init(jax.random.key(0), {name: x[0] for name, x in batches.items()})
+    start = to_handwritten(trainer.components(state))
+    arms = {LIBRARY: (trainer.step, state, lambda state: to_handwritten(trainer.components(state)))}
+    for name, in_place in {HAND: False, IN_PLACE: True}.items():
+        train = handwritten.make_train(CLASSES, LEARNING_RATE, in_place)
+        arms[name] = (train, handwritten.initial(start), lambda state: state["params"])
+    return arms, start, batches
+
+
+def to_handwritten(components) -> list[dict[str, list]]:
+    """The library's parameters as the loop by hand arranges them."""
+
+    def layers(tree):
+        return [(tree["kernel"], tree["bias"])] if "kernel" in tree else sum(map(layers, tree.values()), [])
+
+    return [{part: layers(state.params[part]) for part in "fbgh"} for state in components]
+
+
+def losses_of(measured) -> np.ndarray:
+    """Losses `(M, K, 2)` of either kind of arm."""
+    if isinstance(measured, al.Metrics):
+        measured = np.stack([np.stack([own["associated"], own["autoencoder"]], -1) for own in measured.losses], 1)
+    return np.asarray(measured)
+
+
+def compare(case: Case, rounds: int) -> dict:
+    """Checks that the arms compute the same, then times them."""
+    arms, start, batches = make_arms(case)
+    states, ends, losses = {}, {}, {}
+    for name, (step, state, params) in arms.items():
+        states[name], measured = step(state, batches)
+        ends[name] = jax.device_get(params(states[name]))
+        losses[name] = losses_of(measured)
+    apart = {name: timing.movement_apart(start, ends[HAND], ends[name]) for name in (IN_PLACE, LIBRARY)}
+    for name, distance in apart.items():
+        np.testing.assert_allclose(losses[name], losses[HAND], rtol=1e-4, err_msg=f"losses of {name}")
+        assert distance < 1e-3, f"{case.name}: {name} ended {distance:.1e} of its way apart from {HAND}"
+
+    def repetition(name):
+        def run():
+            states[name], measured = arms[name][0](states[name], batches)
+            return states[name], measured
+
+        return lambda: timing.measure(run)
+
+    samples = timing.interleaved({name: repetition(name) for name in arms}, rounds)
+    return {
+        "case": case.name,
+        "parameters_apart": apart,
+        "ratio": {name: timing.ratio(samples, name, HAND) for name in arms},
+        "cpu_ratio": {name: timing.ratio(samples, name, HAND, "cpu") for name in arms},
+        "library_over_in_place": timing.ratio(samples, LIBRARY, IN_PLACE),
+        "arms": {name: timing.summarise(own, case.updates) for name, own in samples.items()},
+    }
+
+
+def main():
+    options = timing.arguments(__doc__, "sequential")
+    timing.one_core()
+    cases, rounds = (QUICK, 3) if options.quick else (CASES, 15)
+    results = [compare(case, rounds) for case in cases]
+    rows = [
+        [result["case"], name, f"{arm['ms_per_update']:.3f}", f"{arm['min']:.3f} to {arm['max']:.3f}"]
+        + [f"{result['ratio'][name]:.3f}", f"{result['cpu_ratio'][name]:.3f}", f"{arm['cpu_over_wall']:.2f}"]
+        for result in results
+        for name, arm in result["arms"].items()
+    ]
+    columns = ["network", "arm", "ms/update", "min to max", "ratio", "ratio of cpu time", "cpu/wall"]
+    record = {**timing.machine(), "rounds": rounds, "results": results}
+    timing.report("al.sequential and a loop written by hand, one core", columns, rows, record, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What the benchmarks share: one core, interleaved rounds, pairwise ratios, and a record of the machine.
+
+Other programs on a machine slow all arms down for a while, so arms take turns, and two of them are compared by the median
+over rounds of their ratio within a round, not by the ratio of two medians. On one core `cpu/wall` is 1 where nothing
+disturbed a measurement; below that another program had a part of the time.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jaxlib
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+
+class Sample(NamedTuple):
+    """Seconds of one repetition: on the clock, and of processor time in all threads."""
+
+    wall: float
+    cpu: float
+
+
+Samples = dict[str, list[Sample]]
+
+
+def one_core() -> None:
+    """Pins this process to one core; call it before JAX's backend starts. Systems other than Linux do not pin.
+
+    JAX then has a thread pool of two, as with NPROC=2: with one, reductions round differently from any larger pool.
+    """
+    os.environ["NPROC"] = "2"
+    jax.config.update("jax_platforms", "cpu")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def measure(run: Callable[[], Any]) -> Sample:
+    """One repetition, until its results are there."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    jax.block_until_ready(run())
+    return Sample(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def interleaved(arms: Mapping[str, Callable[[], Sample]], rounds: int) -> Samples:
+    """One sample of each arm a round, the order reversed in every other round; warm up before."""
+    samples: Samples = {name: [] for name in arms}
+    for turn in range(rounds):
+        for name in list(arms)[:: -1 if turn % 2 else 1]:
+            samples[name].append(arms[name]())
+    return samples
+
+
+def ratio(samples: Samples, arm: str, baseline: str, field: str = "wall") -> float:
+    """Median over rounds of what the arm took, in units of what the baseline took in the same round."""
+    pairs = zip(samples[arm], samples[baseline], strict=True)
+    return statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs)
+
+
+def summarise(samples: list[Sample], updates: int) -> dict[str, Any]:
+    """Milliseconds an update as median, min and max, cpu/wall, and every repetition in seconds."""
+    milliseconds = [1e3 * sample.wall / updates for sample in samples]
+    return {
+        "ms_per_update": statistics.median(milliseconds),
+        "min": min(milliseconds),
+        "max": max(milliseconds),
+        "cpu_over_wall": statistics.median(sample.cpu / sample.wall for sample in samples),
+        "updates_per_repetition": updates,
+        "repetitions": [sample._asdict() for sample in samples],
+    }
+
+
+def movement_apart(start, left, right) -> float:
+    """How far two trainings from the same parameters ended apart, in units of how far they moved."""
+
+    def length(ends, origins):
+        pairs = zip(jax.tree.leaves(ends), jax.tree.leaves(origins), strict=True)
+        return sum(float(np.sum((np.asarray(a, np.float64) - np.asarray(b)) ** 2)) for a, b in pairs) ** 0.5
+
+    return length(right, left) / length(left, start)
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    pinned = hasattr(os, "sched_setaffinity")
+    return {
+        "hardware": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "pinned": f"core {max(os.sched_getaffinity(0))}" if pinned else "not pinned: no sched_setaffinity here",
+            "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "system": platform.platform(),
+        },
+        "command": " ".join(["python -m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]]),
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def arguments(doc: str, name: str) -> argparse.Namespace:
+    """`--quick` for tiny sizes that show only that the benchmark runs, and where the JSON goes."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds: a check, not a measurement")
+    parser.add_argument("--json", type=Path, default=Path("results", "benchmarks", f"{name}.json"))
+    return parser.parse_args()
+
+
+def report(title: str, columns: list[str], rows: list[list[str]], record: dict[str, Any], path: Path) -> None:
+    """Prints the table and writes the JSON."""
+    hardware = record["hardware"]
+    table = Table(title=title, caption=f"{hardware['processor']}, {hardware['pinned']}", caption_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    Console(width=None if console.is_terminal else 140).print(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

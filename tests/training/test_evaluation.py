@@ -1,0 +1,45 @@
+"""Accuracy by depth, with ties, NaN and a last batch that is not full."""
+
+import jax.numpy as jnp
+import numpy as np
+
+import al_jax as al
+from al_jax.data import Split
+from al_jax.training.evaluation import BATCH, make_evaluate
+
+
+def network_that_scores(*scores_by_depth):
+    """A network whose first k components give fixed scores, looked up by the image's only pixel."""
+
+    def predict(variables, images, depth=None):
+        return jnp.asarray(scores_by_depth[depth - 1])[images[:, 0, 0, 0].astype(int)]
+
+    nothing = al.Component(None, None, None, {}, "nothing")
+    return al.compose([nothing] * len(scores_by_depth), predict)
+
+
+def split_of(labels):
+    image = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return Split(image, np.asarray(labels, np.int32))
+
+
+def test_ties_go_to_the_first_class_and_nan_is_wrong():
+    scores = np.array([[1.0, 1.0], [1.0, 1.0], [np.nan, 2.0], [0.0, 3.0]], np.float32)
+    accuracy = make_evaluate(network_that_scores(scores))([], split_of([0, 1, 1, 1]))
+    assert accuracy.by_depth == (0.5,)
+
+
+def test_each_depth_and_top_five_are_counted():
+    descending = np.tile(np.arange(12, 0, -1, dtype=np.float32), (3, 1))
+    accuracy = make_evaluate(network_that_scores(descending, descending[:, ::-1]))([], split_of([0, 4, 11]))
+    assert accuracy.by_depth == (1 / 3, 1 / 3)
+    assert accuracy.top5_by_depth == (2 / 3, 1 / 3)
+    assert accuracy.full == 1 / 3
+
+
+def test_the_last_batch_need_not_be_full():
+    number = BATCH + 7
+    split = Split(np.zeros((number, 1, 1, 1), np.uint8), np.zeros(number, np.int32))
+    split.label[:3] = 1
+    accuracy = make_evaluate(network_that_scores(np.array([[1.0, 0.0]], np.float32)))([], split)
+    assert accuracy.full == (number - 3) / number

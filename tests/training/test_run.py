@@ -1,0 +1,145 @@
+"""Whole runs on a shrunk config: what they leave, and that stopping, moving and resuming change nothing."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import al_jax as al
+from al_jax.data import load as load_data
+from al_jax.training import load, loop, summary
+from al_jax.training.checkpoint import Checkpoints
+from al_jax.training.config import default_config
+from al_jax.training.digest import digest
+from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.records import read_rows
+from al_jax.training.run import set_up
+
+SMALL = {"components": 3, "width": 12, "code": 8, "epochs": 2, "batch_size": 48, "updates_per_call": 12, "exact": True}
+SUMMARY_KEYS = {"test_accuracy", "train_accuracy", "accuracy_by_depth", "updates", "examples_per_second"} | {
+    "wall_seconds",
+    "parameters",
+    "effective_parameters",
+    "digest",
+    "config",
+}
+
+
+def small(**fields):
+    return default_config(**(SMALL | fields))
+
+
+def train(workdir, interrupted=lambda: False, **fields):
+    run = set_up(small(**fields), workdir)
+    return run, loop.Training(run, interrupted).finish()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The sequential run that others are compared with."""
+    run, finished = train(tmp_path_factory.mktemp("undisturbed"))
+    reached = summary.summarise(run, finished)
+    summary.plot(run)
+    return run, finished, reached
+
+
+def test_a_run_leaves_everything_the_contract_names(undisturbed):
+    run, _, reached = undisturbed
+    assert SUMMARY_KEYS <= set(json.loads((run.workdir / "summary.json").read_text()))
+    assert reached["updates"] == 2 * (1437 // 48)
+    assert len(reached["accuracy_by_depth"]) == 3
+    for name in ("losses.png", "accuracy.png", "schedule.png"):
+        assert (run.workdir / name).read_bytes().startswith(b"\x89PNG")
+    assert list((run.workdir / "tensorboard").iterdir())
+    rows = read_rows(run.workdir)
+    assert [row["epoch"] for row in rows if "epoch" in row] == [1, 2]
+    assert {"component_1/associated", "component_3/autoencoder"} <= set(rows[0])
+
+
+@pytest.mark.slow
+def test_another_engine_writes_the_same_digest_and_the_same_rows(undisturbed, tmp_path):
+    reference, finished, _ = undisturbed
+    run, pipelined = train(tmp_path, engine="pipelined", devices=3)
+    assert digest(pipelined.components) == digest(finished.components)
+    for row, other in zip(read_rows(reference.workdir), read_rows(run.workdir), strict=True):
+        assert row.keys() == other.keys()
+        np.testing.assert_allclose(*(np.hstack(list(values.values())) for values in (row, other)), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moves", [[("pipelined", 2), ("sequential", 1)], [("sequential", 1), ("pipelined", 3)]])
+def test_stopped_after_any_call_and_resumed_elsewhere_it_ends_in_the_same_digest(undisturbed, tmp_path, moves):
+    _, finished, _ = undisturbed
+    (engine, devices), (other_engine, other_devices) = moves
+    with pytest.raises(loop.Stopped, match="stopped after update 12 of 58 and saved"):
+        train(tmp_path, lambda: True, engine=engine, devices=devices)
+    run, resumed = train(tmp_path, engine=other_engine, devices=other_devices)
+    assert digest(resumed.components) == digest(finished.components)
+    updates = [row["update"] for row in read_rows(run.workdir)]
+    assert updates == sorted(updates)
+    assert len(updates) == len(read_rows(undisturbed[0].workdir))
+
+
+@pytest.mark.slow
+def test_several_seeds_are_the_separate_runs(undisturbed, tmp_path):
+    run, finished = train(tmp_path / "both", num_seeds=2)
+    _, other = train(tmp_path / "other", seed=1)
+    reached = summary.summarise(run, finished)
+    assert [entry["digest"] for entry in reached["seeds"]] == [undisturbed[2]["digest"], digest(other.components)]
+    assert reached["test_accuracy"] == pytest.approx(np.mean([entry["test_accuracy"] for entry in reached["seeds"]]))
+    with pytest.raises(loop.Stopped):
+        train(tmp_path / "stopped", lambda: True, num_seeds=2)
+    _, resumed = train(tmp_path / "stopped", num_seeds=2)
+    assert digest(resumed.components) == digest(finished.components)
+
+
+def test_a_finished_run_is_evaluated_and_loaded_again(undisturbed):
+    run, finished, reached = undisturbed
+    again = load.finished(set_up(small(evaluate=True), run.workdir))
+    assert digest(again.components) == digest(finished.components)
+    network, components = al.load(run.workdir)
+    test = load_data("digits").test
+    scores = network.predict([part.variables for part in components], test.image)
+    assert np.mean(np.argmax(scores, axis=1) == test.label) == pytest.approx(reached["test_accuracy"])
+
+
+def test_another_configuration_is_refused_with_the_difference(undisturbed):
+    with pytest.raises(ConfigError, match=r"learning_rate: 0.001 -> 0.5"):
+        set_up(small(learning_rate=0.5), undisturbed[0].workdir)
+
+
+def test_fewer_epochs_than_done_are_refused(undisturbed):
+    with pytest.raises(RunError, match="at least as many epochs"):
+        train(undisturbed[0].workdir, epochs=1)
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(undisturbed, tmp_path, caplog):
+    run, _ = train(tmp_path, checkpoint_seconds=0)
+    newest, before, *_ = Checkpoints(tmp_path, keep=3).steps()
+    next((tmp_path / "checkpoints" / str(newest)).rglob("_METADATA")).write_bytes(b"damaged")
+    resumed = loop.Training(run)
+    assert f"Checkpoint {newest} is damaged" in caplog.text
+    assert digest(resumed.finish().components) == digest(undisturbed[1].components)
+    assert before < newest
+
+
+def test_nan_stops_the_run_names_the_component_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(RunError, match=r"component \d is nan at update \d+"):
+        train(tmp_path, learning_rate=1e38, optimizer="sgd", checkpoint_seconds=0, updates_per_call=1)
+    for step in (checkpoints := Checkpoints(tmp_path, keep=3)).steps():
+        leaves, _ = checkpoints._read(step)
+        assert all(np.isfinite(leaf).all() for leaf in leaves.values())
+
+
+def test_a_run_can_start_from_another_and_freeze_what_it_took(undisturbed, tmp_path):
+    run, finished, _ = undisturbed
+    _, warm = train(tmp_path, warm_start=str(run.workdir), freeze="1,2", epochs=1, seed=5)
+    for index, part in enumerate(warm.components):
+        same = jax.tree.map(np.array_equal, part.params, finished.components[index].params)
+        assert all(jax.tree.leaves(same)) == (index < 2)
+
+
+def test_a_warm_start_that_does_not_fit_is_refused(undisturbed, tmp_path):
+    with pytest.raises(RunError, match="component 1 of config.warm_start"):
+        train(tmp_path, warm_start=str(undisturbed[0].workdir), width=13)
