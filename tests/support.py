@@ -90,7 +90,7 @@ def clip_decay_partition(index):
 
 
 class Local(nn.Module):
-    """A component of a user's own: features, on request batch norm, dropout and a second loss, and a classifier."""
+    """A user's own component: features, on request batch norm, dropout and a second loss, a classifier."""
 
     width: int
     classes: int = 4

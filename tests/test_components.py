@@ -1,4 +1,4 @@
-"""Components of one's own: what `al.component`, `al.compose` and `al.freeze` make, and what a chain refuses."""
+"""Components of one's own: what `al.component`, `al.compose` and `al.freeze` make and refuse."""
 
 import flax.linen as nn
 import jax
@@ -85,7 +85,7 @@ def test_compose_needs_a_component_and_takes_any_iterable():
 def test_a_network_composed_without_a_prediction_says_so():
     network = al.compose([al.component(Local(3))])
     for asked in (network, with_prepare(network, lambda image, key, train: image)):
-        with pytest.raises(ValueError, match="composed without a prediction: give al.compose predict="):
+        with pytest.raises(ValueError, match="composed without a prediction: give"):
             asked.predict(random_variables(network, BATCH), BATCH["image"])
 
 

@@ -88,7 +88,7 @@ def test_slots_are_as_many_and_as_long_as_the_largest_stage_needs(seed):
         lengths = [slot.size for slot in layout.slots if slot.dtype == jnp.dtype(name)]
         stages = [sizes(tree, name) for tree in trees]
         assert len(lengths) == max(map(len, stages))
-        # The j-th slot is as long as the longest j-th leaf, which is the least that can hold all stages in order.
+        # The j-th slot is as long as the longest j-th leaf of any stage, and no longer.
         padded = [stage + [0] * (len(lengths) - len(stage)) for stage in stages]
         assert lengths == np.max(padded, axis=0, initial=0).tolist()
 

@@ -1,4 +1,4 @@
-"""What one update is: gradients averaged over slices and micro-batches, rates, randomness, preparation, freezing."""
+"""What one update is: mean gradients, rates, randomness, prepared images, frozen and odd components."""
 
 import functools
 
@@ -117,6 +117,22 @@ def test_copies_along_the_data_axis_stay_equal():
 
 
 # Randomness.
+
+
+def test_the_first_state_is_drawn_from_the_key_for_each_component_alone():
+    trainer = al.sequential(al.compose([al.component(Local(4))] * 2), optax.sgd(0.1, momentum=0.9))
+    square = {"image": BATCH["image"][..., 0, 0], "label": BATCH["label"]}
+    square["image"] = np.tile(
+        square["image"], 2
+    )  # four features, so that both components have the same shapes
+    one, again, other = (trainer.components(trainer.init(jax.random.key(seed), square)) for seed in (1, 1, 2))
+    assert_same_bits(one, again)
+    for left, right in ((one[0], one[1]), (one[0], other[0])):
+        assert not np.array_equal(left.params["Dense_0"]["kernel"], right.params["Dense_0"]["kernel"])
+        assert not np.array_equal(left.key, right.key)
+    assert [int(part.updates) for part in one] == [0, 0]
+    shapes = jax.eval_shape(lambda: square)
+    assert_same_bits(trainer.components(trainer.init(jax.random.key(1), shapes)), one)
 
 
 class Drawing(nn.Module):

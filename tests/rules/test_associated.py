@@ -1,4 +1,4 @@
-"""Associated Learning against its equations, written out in NumPy, and everything that can be replaced in it."""
+"""Associated Learning against its equations in NumPy, and everything that can be replaced in it."""
 
 import functools
 from typing import NamedTuple
@@ -124,9 +124,9 @@ def inference_by_hand(variables, images, depth):
     """h_1 ∘ … ∘ h_depth ∘ b_depth ∘ f_depth ∘ … ∘ f_1."""
     signal = images.reshape(len(images), -1)
     parts = [layers_of(own["params"]) for own in variables[:depth]]
-    for (f, *bridge), _ in parts:
-        signal = forward([f], signal)[-1]
-    signal = forward(bridge, signal)[-1]
+    for way, _ in parts:
+        signal = forward(way[:1], signal)[-1]
+    signal = forward(way[1:], signal)[-1]
     for _, (_, h) in reversed(parts):
         signal = forward([h], signal)[-1]
     return signal

@@ -1,4 +1,4 @@
-"""Invariant 2: no component's loss depends on another component's parameters, whatever the rule or the user does."""
+"""Invariant 2: no component's loss depends on another's parameters, whatever the rule or the user does."""
 
 import flax.linen as nn
 import jax
@@ -50,7 +50,7 @@ def leaking_without_the_stop():
 
 
 def dependence(network):
-    """Entry (j, i) tells whether any derivative of component j's objective by component i's parameters is not 0."""
+    """Entry (j, i): whether component j's objective has a derivative by component i's parameters."""
     variables = random_variables(network, BATCH)
 
     def objectives(all_params):

@@ -8,7 +8,7 @@ from support import parameter_shapes
 import al_jax as al
 from al_jax.chain import parameter_counts
 
-# For each data set the image, classes, width, parameters of backprop and of AL's inference, and of AL's training.
+# The image, classes, width, parameters of backprop and of AL's inference, and of AL's training.
 PUBLISHED = {
     "mnist": ((28, 28, 1), 10, 1024, 13_405_194, 24_957_962),
     "cifar10": ((32, 32, 3), 10, 3000, 117_273_010, 216_327_010),
