@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("NPROC", "2")  # reductions depend on the thread pool's size
+os.environ.setdefault("NPROC", "2")  # for runs that are pinned to one core, see al_jax/engines/exact.py
 from al_jax.engines import exact
 
 exact.request()

@@ -108,8 +108,11 @@ def make_run(network: Network, optimizers, shards: int, accumulate: int) -> Run:
             state, metrics = carry
             before = jnp.stack([held.state.updates for held in state])
             state, own = one_micro_batch(state, jax.tree.map(lambda x: x[m], batches))
-            losses = jax.tree.map(lambda row, loss: row.at[m].set(loss), metrics.losses, own)
-            return state, Metrics(metrics.updates.at[:, m].set(before), losses)
+            updates = jax.lax.dynamic_update_index_in_dim(metrics.updates, before, m, axis=1)
+            losses = jax.tree.map(
+                lambda row, loss: jax.lax.dynamic_update_index_in_dim(row, loss, m, axis=0), metrics.losses, own
+            )
+            return state, Metrics(updates, losses)
 
         # A traced bound: a short tail of an epoch runs the program that was compiled for whole calls.
         return jax.lax.fori_loop(0, valid, tick, (state, Metrics(updates, losses)))
