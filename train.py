@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from al_jax.data import DataError
 from al_jax.engines import exact
@@ -23,7 +24,7 @@ def main(argv):
     del argv
     logging.set_verbosity(logging.WARNING)
     config = flags.FLAGS.config
-    name = Path(flags.FLAGS["config"].config_filename).stem
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(flags.FLAGS.workdir or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}").expanduser()
 
     # ---- The process, before JAX's backend starts.
@@ -47,7 +48,7 @@ def main(argv):
                 finished = loop.Training(this, stop).finish()
             except loop.Stopped as stopped:
                 print(f"{stopped}; the same command with --workdir={workdir} continues.", flush=True)
-                sys.exit(128 + stop.signal)
+                sys.exit(128 + (stop.signal or 0))
 
     # ---- What it reached.
     reached = summary.summarise(this, finished)

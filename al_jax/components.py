@@ -60,9 +60,7 @@ def freeze(network: Network, indices: Sequence[int]) -> Network:
     """Keeps the components at `indices` (from 0) as they are: they compute, in inference mode, and never change."""
     if outside := [i for i in indices if not 0 <= i < len(network.components)]:
         raise ValueError(f"cannot freeze component {outside[0]}: the network has 0 to {len(network.components) - 1}")
-    components = tuple(
-        _frozen(part) if i in set(indices) else part for i, part in enumerate(network.components)
-    )
+    components = tuple(_frozen(part) if i in set(indices) else part for i, part in enumerate(network.components))
     return network._replace(components=components)
 
 

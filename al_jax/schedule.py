@@ -16,7 +16,7 @@ optimizer's step.
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -67,9 +67,7 @@ class Task(NamedTuple):
 Schedule = Sequence[Task]
 
 
-def associated(
-    components: int, devices: int, micro_batches: int, partition: Sequence[int] | None = None
-) -> Schedule:
+def associated(components: int, devices: int, micro_batches: int, partition: Sequence[int] | None = None) -> Schedule:
     """Associated Learning: every component updates itself at once, so nothing ever waits for a backward pass.
 
     Devices move in step. A tick is as long as the largest block of components needs, and device d works on
@@ -227,7 +225,7 @@ def _panel(axes: Axes, title: str, schedule: Schedule, points: float) -> None:
 
 def _legend(drawing: Figure, kinds: set[str]) -> None:
     light, full, idle = (Patch(color=colour) for colour in (*COLOURS[0][:2], IDLE))
-    entries = {"forward": light, "backward": full, "local": (light, full), "idle": idle}
+    entries: dict[str, Any] = {"forward": light, "backward": full, "local": (light, full), "idle": idle}
     labels = {"local": "local: forward, backward and update"}
     shown = [name for name in entries if name in {*kinds, "idle"}]
     drawing.legend(
@@ -244,9 +242,7 @@ def _legend(drawing: Figure, kinds: set[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Draws the schedules of backprop, GPipe and Associated Learning."
-    )
+    parser = argparse.ArgumentParser(description="Draws the schedules of backprop, GPipe and Associated Learning.")
     parser.add_argument("--components", type=int, default=4)
     parser.add_argument("--devices", type=int, default=4)
     parser.add_argument("--micro-batches", type=int, default=8)

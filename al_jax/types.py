@@ -11,7 +11,7 @@ import jax
 PyTree = Any
 Signal = PyTree  # what travels up between components; only the rule that made it looks inside
 Variables = Mapping[str, PyTree]  # {"params": ..., "batch_stats": ...}, as Flax Linen names them
-Batch = Mapping[str, jax.Array]  # {"image": (B, ...), "label": (B,)}
+Batch = Mapping[str, Any]  # arrays, or their shapes: {"image": (B, ...), "label": (B,)}
 
 
 class Component(NamedTuple):
@@ -98,7 +98,7 @@ class Trainer(NamedTuple):
       predict: `(state, images, depth=None) -> scores`.
     """
 
-    init: Callable[[jax.Array, Batch], PyTree]
+    init: Callable[[Any, Batch], PyTree]
     step: Callable[..., tuple[PyTree, Metrics]]
     flush: Callable[[PyTree], PyTree]
     components: Callable[[PyTree], tuple[ComponentState, ...]]

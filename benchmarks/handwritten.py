@@ -80,4 +80,6 @@ def make_train(classes, learning_rate, in_place=False):
         return adam(state, gradients, learning_rate), losses
 
     options = {"xla_disable_hlo_passes": "cse_barrier_expander"} if in_place else None
-    return jax.jit(lambda state, batches: jax.lax.scan(update, state, batches), donate_argnums=0, compiler_options=options)
+    return jax.jit(
+        lambda state, batches: jax.lax.scan(update, state, batches), donate_argnums=0, compiler_options=options
+    )

@@ -52,12 +52,12 @@ def measure(run: Callable[[], Any]) -> Sample:
 
 
 def interleaved(arms: Mapping[str, Callable[[], Sample]], rounds: int) -> Samples:
-    """One sample of each arm a round, the order reversed in every other round; warm up before."""
+    """One sample of each arm a round, the order reversed in every other one; a first round warms up and does not count."""
     samples: Samples = {name: [] for name in arms}
-    for turn in range(rounds):
+    for turn in range(rounds + 1):
         for name in list(arms)[:: -1 if turn % 2 else 1]:
             samples[name].append(arms[name]())
-    return samples
+    return {name: own[1:] for name, own in samples.items()}
 
 
 def ratio(samples: Samples, arm: str, baseline: str, field: str = "wall") -> float:
@@ -129,7 +129,7 @@ def report(title: str, columns: list[str], rows: list[list[str]], record: dict[s
     hardware = record["hardware"]
     table = Table(title=title, caption=f"{hardware['processor']}, {hardware['pinned']}", caption_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        table.add_column(column, justify="left" if index < 2 else "right")
     for row in rows:
         table.add_row(*row)
     console = Console()

@@ -132,9 +132,7 @@ def random_variables(network, batch, seed=0):
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
-        values = (
-            rng.normal(0, 0.5, leaf.shape) if path[0].key == "params" else rng.uniform(0.5, 1, leaf.shape)
-        )
+        values = rng.normal(0, 0.5, leaf.shape) if path[0].key == "params" else rng.uniform(0.5, 1, leaf.shape)
         return jnp.asarray(values, leaf.dtype)
 
     return [jax.tree_util.tree_map_with_path(draw, own) for own in _variable_shapes(network, batch)]

@@ -119,9 +119,7 @@ def test_numpys_64_bit_arrays_are_taken_as_jax_takes_them():
 
 def test_a_component_that_does_not_fit_is_named():
     network = al.compose([al.component(Local(3)), al.component(Wide())])
-    with pytest.raises(
-        ValueError, match=r"component 2 of 2 \(Wide\) cannot take the signal .*float32\[4, 3\]"
-    ):
+    with pytest.raises(ValueError, match=r"component 2 of 2 \(Wide\) cannot take the signal .*float32\[4, 3\]"):
         signal_shapes(network, BATCH)
 
 

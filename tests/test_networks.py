@@ -61,8 +61,6 @@ def test_kernels_are_he_normal_and_biases_zero(module):
 
 def test_layers_compute_in_their_type_and_keep_float32_parameters():
     for module in (*al.networks.mlp([4], dtype=jnp.bfloat16), Bridge(4, dtype=jnp.bfloat16)):
-        output, variables = jax.eval_shape(
-            lambda module=module: module.init_with_output(KEY, jnp.zeros((3, 5)))
-        )
+        output, variables = jax.eval_shape(lambda module=module: module.init_with_output(KEY, jnp.zeros((3, 5))))
         assert output.dtype == jnp.bfloat16
         assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

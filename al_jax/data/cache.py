@@ -29,9 +29,7 @@ def read(path: Path, name: str) -> Dataset:
     if hashlib.sha256(archive).digest() != checksum:
         raise DataError(f"{path} is damaged (its checksum does not match): delete it and run again")
     with np.load(io.BytesIO(archive)) as arrays:
-        train, test = (
-            Split(arrays[f"{split}_image"], arrays[f"{split}_label"]) for split in ("train", "test")
-        )
+        train, test = (Split(arrays[f"{split}_image"], arrays[f"{split}_label"]) for split in ("train", "test"))
         return Dataset(name, train, test, int(arrays["classes"]))
 
 

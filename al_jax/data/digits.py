@@ -1,5 +1,7 @@
 """The data set that is always there: the 1797 handwritten digits of 8x8 pixels in scikit-learn."""
 
+from typing import Any
+
 import numpy as np
 
 from al_jax.data.dataset import Dataset, Split
@@ -13,7 +15,8 @@ def read_digits() -> Dataset:
     """The digits, intensities 0..16 stretched to 0..255. The same 36 of each class are always the test."""
     from sklearn.datasets import load_digits  # here because importing it takes longer than all the rest
 
-    intensity, label = load_digits(return_X_y=True)
+    digits: Any = load_digits()
+    intensity, label = digits.data, digits.target
     image = np.rint(intensity * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     label = label.astype(np.int32)
     order = permutation(len(label), seed=0)

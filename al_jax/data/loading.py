@@ -30,9 +30,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         return read_digits()
     if name not in _TFDS:
         nearest = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=0)[0]
-        raise DataError(
-            f"unknown data set {name!r} (did you mean {nearest!r}?): choose one of {', '.join(_NAMES)}"
-        )
+        raise DataError(f"unknown data set {name!r} (did you mean {nearest!r}?): choose one of {', '.join(_NAMES)}")
     folder = Path(data_dir or "~/tensorflow_datasets").expanduser()
     path = folder / "al_jax" / f"{name}.npz"
     if path.exists():

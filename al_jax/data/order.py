@@ -34,9 +34,7 @@ def epoch_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.nda
       DataError: not even one batch can be filled.
     """
     if not 1 <= batch_size <= examples:
-        raise DataError(
-            f"batch_size is {batch_size}: choose one from 1 to {examples}, the number of examples"
-        )
+        raise DataError(f"batch_size is {batch_size}: choose one from 1 to {examples}, the number of examples")
     steps = examples // batch_size
     return permutation(examples, seed, epoch)[: steps * batch_size].reshape(steps, batch_size)
 
@@ -67,6 +65,4 @@ def validation_split(train: Split, examples: int) -> tuple[Split, Split]:
         raise DataError(f"{examples} validation examples asked for: choose from 1 to {len(train.label) - 1}")
     shuffled = permutation(len(train.label), _VALIDATION_SEED)
     validation, rest = shuffled[:examples], shuffled[examples:]
-    return Split(train.image[rest], train.label[rest]), Split(
-        train.image[validation], train.label[validation]
-    )
+    return Split(train.image[rest], train.label[rest]), Split(train.image[validation], train.label[validation])

@@ -40,9 +40,7 @@ def standardise(train: Split) -> Prepare:
     mean_square = np.einsum("nhwc,nhwc->c", train.image, train.image, dtype=np.int64) / pixels
     deviation = np.sqrt(mean_square - mean**2)
     if not deviation.all():
-        raise DataError(
-            "a channel of the training images is constant and cannot be standardised: use subtract_mean"
-        )
+        raise DataError("a channel of the training images is constant and cannot be standardised: use subtract_mean")
     return _affine(mean.reshape(1, 1, 1, -1), 1 / deviation.reshape(1, 1, 1, -1))
 
 

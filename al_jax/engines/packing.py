@@ -7,7 +7,7 @@ beginning, and what is left over holds NaN, so that reading it by mistake cannot
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def view(layout: Layout, stage: int, slots: Sequence[jax.Array]) -> Slots:
     return tuple(slot.reshape(shapes.get(place, -1)) for place, slot in enumerate(slots))
 
 
-def unpack(layout: Layout, stage: int, slots: Sequence[jax.Array]) -> PyTree:
+def unpack(layout: Layout, stage: int, slots: Sequence[Any]) -> PyTree:
     """The tree of one stage out of its slots or their view."""
     leaves = [
         slots[place].reshape(-1)[: leaf.size].reshape(leaf.shape)

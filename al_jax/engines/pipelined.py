@@ -1,15 +1,15 @@
 """The pipelined engine: components in contiguous blocks on p devices, micro-batches rotating through.
 
 Component i's update u needs its own parameters after u - 1 updates and the signal that component i-1 computed before
-*that* one's update u. A pipeline provides exactly this, so nothing is stale and nothing is stashed; it is filled once and
-drained once. Every device runs the same program (`shard_map`), in which one tick is:
+*that* one's update u. A pipeline provides exactly this, so nothing is stale and nothing is stashed; it is filled once
+and drained once. Every device runs the same program under `shard_map` (`al_jax/engines/program.py`), and one tick is:
 
-  1. the feed belt brings a micro-batch to stage 0, the signal slots bring every other stage its signal;
-  2. `lax.switch` on the stage runs that stage's block alone: losses, gradients and optimizer on real leaves;
+  1. the feed belt brings a micro-batch to stage 0, the signal slots have brought every other stage its signal;
+  2. each device does its own block's work alone: losses, gradients and optimizer on the components' real leaves;
   3. one `ppermute` moves signals up a stage, another moves the belt down.
 
-A `full` flag travels with each signal: a stage works if and only if its flag is set, so filling, draining, resuming and a
-short tail are one program. What is empty holds NaN.
+A `full` flag travels with each signal: a stage works if and only if its flag is set, so filling, draining, resuming
+and a short tail are one program. What is empty holds NaN.
 """
 
 import dataclasses
@@ -101,10 +101,7 @@ def pipelined(
     optimizers = optimizers_of(network, optimizer)
     slices = Slices(shards, data, "data" if data > 1 else None)
     works = _blocks(
-        [
-            make_work(part, rule, accumulate, slices)
-            for part, rule in zip(network.components, optimizers, strict=True)
-        ],
+        [make_work(part, rule, accumulate, slices) for part, rule in zip(network.components, optimizers, strict=True)],
         sizes,
     )
     mesh = Mesh(np.asarray(devices).reshape(stages, data), AXES)
@@ -118,15 +115,13 @@ def pipelined(
         blocks = _blocks([hold(state, accumulate) for state in components], sizes)
         layout = make_layout(blocks)
         packed = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
-        full = _spread([(np.zeros((), bool),)] * stages, mesh)[0]
+        (full,) = _spread([(jnp.zeros((), bool),)] * stages, mesh)
         return InFlight(_spread(packed, mesh), (), full, layout)
 
     @functools.cache
     def plan(fed: Shapes):
         """Packing of the signals and names of the losses for batches of these shapes, as one device sees them."""
-        local = {
-            name: jax.ShapeDtypeStruct((x.shape[1] // data, *x.shape[2:]), x.dtype) for name, x in fed
-        }
+        local = {name: jax.ShapeDtypeStruct((x.shape[1] // data, *x.shape[2:]), x.dtype) for name, x in fed}
         entering, leaving = signal_shapes(network, local)
         return _signal_layout(entering, sizes), tuple(tuple(sorted(out[1])) for out in leaving)
 
@@ -149,14 +144,15 @@ def pipelined(
             raise ValueError("micro-batches changed their shape while others are in flight: flush before")
         signal = state.signal if fits else _spread([empty(signals)] * stages, mesh)
         rows = jax.device_put(_rows(batches, stages), NamedSharding(mesh, P(None, *AXES)))
-        arrays, measured = compiled(state.layout, fed)(state.held, signal, state.full, rows, jnp.int32(valid))
-        return InFlight(*arrays, state.layout, fed), _named(measured, names, sizes)
+        run = compiled(state.layout, fed)
+        (held, signal, full), measured = run(state.held, signal, state.full, rows, jnp.int32(valid))
+        return InFlight(held, signal, full, state.layout, fed), _named(measured, names, sizes)
 
     def step(state, batches, valid=None):
         return advance(state, batches, checks.check_batches(batches, shards, accumulate, valid))
 
     def flush(state):
-        while _in_flight(state):
+        while state.fed and _in_flight(state):
             state, _ = advance(state, {name: np.zeros(x.shape, x.dtype) for name, x in state.fed}, 0)
         return state
 
@@ -176,8 +172,8 @@ def pipelined(
 
 def _blocks(parts: Sequence, sizes: Sequence[int]) -> list[tuple]:
     """Cuts one entry for each component into contiguous blocks, one for each stage."""
-    parts = iter(parts)
-    return [tuple(itertools.islice(parts, size)) for size in sizes]
+    remaining = iter(parts)
+    return [tuple(itertools.islice(remaining, size)) for size in sizes]
 
 
 def _signal_layout(entering: Sequence[Signal], sizes: Sequence[int]) -> Layout:

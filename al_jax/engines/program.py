@@ -28,9 +28,9 @@ def make_program(
       axes: names of the mesh axes.
 
     Returns:
-      A function of the packed state, `rows` `(ceil(M / stages), 1, B, ...)`, of which this device feeds the micro-batches
-      m ≡ stage modulo the number of stages, and the number of valid micro-batches. It measures per tick the number of
-      the update `(M,)`, -1 without work, and the losses `(M, components, losses)`, NaN without work.
+      A function of the packed state, `rows` `(ceil(M / stages), 1, B, ...)`, of which this device feeds the
+      micro-batches m ≡ stage modulo the number of stages, and the number of valid micro-batches. It measures per tick
+      the number of the update `(M,)`, -1 without work, and the losses `(M, components, losses)`, NaN without work.
     """
     stages, deepest = len(works), max(map(len, works))
     stage_axis = axes[0]

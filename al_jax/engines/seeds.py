@@ -34,7 +34,8 @@ def over_seeds(
 
     def run_all(states, batches, valid):
         def one(operand):
-            return run(*operand, valid)
+            state, of_one = operand
+            return run(state, of_one, valid)
 
         if jax.default_backend() == "cpu":
             return jax.lax.map(one, (states, batches))

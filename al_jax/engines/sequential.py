@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from al_jax.chain import signal_shapes
 from al_jax.components import with_prepare
-from al_jax.engines import checks, exact as exactness
+from al_jax.engines import checks
+from al_jax.engines import exact as exactness
 from al_jax.engines.pipelined import pipelined
 from al_jax.engines.update import Held, Optimizer, Slices, hold, initialise, make_work, optimizers_of
 from al_jax.types import Batch, Metrics, Network, Trainer

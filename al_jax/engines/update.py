@@ -115,7 +115,7 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
 
     def work(held: Held, signal: Signal):
         state, accumulated = held
-        count = accumulated.count if accumulated else 0
+        count = accumulated.count if accumulated else jnp.int32(0)
         key = jax.random.wrap_key_data(state.key, impl="threefry2x32")
         key = jax.random.fold_in(jax.random.fold_in(key, state.updates), count)
         gradients, signal_up, losses, model_state = _in_slices(gradient, slices, state, signal, key)

@@ -14,7 +14,7 @@ def varying(tree: PyTree, axes: tuple[str, ...]) -> PyTree:
             return x
         if hasattr(jax.lax, "pcast"):
             return jax.lax.pcast(x, missing, to="varying")
-        return jax.lax.pvary(x, missing)  # before JAX 0.8
+        return jax.lax.pvary(x, missing)  # pyrefly: ignore[missing-attribute], of JAX before 0.8
 
     return jax.tree.map(mark, tree)
 

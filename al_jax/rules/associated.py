@@ -152,6 +152,6 @@ def _prediction(modules: Sequence[AssociatedComponent]):
         signal = top.apply(own, signal, False, method="associate")
         for module, own in reversed(chain):
             signal = module.apply(own, signal, False, method="decode")
-        return signal.astype(jnp.float32)
+        return jnp.asarray(signal, jnp.float32)
 
     return predict

@@ -74,6 +74,6 @@ def backprop(
         """Scores `(B, classes)`; the network is one component, so `depth` can only be 1."""
         if depth not in (None, 1):
             raise ValueError(f"depth is {depth}, allowed is 1: backpropagation trains one single component")
-        return module.apply(variables[0], images, False, method="scores").astype(jnp.float32)
+        return jnp.asarray(module.apply(variables[0], images, False, method="scores"), jnp.float32)
 
     return Network((component(module),), predict, (True,))

@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from al_jax import networks, rules
 from al_jax.components import freeze
@@ -14,6 +13,7 @@ from al_jax.data import Dataset, augment, prepare, random_crop, random_flip
 from al_jax.engines import pipelined, sequential
 from al_jax.engines.seeds import over_seeds
 from al_jax.training import config as fields
+from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
 from al_jax.types import Network, Trainer
 
@@ -21,7 +21,7 @@ ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
 CROP_PADDING = 4  # pixels, as in the authors' CIFAR code
 
 
-def build_network(config: ConfigDict, classes: int) -> Network:
+def build_network(config: Config, classes: int) -> Network:
     """The folded network under its learning rule."""
     dtype = None if config.dtype == "float32" else jnp.dtype(config.dtype)
     blocks = networks.mlp([config.width] * config.components, ACTIVATIONS[config.activation], dtype)
@@ -50,7 +50,7 @@ def build_network(config: ConfigDict, classes: int) -> Network:
     return freeze(network, fields.freeze_indices(config))
 
 
-def build_prepare(config: ConfigDict, dataset: Dataset):
+def build_prepare(config: Config, dataset: Dataset):
     """The function that normalises and augments images inside jit, before component 1."""
     normalise = {
         "unit_range": prepare.unit_range,
@@ -65,7 +65,7 @@ def build_prepare(config: ConfigDict, dataset: Dataset):
     return augment(normalise, *augmentations) if augmentations else normalise
 
 
-def build_optimizer(config: ConfigDict, updates: int) -> optax.GradientTransformation:
+def build_optimizer(config: Config, updates: int) -> optax.GradientTransformation:
     """The optimizer of every component, its schedule stretched over a run of so many updates."""
     rate = config.learning_rate
     schedule = {
@@ -81,7 +81,7 @@ def build_optimizer(config: ConfigDict, updates: int) -> optax.GradientTransform
     return optax.sgd(schedule, momentum=config.optimizer_momentum, nesterov=True)
 
 
-def build_trainer(config: ConfigDict, network: Network, optimizer, prepare_images) -> Trainer:
+def build_trainer(config: Config, network: Network, optimizer, prepare_images) -> Trainer:
     """The engine with its devices."""
     if config.devices > len(jax.devices()):
         raise ConfigError(

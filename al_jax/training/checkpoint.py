@@ -37,7 +37,7 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep: int):
         self.folder = workdir.resolve() / "checkpoints"
         self._keep = keep
-        self._writer: ocp.training.Checkpointer | None = None
+        self._writer: Any = None  # a Checkpointer, which is typed in ways that no checker follows
         self._sealer = ThreadPoolExecutor(max_workers=1)
         self._sealing: Future | None = None
 
@@ -52,11 +52,9 @@ class Checkpoints:
         try:
             self._check_room(sum(leaf.nbytes for leaf in leaves.values()))
             if self._writer is None:
-                policy = ocp.training.preservation_policies.LatestN(self._keep)
-                self._writer = ocp.training.Checkpointer(self.folder, preservation_policy=policy)
-            saving = self._writer.save_async(
-                updates, leaves, force=True, overwrite=True, custom_metadata=dict(notes)
-            )
+                policy: Any = ocp.training.preservation_policies.LatestN(self._keep)
+                self._writer = ocp.training.Checkpointer(str(self.folder), preservation_policy=policy)
+            saving = self._writer.save_async(updates, leaves, force=True, overwrite=True, custom_metadata=dict(notes))
         except Exception as error:
             raise self._unwritable(error) from error
         self._sealing = self._sealer.submit(self._seal, updates, saving)
@@ -126,8 +124,9 @@ class Checkpoints:
         sealed = dict(line.split("  ", 1)[::-1] for line in (folder / SEAL).read_text().splitlines())
         if wrong := sorted(set(sealed.items()) ^ set(_checksums(folder).items())):
             raise ValueError(f"{wrong[0][0]} differs from {SEAL}")
-        leaves = {name: np.asarray(leaf) for name, leaf in ocp.load(folder).items()}
-        return leaves, dict(ocp.metadata(folder).custom_metadata)
+        leaves: Any = ocp.load(str(folder))
+        notes: Any = ocp.metadata(str(folder)).custom_metadata
+        return {name: np.asarray(leaf) for name, leaf in leaves.items()}, dict(notes)
 
     def _unwritable(self, error: Exception) -> RunError:
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__

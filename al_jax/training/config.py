@@ -8,15 +8,29 @@ from ml_collections import ConfigDict
 
 from al_jax.training.errors import ConfigError
 
+Config = Any  # a ConfigDict with the fields below; its values have many types, which type checkers cannot follow
+
 # A resumed run may change these: they do not touch the trajectory, or only where it ends.
 MAY_CHANGE = frozenset(
-    ["checkpoint_seconds", "data_dir", "data_parallel", "devices", "engine", "epochs", "eval_every", "evaluate"]
-    + ["keep", "partition", "profile", "updates_per_call"]
+    [
+        "checkpoint_seconds",
+        "data_dir",
+        "data_parallel",
+        "devices",
+        "engine",
+        "epochs",
+        "eval_every",
+        "evaluate",
+        "keep",
+        "partition",
+        "profile",
+        "updates_per_call",
+    ]
 )
 
 
-def default_config(**fields: Any) -> ConfigDict:
-    """All fields and their defaults, with `fields` put over them."""
+def default_config(**fields: Any) -> Config:
+    """A ConfigDict of all fields and their defaults, with `fields` put over them."""
     config = ConfigDict(
         {
             # Data.
@@ -69,7 +83,7 @@ def default_config(**fields: Any) -> ConfigDict:
     return config
 
 
-def with_variant(config: ConfigDict, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
     """The config of `configs/NAME.py:VARIANT`; an empty variant changes nothing."""
     if variant and variant not in variants:
         raise ConfigError(f"unknown variant {variant!r}: there are {', '.join(variants)}")
@@ -94,14 +108,26 @@ CHOICES = {
     "schedule": ("cosine", "steps", "constant"),
     "engine": ("sequential", "pipelined"),
 }
-AT_LEAST_ONE = (
-    ["components", "width", "code", "bridge_expansion", "epochs", "batch_size", "accumulate", "shards", "num_seeds"]
-    + ["devices", "data_parallel", "eval_every", "updates_per_call", "keep"]
-)
+AT_LEAST_ONE = [
+    "components",
+    "width",
+    "code",
+    "bridge_expansion",
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "shards",
+    "num_seeds",
+    "devices",
+    "data_parallel",
+    "eval_every",
+    "updates_per_call",
+    "keep",
+]
 AT_LEAST_ZERO = ["validation", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: Config) -> None:
     """Raises `ConfigError` for values that cannot run, whatever the data and the machine."""
     for field, choices in CHOICES.items():
         if config[field] not in choices:
@@ -122,7 +148,7 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
 
 
-def _validate_batch(config: ConfigDict) -> None:
+def _validate_batch(config: Config) -> None:
     if config.batch_size % (config.accumulate * config.shards):
         raise ConfigError(
             f"config.batch_size is {config.batch_size}: it must be divisible by accumulate x shards, here "
@@ -134,7 +160,7 @@ def _validate_batch(config: ConfigDict) -> None:
         )
 
 
-def _validate_devices(config: ConfigDict) -> None:
+def _validate_devices(config: Config) -> None:
     if config.devices % config.data_parallel:
         raise ConfigError(
             f"config.devices is {config.devices}: it must be a multiple of data_parallel, here {config.data_parallel}"
@@ -165,27 +191,27 @@ def _validate_devices(config: ConfigDict) -> None:
         )
 
 
-def depth(config: ConfigDict) -> int:
+def depth(config: Config) -> int:
     """The number of components that train separately."""
     return 1 if config.rule == "backprop" else config.components
 
 
-def stages(config: ConfigDict) -> int:
+def stages(config: Config) -> int:
     """The number of stages of the pipeline."""
     return config.devices // config.data_parallel
 
 
-def partition_of(config: ConfigDict) -> tuple[int, ...] | None:
+def partition_of(config: Config) -> tuple[int, ...] | None:
     """Components of each stage, None for an even partition."""
     return None if config.partition == "even" else _numbers(config, "partition")
 
 
-def freeze_indices(config: ConfigDict) -> tuple[int, ...]:
+def freeze_indices(config: Config) -> tuple[int, ...]:
     """Indices, from 0, of the components that stay as they are."""
     return tuple(number - 1 for number in _numbers(config, "freeze"))
 
 
-def _numbers(config: ConfigDict, field: str) -> tuple[int, ...]:
+def _numbers(config: Config, field: str) -> tuple[int, ...]:
     try:
         return tuple(int(number) for number in config[field].split(",") if number.strip())
     except ValueError:

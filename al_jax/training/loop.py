@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Mapping
+
 import jax
 import numpy as np
 
@@ -11,7 +12,7 @@ from al_jax.data import epoch_order, gather
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.console import Display
 from al_jax.training.errors import RunError
-from al_jax.training.evaluation import Accuracy, make_evaluate
+from al_jax.training.evaluation import make_evaluate
 from al_jax.training.losses import LossLog
 from al_jax.training.records import Records
 from al_jax.training.run import Finished, Run, claim, component_shapes, micro_batch_shapes, per_seed

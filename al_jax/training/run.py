@@ -8,13 +8,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from al_jax.components import with_prepare
 from al_jax.data import Dataset, Split, load, validation_split
 from al_jax.engines.update import draw_components, optimizers_of
 from al_jax.training import config as fields
 from al_jax.training.build import build_network, build_optimizer, build_prepare, build_trainer
+from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import write_json
 from al_jax.types import ComponentState, Network, Trainer
@@ -35,7 +35,7 @@ class Run(NamedTuple):
       updates_per_epoch: full batches in the training set.
     """
 
-    config: ConfigDict
+    config: Config
     workdir: Path
     dataset: Dataset
     held_out: Mapping[str, Split]
@@ -75,7 +75,7 @@ class Finished(NamedTuple):
         return cls(components, notes["wall_seconds"], notes["trained_examples"] / seconds if seconds else 0.0)
 
 
-def set_up(config: ConfigDict, workdir: Path) -> Run:
+def set_up(config: Config, workdir: Path) -> Run:
     """Loads the data and builds network and trainer; nothing is compiled yet.
 
     Raises:
@@ -97,12 +97,10 @@ def set_up(config: ConfigDict, workdir: Path) -> Run:
     prepare = build_prepare(config, dataset)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
     trainer = build_trainer(config, network, optimizer, prepare)
-    return Run(
-        config, workdir, dataset, held_out, network, optimizer, prepare, trainer, updates_per_epoch
-    )
+    return Run(config, workdir, dataset, held_out, network, optimizer, prepare, trainer, updates_per_epoch)
 
 
-def refuse_other_run(config: ConfigDict, workdir: Path) -> None:
+def refuse_other_run(config: Config, workdir: Path) -> None:
     """Refuses a workdir whose run was started with another configuration."""
     if (path := workdir / "config.json").exists():
         changed = fields.differences(json.loads(path.read_text()), json.loads(config.to_json()))
@@ -128,7 +126,7 @@ def claim(run: Run) -> None:
         ) from error
 
 
-def micro_batch_shapes(config: ConfigDict, dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
+def micro_batch_shapes(config: Config, dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of one micro-batch."""
     size = config.batch_size // config.accumulate
     return {

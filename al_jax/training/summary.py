@@ -33,7 +33,7 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
     for seed, own in zip(run.seeds, per_seed(run, finished.components), strict=True):
         variables = [part.variables for part in own]
         accuracies = {name: evaluate(variables, split) for name, split in splits.items()}
-        entry = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
+        entry: dict[str, Any] = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
         if run.dataset.classes > 10:
             entry["test_top5_accuracy"] = accuracies["test"].top5_by_depth[-1]
         entry["accuracy_by_depth"] = list(accuracies["test"].by_depth)

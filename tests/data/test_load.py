@@ -115,9 +115,7 @@ def test_digits():
         # Seventeen intensities: 0, 16, 32, ..., 255.
         np.testing.assert_array_equal(np.unique(split.image), np.rint(np.arange(17) * 255 / 16))
     np.testing.assert_array_equal(np.bincount(digits.test.label), [36] * 10)
-    np.testing.assert_array_equal(
-        np.bincount(digits.train.label), [142, 146, 141, 147, 145, 146, 145, 143, 138, 144]
-    )
+    np.testing.assert_array_equal(np.bincount(digits.train.label), [142, 146, 141, 147, 145, 146, 145, 143, 138, 144])
 
 
 def test_digits_are_divided_the_same_way_everywhere():

@@ -18,9 +18,7 @@ def test_an_epoch_is_a_permutation_in_batches():
 
 
 def test_the_order_is_pinned():
-    np.testing.assert_array_equal(
-        epoch_order(seed=0, epoch=0, examples=10, batch_size=4), [[6, 3, 8, 1], [4, 5, 9, 2]]
-    )
+    np.testing.assert_array_equal(epoch_order(seed=0, epoch=0, examples=10, batch_size=4), [[6, 3, 8, 1], [4, 5, 9, 2]])
     np.testing.assert_array_equal(
         epoch_order(seed=2**32, epoch=7, examples=10, batch_size=4), [[4, 0, 9, 2], [5, 3, 8, 1]]
     )

@@ -65,16 +65,12 @@ def test_nothing_is_augmented_outside_training(images):
     def fail(image, key):
         raise AssertionError
 
-    np.testing.assert_array_equal(
-        augment(unit_range(), fail)(images, None, False), unit_range()(images, None, False)
-    )
+    np.testing.assert_array_equal(augment(unit_range(), fail)(images, None, False), unit_range()(images, None, False))
 
 
 def test_every_crop_is_a_window_and_every_window_a_crop(images):
     padded = np.pad(images[0], ((1, 1), (1, 1), (0, 0)))
-    windows = {
-        padded[row : row + 6, column : column + 5].tobytes() for row in range(3) for column in range(3)
-    }
+    windows = {padded[row : row + 6, column : column + 5].tobytes() for row in range(3) for column in range(3)}
     crops = np.asarray(jax.vmap(random_crop(padding=1), (None, 0))(images[0], jax.random.split(KEY, 200)))
     assert crops.dtype == np.uint8
     assert len(windows) == 9

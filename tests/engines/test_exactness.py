@@ -65,9 +65,7 @@ def test_pipelined_is_sequential_bit_for_bit(case):
     sequential = al.sequential(network, case.optimizer, **options)
     start = sequential.components(sequential.init(jax.random.key(0), first(calls[0])))
     devices = jax.devices()[: case.stages * case.data]
-    pipelined = al.pipelined(
-        network, case.optimizer, devices, data=case.data, partition=case.partition, **options
-    )
+    pipelined = al.pipelined(network, case.optimizer, devices, data=case.data, partition=case.partition, **options)
     reference, components = train(sequential, start, *calls), train(pipelined, start, *calls)
     assert_same_bits(reference, components)
     assert_finite(components)

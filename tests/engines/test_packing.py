@@ -15,9 +15,7 @@ SEEDS = range(6)
 def random_leaf(rng):
     shape = tuple(rng.integers(0, 4, rng.integers(0, 4)))  # scalars and empty arrays among them
     values = rng.integers(0, 2**31, shape).astype(np.float64)
-    return np.asarray(values % 2 if (dtype := rng.choice(TYPES)) == "bool" else values).astype(
-        jnp.dtype(str(dtype))
-    )
+    return np.asarray(values % 2 if (dtype := rng.choice(TYPES)) == "bool" else values).astype(jnp.dtype(str(dtype)))
 
 
 def random_trees(seed):
@@ -43,9 +41,7 @@ def test_unpack_is_the_inverse_of_pack(seed):
     layout = make_layout(trees)
     for stage, tree in enumerate(trees):
         slots = pack(layout, stage, tree)
-        assert [(slot.shape, slot.dtype) for slot in slots] == [
-            (slot.shape, slot.dtype) for slot in layout.slots
-        ]
+        assert [(slot.shape, slot.dtype) for slot in slots] == [(slot.shape, slot.dtype) for slot in layout.slots]
         assert_same_bits(unpack(layout, stage, slots), tree)
 
 
@@ -94,9 +90,7 @@ def test_slots_are_as_many_and_as_long_as_the_largest_stage_needs(seed):
 
 
 def sizes(tree, name):
-    return sorted(
-        (leaf.size for leaf in jax.tree.leaves(tree) if leaf.dtype == jnp.dtype(name)), reverse=True
-    )
+    return sorted((leaf.size for leaf in jax.tree.leaves(tree) if leaf.dtype == jnp.dtype(name)), reverse=True)
 
 
 def test_a_leaf_that_fills_its_slot_has_its_shape_in_the_view():
@@ -111,9 +105,7 @@ def test_nothing_is_nan_or_the_smallest_integer():
 
 
 def test_layouts_are_equal_and_hashable_where_the_shapes_are():
-    assert (
-        len({make_layout(random_trees(3)), make_layout(random_trees(3)), make_layout(random_trees(4))}) == 2
-    )
+    assert len({make_layout(random_trees(3)), make_layout(random_trees(3)), make_layout(random_trees(4))}) == 2
 
 
 def test_python_numbers_are_packed_as_arrays():

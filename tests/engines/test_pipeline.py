@@ -187,9 +187,7 @@ def test_what_is_not_valid_is_not_seen(trainers, start, stages):
     state, metrics = trainers[stages].step(trainers[stages].place(start), poisoned, valid=4)
     state, _ = trainers[stages].step(state, CALLS[1], valid=0)
     state, _ = trainers[stages].step(state, CALLS[1], valid=2)
-    assert_same_bits(
-        trainers[stages].components(state), train(trainers[1], start, *in_pairs(CALLS[0], CALLS[1]))
-    )
+    assert_same_bits(trainers[stages].components(state), train(trainers[1], start, *in_pairs(CALLS[0], CALLS[1])))
     done = np.arange(NUMBER)[None] - lags(stages)[:, None]
     np.testing.assert_array_equal(metrics.updates, np.where((done >= 0) & (done < 4), done, -1))
     for updates, losses in zip(metrics.updates, metrics.losses, strict=True):

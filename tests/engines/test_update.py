@@ -56,9 +56,7 @@ class Slope(nn.Module):
 def test_the_sum_of_updates_is_that_of_the_mean_gradients_at_each_groups_rate(make_trainer, options):
     slope = al.component(Slope(), labels={"slow": "one", "fast": "another"}, rates={"another": 3.0})
     rates = [0.5, 0.25]  # of the two components
-    before, after, _ = step(
-        make_trainer, al.compose([slope, slope]), lambda index: optax.sgd(rates[index]), **options
-    )
+    before, after, _ = step(make_trainer, al.compose([slope, slope]), lambda index: optax.sgd(rates[index]), **options)
     gradient = BATCHES["image"].mean((1, 2, 3, 4)).sum() / options.get("accumulate", 1)
     for old, new, rate in zip(before, after, rates, strict=True):
         moves = [new.params[name] - old.params[name] for name in ("slow", "fast")]
@@ -92,13 +90,9 @@ def in_micro_batches(number):
 )
 def test_without_batch_norm_cutting_a_batch_changes_only_rounding(whole, make_trainer, options):
     micro_batches = options.get("accumulate", 1)
-    _, after, metrics = step(
-        make_trainer, associated(), optax.sgd(1.0), in_micro_batches(micro_batches), **options
-    )
+    _, after, metrics = step(make_trainer, associated(), optax.sgd(1.0), in_micro_batches(micro_batches), **options)
     for part, expected in zip(after, whole[1], strict=True):
-        jax.tree.map(
-            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), part.params, expected.params
-        )
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), part.params, expected.params)
     for losses, expected in zip(metrics.losses, whole[2].losses, strict=True):
         for name, loss in losses.items():
             np.testing.assert_allclose(np.mean(loss), expected[name][0], rtol=1e-5)
@@ -122,9 +116,7 @@ def test_copies_along_the_data_axis_stay_equal():
 def test_the_first_state_is_drawn_from_the_key_for_each_component_alone():
     trainer = al.sequential(al.compose([al.component(Local(4))] * 2), optax.sgd(0.1, momentum=0.9))
     square = {"image": BATCH["image"][..., 0, 0], "label": BATCH["label"]}
-    square["image"] = np.tile(
-        square["image"], 2
-    )  # four features, so that both components have the same shapes
+    square["image"] = np.tile(square["image"], 2)  # four features, so that both components have the same shapes
     one, again, other = (trainer.components(trainer.init(jax.random.key(seed), square)) for seed in (1, 1, 2))
     assert_same_bits(one, again)
     for left, right in ((one[0], one[1]), (one[0], other[0])):
@@ -241,9 +233,7 @@ def test_frozen_components_do_not_change_a_bit_while_others_train():
     for index in (0, 2):
         assert_same_bits(after[index].variables, before[index].variables)
         assert after[index].updates == 6
-    changed = jax.tree.map(
-        lambda new, old: not np.array_equal(new, old), after[1].variables, before[1].variables
-    )
+    changed = jax.tree.map(lambda new, old: not np.array_equal(new, old), after[1].variables, before[1].variables)
     assert jax.tree.all(changed)
     assert all(np.isfinite(losses["local"]).all() for losses in metrics.losses)
 

@@ -69,9 +69,7 @@ def forward(layers, x):
     """The input and every layer's output, in float64."""
     outputs = [np.asarray(x, np.float64)]
     for dense, activation in layers:
-        outputs.append(
-            activation.value(outputs[-1] @ np.float64(dense["kernel"]) + np.float64(dense["bias"]))
-        )
+        outputs.append(activation.value(outputs[-1] @ np.float64(dense["kernel"]) + np.float64(dense["bias"])))
     return outputs
 
 
@@ -196,9 +194,7 @@ def test_each_loss_trains_its_own_two_parts_and_no_other(variables):
 
 
 def gradient_of_one_loss(part, params, signal, name):
-    return jax.jit(jax.grad(lambda params: part.apply({"params": params}, signal, KEY, True)[1][name]))(
-        params
-    )
+    return jax.jit(jax.grad(lambda params: part.apply({"params": params}, signal, KEY, True)[1][name]))(params)
 
 
 def test_labels_and_rates_name_the_two_groups():
@@ -238,10 +234,7 @@ def test_batch_norm_sees_the_batch_in_training_and_running_statistics_in_inferen
 
     trained, _, moved = part.apply(own, BATCH, KEY, True)
     np.testing.assert_allclose(trained["features"].mean(0), params["BatchNorm_0"]["bias"], atol=1e-5)
-    dense = (
-        BATCH["image"].reshape(6, -1) @ np.asarray(params["Dense_0"]["kernel"])
-        + params["Dense_0"]["bias"][None]
-    )
+    dense = BATCH["image"].reshape(6, -1) @ np.asarray(params["Dense_0"]["kernel"]) + params["Dense_0"]["bias"][None]
     mean = moved["batch_stats"]["f"]["BatchNorm_0"]["mean"]
     np.testing.assert_allclose(mean, (statistics["mean"] + dense.mean(0)) / 2, rtol=1e-5)
 
@@ -274,9 +267,7 @@ class Same(nn.Module):
 
 
 def test_dense_layers_serve_as_blocks_bridge_encoder_and_decoder():
-    wide = al.associated(
-        [nn.Dense(7), nn.Dense(8)], CLASSES, 4, bridge=nn.Dense(4), encoder=nn.Dense, decoder=nn.Dense
-    )
+    wide = al.associated([nn.Dense(7), nn.Dense(8)], CLASSES, 4, bridge=nn.Dense(4), encoder=nn.Dense, decoder=nn.Dense)
     flat = {**BATCH, "image": BATCH["image"].reshape(6, 4)}
     shapes = jax.tree.map(jnp.shape, parameter_shapes(wide, flat), is_leaf=lambda x: hasattr(x, "shape"))
     assert [part["b"]["kernel"] for part in shapes] == [(7, 4), (8, 4)]

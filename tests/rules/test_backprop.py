@@ -33,9 +33,7 @@ def scores_by_hand(params):
     )
     x = BATCH["image"].reshape(5, -1)
     for part in parts:
-        x = np.maximum(
-            x @ np.asarray(part["Dense_0"]["kernel"]) + np.asarray(part["Dense_0"]["bias"])[None], 0
-        )
+        x = np.maximum(x @ np.asarray(part["Dense_0"]["kernel"]) + np.asarray(part["Dense_0"]["bias"])[None], 0)
     head = params["decoders_1"]["Dense_0"]
     return x @ np.asarray(head["kernel"]) + np.asarray(head["bias"])[None]
 
@@ -72,9 +70,7 @@ def test_the_only_depth_is_one(variables, depth):
 
 
 def test_one_module_given_several_times_shares_no_parameters():
-    same = al.backprop(
-        [nn.Dense(4), nn.Dense(4)], 3, 4, bridge=nn.Dense(4), decoder=nn.Dense(4), head=nn.Dense
-    )
+    same = al.backprop([nn.Dense(4), nn.Dense(4)], 3, 4, bridge=nn.Dense(4), decoder=nn.Dense(4), head=nn.Dense)
     block = nn.Dense(4)
     shared = al.backprop([block, block], 3, 4, bridge=block, decoder=block, head=nn.Dense)
     flat = {**BATCH, "image": BATCH["image"].reshape(5, 4)}

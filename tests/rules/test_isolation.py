@@ -24,9 +24,7 @@ class Leaking(nn.Module):
 
 
 def associated():
-    return al.associated(
-        [ConvBlock(2, norm=True), *al.networks.mlp([5, 4])], classes=4, code=(3, 4, 2), l2=1e-2
-    )
+    return al.associated([ConvBlock(2, norm=True), *al.networks.mlp([5, 4])], classes=4, code=(3, 4, 2), l2=1e-2)
 
 
 def local():

@@ -24,9 +24,7 @@ def counts(network, image):
     return parameter_counts(network, parameter_shapes(network, batch))
 
 
-@pytest.mark.parametrize(
-    ("image", "classes", "width", "inference", "training"), PUBLISHED.values(), ids=PUBLISHED
-)
+@pytest.mark.parametrize(("image", "classes", "width", "inference", "training"), PUBLISHED.values(), ids=PUBLISHED)
 def test_mlps_have_the_published_numbers_of_parameters(image, classes, width, inference, training):
     blocks = al.networks.mlp([width, width])
     assert counts(al.associated(blocks, classes, width), image) == (training, inference)

@@ -46,7 +46,7 @@ def undisturbed(tmp_path_factory):
 
 def test_a_run_leaves_everything_the_contract_names(undisturbed):
     run, _, reached = undisturbed
-    assert SUMMARY_KEYS <= set(json.loads((run.workdir / "summary.json").read_text()))
+    assert set(json.loads((run.workdir / "summary.json").read_text())) >= SUMMARY_KEYS
     assert reached["updates"] == 2 * (1437 // 48)
     assert len(reached["accuracy_by_depth"]) == 3
     for name in ("losses.png", "accuracy.png", "schedule.png"):
@@ -141,5 +141,5 @@ def test_a_run_can_start_from_another_and_freeze_what_it_took(undisturbed, tmp_p
 
 
 def test_a_warm_start_that_does_not_fit_is_refused(undisturbed, tmp_path):
-    with pytest.raises(RunError, match="component 1 of config.warm_start"):
+    with pytest.raises(RunError, match=r"component 1 of config\.warm_start"):
         train(tmp_path, warm_start=str(undisturbed[0].workdir), width=13)
