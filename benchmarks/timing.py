@@ -1,8 +1,8 @@
 """What the benchmarks share: one core, interleaved rounds, pairwise ratios, and a record of the machine.
 
-Other programs on a machine slow all arms down for a while, so arms take turns, and two of them are compared by the median
-over rounds of their ratio within a round, not by the ratio of two medians. On one core `cpu/wall` is 1 where nothing
-disturbed a measurement; below that another program had a part of the time.
+Other programs on a machine slow all arms down for a while, so arms take turns, and two of them are compared by the
+median over rounds of their ratio within a round, not by the ratio of two medians. On one core `cpu/wall` is 1 where
+nothing disturbed a measurement; below that another program had a part of the time.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def measure(run: Callable[[], Any]) -> Sample:
 
 
 def interleaved(arms: Mapping[str, Callable[[], Sample]], rounds: int) -> Samples:
-    """One sample of each arm a round, the order reversed in every other one; a first round warms up and does not count."""
+    """One sample of each arm a round, every other one in reverse; a first round warms up and does not count."""
     samples: Samples = {name: [] for name in arms}
     for turn in range(rounds + 1):
         for name in list(arms)[:: -1 if turn % 2 else 1]:

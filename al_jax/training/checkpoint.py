@@ -48,7 +48,7 @@ class Checkpoints:
           RunError: this one or the one before could not be written.
         """
         self.wait()
-        leaves = named_leaves(components)
+        leaves: Any = named_leaves(components)
         try:
             self._check_room(sum(leaf.nbytes for leaf in leaves.values()))
             if self._writer is None:

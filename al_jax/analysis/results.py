@@ -1,0 +1,76 @@
+"""Measured numbers: from the summaries of finished runs to `results/*.json`, and from there to tables.
+
+    python -m al_jax.analysis.results record results/digits.json runs/digits-0 runs/digits-1 runs/digits-2
+    python -m al_jax.analysis.results table results/*.json
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from al_jax.training.errors import RunError
+from al_jax.training.records import write_json
+
+# Where something lies on one machine is no part of a result.
+PATHS = ("data_dir", "warm_start")
+
+
+def record(path: Path, workdirs: Sequence[Path]) -> None:
+    """Writes the summaries of runs that differ in nothing but their seeds into one file.
+
+    Raises:
+      RunError: a run has no summary, or the runs differ in more than the seed.
+    """
+    summaries = [_read(workdir / "summary.json") for workdir in workdirs]
+    for summary in summaries:
+        for field in PATHS:
+            summary["config"].pop(field)
+    settings = [{**summary["config"], "seed": None} for summary in summaries]
+    if any(other != settings[0] for other in settings):
+        raise RunError(f"the runs for {path} differ in more than their seeds: record them one by one")
+    write_json(path, {"name": path.stem, "runs": summaries})
+
+
+def table(paths: Sequence[Path]) -> str:
+    """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds."""
+    rows = [
+        "| run | test accuracy | seeds | epochs | training time a seed | hardware |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in paths:
+        runs = _read(path)["runs"]
+        accuracies = [100 * run["test_accuracy"] for run in runs]
+        spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+        minutes = statistics.mean(run["wall_seconds"] for run in runs) / 60
+        rows.append(
+            f"| {path.stem} | {statistics.mean(accuracies):.2f}{spread} % | "
+            f"{', '.join(str(run['config']['seed']) for run in runs)} | {runs[0]['epochs']} | {minutes:.1f} min | "
+            f"{runs[0]['processor']}, {runs[0]['backend']} |"
+        )
+    return "\n".join(rows)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise RunError(f"there is no {path}: give finished runs")
+    return json.loads(path.read_text())
+
+
+def main(arguments: Sequence[str]) -> None:
+    match [*arguments]:
+        case ["record", path, *workdirs] if workdirs:
+            record(Path(path), [Path(workdir) for workdir in workdirs])
+        case ["table", *paths] if paths:
+            print(table([Path(path) for path in paths]))
+        case _:
+            raise RunError(f"usage: {' '.join(str(__doc__).split()[-14:])}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except RunError as error:
+        sys.exit(f"error: {error}")
