@@ -4,6 +4,7 @@
     python -m al_jax.analysis.results table results/*.json
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -59,18 +60,22 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def main(arguments: Sequence[str]) -> None:
-    match [*arguments]:
-        case ["record", path, *workdirs] if workdirs:
-            record(Path(path), [Path(workdir) for workdir in workdirs])
-        case ["table", *paths] if paths:
-            print(table([Path(path) for path in paths]))
-        case _:
-            raise RunError(f"usage: {' '.join(str(__doc__).split()[-14:])}")
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.results", description="Measured numbers.")
+    commands = parser.add_subparsers(required=True)
+    recording = commands.add_parser("record", help="write the summaries of runs that differ in their seeds to a file")
+    recording.add_argument("path", type=Path)
+    recording.add_argument("workdirs", type=Path, nargs="+")
+    recording.set_defaults(run=lambda given: record(given.path, given.workdirs))
+    rendering = commands.add_parser("table", help="print a Markdown table of such files")
+    rendering.add_argument("paths", type=Path, nargs="+")
+    rendering.set_defaults(run=lambda given: print(table(given.paths)))
+    given = parser.parse_args()
+    given.run(given)
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main()
     except RunError as error:
         sys.exit(f"error: {error}")
