@@ -215,7 +215,7 @@ def _gather(slots: Slots, stages: int) -> list[list[np.ndarray]]:
 
     def first(slot, stage):
         return next(
-            np.asarray(shard.data)[0, 0]
+            np.array(shard.data)[0, 0]  # a copy: the next step writes where the state is now
             for shard in slot.addressable_shards
             if (shard.index[0].start or 0) == stage and not shard.index[1].start
         )

@@ -1,0 +1,37 @@
+"""Result files hold what was measured, and nothing of the machine's folders."""
+
+import json
+
+import pytest
+
+from al_jax.analysis.results import record, table
+from al_jax.training.config import default_config
+from al_jax.training.errors import RunError
+
+
+def finished_run(folder, seed, accuracy, **fields):
+    folder.mkdir()
+    config = default_config(seed=seed, data_dir="/somewhere/on/this/machine", **fields).to_dict()
+    summary = {"test_accuracy": accuracy, "wall_seconds": 120.0, "epochs": 60, "config": config}
+    summary |= {"processor": "a processor", "backend": "cpu"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def test_seeds_become_mean_and_standard_deviation(tmp_path):
+    runs = [finished_run(tmp_path / str(seed), seed, accuracy) for seed, accuracy in enumerate((0.97, 0.98, 0.99))]
+    record(tmp_path / "digits.json", runs)
+    assert "somewhere" not in (tmp_path / "digits.json").read_text()
+    row = table([tmp_path / "digits.json"]).splitlines()[-1]
+    assert row == "| digits | 98.00 ± 1.00 % | 0, 1, 2 | 60 | 2.0 min | a processor, cpu |"
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
+    runs = [finished_run(tmp_path / "a", 0, 0.9), finished_run(tmp_path / "b", 1, 0.9, epochs=7)]
+    with pytest.raises(RunError, match="differ in more than their seeds"):
+        record(tmp_path / "x.json", runs)
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="give finished runs"):
+        record(tmp_path / "x.json", [tmp_path / "nothing"])
