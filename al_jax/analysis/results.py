@@ -1,7 +1,7 @@
 """Measured numbers: from the summaries of finished runs to `results/*.json`, and from there to tables.
 
-    python -m al_jax.analysis.results record results/digits.json runs/digits-0 runs/digits-1 runs/digits-2
-    python -m al_jax.analysis.results table results/*.json
+python -m al_jax.analysis.results record results/digits.json runs/digits-0 runs/digits-1 runs/digits-2
+python -m al_jax.analysis.results table results/*.json
 """
 
 import argparse

@@ -38,7 +38,7 @@ def default_config(**fields: Any) -> Config:
             "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
             "validation": 0,  # training examples held out for validation
             "normalisation": "unit_range",  # unit_range | subtract_mean (of each pixel) | standardise (each channel)
-            "augmentation": "none",  # none | crop (pad 4 and crop) | crop_flip
+            "augmentation": "none",  # none | crop (pad an eighth of the height, crop) | crop_flip
             # Network and rule.
             "network": "mlp",
             "components": 4,  # K, the depth of the folded network: one layer a component in an mlp
