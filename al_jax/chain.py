@@ -35,10 +35,20 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
             raise ValueError(f"component {index + 1} ({part.name}): its losses are not a dict of named scalars")
         if bad := [name for name, loss in outputs[1].items() if loss.shape != ()]:
             raise ValueError(f"component {index + 1} ({part.name}): its loss {bad[0]!r} is not a scalar")
+        before = {name: tree for name, tree in variables.items() if name != "params"}
+        if _types(before) != _types(dict(outputs[2])):
+            raise ValueError(
+                f"component {index + 1} ({part.name}): training changes the shapes of its model state "
+                f"({', '.join(before) or 'none'}); keep what it sows out of it"
+            )
         entering.append(signal)
         leaving.append(outputs)
         signal = outputs[0]
     return tuple(entering), tuple(leaving)
+
+
+def _types(tree: PyTree) -> PyTree:
+    return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
 def parameter_counts(network: Network, params: Sequence[PyTree]) -> tuple[int, int]:

@@ -195,3 +195,15 @@ def test_images_are_prepared_for_the_first_component_and_for_inference():
         prepared.predict(variables, BATCH["image"]),
         network.predict(variables, BATCH["image"] + np.float32(1)),
     )
+
+
+def test_model_state_that_training_would_reshape_is_refused_by_name():
+    class Sowing(nn.Module):
+        @nn.compact
+        def __call__(self, signal, train):
+            features = nn.Dense(2)(signal["image"].reshape(len(signal["label"]), -1))
+            self.sow("stats", "features", features)
+            return {"features": features}, {"local": jnp.mean(features)}
+
+    with pytest.raises(ValueError, match=r"component 1 \(Sowing\): training changes the shapes of its model state"):
+        signal_shapes(al.compose([al.component(Sowing())]), first(make_batches(1)))

@@ -42,7 +42,7 @@ def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[i
     """One code width for each block."""
     if not blocks:
         raise ValueError("a network needs at least one block")
-    codes = (code,) * len(blocks) if isinstance(code, int) else tuple(code)
+    codes = tuple(code) if isinstance(code, Sequence) else (int(code),) * len(blocks)
     if len(codes) != len(blocks):
         raise ValueError(f"code gives {len(codes)} widths for {len(blocks)} blocks: give one number, or one for each")
     return codes
