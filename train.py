@@ -5,7 +5,6 @@
 The same command with the same --workdir continues a run that was stopped. Fields: al_jax/training/config.py.
 """
 
-import datetime
 import sys
 from pathlib import Path
 
@@ -24,8 +23,6 @@ def main(argv):
     del argv
     logging.set_verbosity(logging.WARNING)
     config = flags.FLAGS.config
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    workdir = Path(flags.FLAGS.workdir or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}").expanduser()
 
     # ---- The process, before JAX's backend starts.
     import jax
@@ -38,12 +35,17 @@ def main(argv):
     from al_jax.training import load, loop, run, summary
     from al_jax.training.console import print_summary
 
-    this = run.set_up(config, workdir)
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    workdir = Path(flags.FLAGS.workdir).expanduser() if flags.FLAGS.workdir else None
     if config.evaluate:
+        this = load.load_run(workdir or Path(), config.data_dir)
         finished = load.finished(this)
     else:
+        this = run.set_up(config, workdir or Path())
+        workdir = workdir or run.new_workdir(Path("runs"), name)
+        this = this._replace(workdir=workdir)
         print(f"{config.rule} on {config.dataset}, {config.engine} engine, files in {workdir}", flush=True)
-        with command_line.StopRequest() as stop:
+        with run.claimed(config, workdir), command_line.StopRequest() as stop:
             try:
                 finished = loop.Training(this, stop).finish()
             except loop.Stopped as stopped:
@@ -53,7 +55,7 @@ def main(argv):
     # ---- What it reached.
     reached = summary.summarise(this, finished)
     summary.plot(this)
-    print_summary(reached, workdir)
+    print_summary(reached, this.workdir)
 
 
 if __name__ == "__main__":
@@ -61,3 +63,7 @@ if __name__ == "__main__":
         app.run(main, flags_parser=command_line.parser(DEFAULT_CONFIG))
     except (RunError, DataError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: a file cannot be read or written ({error}): mend that, then run the same command again")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command with the same --workdir continues from the last checkpoint")

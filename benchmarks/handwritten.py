@@ -69,17 +69,16 @@ def adam(state, gradients, learning_rate):
 def make_train(classes, learning_rate, in_place=False):
     """The compiled `(state, batches) -> (state, losses (M, K, 2))` over `(M, B, ...)`; it consumes the state.
 
-    `in_place` is no part of what one writes at first: all gradients before any update, so that XLA need not copy the
-    kernels which the backward pass still reads, and the compiler option without which a CPU ignores the barrier.
+    `in_place` asks XLA's CPU compiler for a closer look at what it may overwrite. Without it every turn of the scan
+    first copies the kernels that the backward pass reads again; one has to know that to write it by hand.
     """
 
     def update(state, batch):
         gradients, losses = jax.grad(objective, has_aux=True)(state["params"], batch, classes)
-        if in_place:
-            gradients = jax.lax.optimization_barrier(gradients)
         return adam(state, gradients, learning_rate), losses
 
-    options = {"xla_disable_hlo_passes": "cse_barrier_expander"} if in_place else None
-    return jax.jit(
-        lambda state, batches: jax.lax.scan(update, state, batches), donate_argnums=0, compiler_options=options
-    )
+    def train(state, batches):
+        return jax.lax.scan(update, state, batches)
+
+    options = {"xla_cpu_copy_insertion_use_region_analysis": True} if in_place else None
+    return jax.jit(train, donate_argnums=0, compiler_options=options)

@@ -38,18 +38,20 @@ def record(path: Path, workdirs: Sequence[Path]) -> None:
 def table(paths: Sequence[Path]) -> str:
     """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds."""
     rows = [
-        "| run | test accuracy | seeds | epochs | training time a seed | hardware |",
+        "| run | test accuracy | seeds | epochs | wall time a seed | hardware |",
         "|---|---|---|---|---|---|",
     ]
     for path in paths:
         runs = _read(path)["runs"]
-        accuracies = [100 * run["test_accuracy"] for run in runs]
+        seeds = [entry for run in runs for entry in run.get("seeds", [{**run, "seed": run["config"]["seed"]}])]
+        accuracies = [100 * entry["test_accuracy"] for entry in seeds]
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-        minutes = statistics.mean(run["wall_seconds"] for run in runs) / 60
+        minutes = sum(run["wall_seconds"] for run in runs) / len(seeds) / 60
+        hardware = runs[0]["processor"] if runs[0]["backend"] == "cpu" else runs[0]["device"]
         rows.append(
             f"| {path.stem} | {statistics.mean(accuracies):.2f}{spread} % | "
-            f"{', '.join(str(run['config']['seed']) for run in runs)} | {runs[0]['epochs']} | {minutes:.1f} min | "
-            f"{runs[0]['processor']}, {runs[0]['backend']} |"
+            f"{', '.join(str(entry['seed']) for entry in seeds)} | {runs[0]['epochs']} | {minutes:.1f} min | "
+            f"{hardware} |"
         )
     return "\n".join(rows)
 

@@ -52,7 +52,8 @@ class Checkpoints:
         try:
             self._check_room(sum(leaf.nbytes for leaf in leaves.values()))
             if self._writer is None:
-                policy: Any = ocp.training.preservation_policies.LatestN(self._keep)
+                # Orbax would count checkpoints that are not sealed; `_seal` removes what is too old.
+                policy: Any = ocp.training.preservation_policies.PreserveAll()
                 self._writer = ocp.training.Checkpointer(str(self.folder), preservation_policy=policy)
             saving = self._writer.save_async(updates, leaves, force=True, overwrite=True, custom_metadata=dict(notes))
         except Exception as error:
@@ -70,10 +71,12 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits and lets go of the folder."""
-        self.wait()
-        self._sealer.shutdown()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            self.wait()
+        finally:
+            self._sealer.shutdown()
+            if self._writer is not None:
+                self._writer.close()
 
     def restore(self, shapes: Sequence[ComponentState]) -> Restored | None:
         """The newest checkpoint that is whole, None if there is none; damaged ones are named in the log and skipped.
@@ -117,6 +120,14 @@ class Checkpoints:
         draft = folder / f"{SEAL}.draft"
         draft.write_text("".join(f"{checksum}  {name}\n" for name, checksum in _checksums(folder).items()))
         draft.rename(folder / SEAL)
+        self._remove_all_but([other for other in self.steps() if other <= step][: self._keep])
+
+    def _remove_all_but(self, steps: Sequence[int]) -> None:
+        """Once a newer one is whole; what is later than it was damaged, what has no seal was never finished."""
+        for path in self.folder.iterdir():
+            if path.name.isdigit() and int(path.name) not in steps:
+                (path / SEAL).unlink(missing_ok=True)  # first, so that half a folder is never taken for a checkpoint
+                shutil.rmtree(path)
 
     def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         # Verified before Orbax opens it: Orbax fills the terminal with tracebacks over a damaged file.

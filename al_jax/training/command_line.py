@@ -40,10 +40,11 @@ def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
 
 def _refuse_unknown(arguments: Sequence[str], configs: Path) -> None:
     fields = default_config().keys()
-    for argument in arguments:
-        if (match := re.match(r"--config\.([^=]*)", argument)) and match[1] not in fields:
+    joined = re.sub(r"(^|\n)(--?config)\n", r"\1\2=", "\n".join(arguments))  # --config FILE is --config=FILE
+    for argument in joined.split("\n"):
+        if (match := re.match(r"--?config\.([^=]*)", argument)) and match[1] not in fields:
             raise ConfigError(f"there is no field config.{match[1]}{nearest(match[1], fields)}")
-        if (match := re.match(r"--config=([^:]*)", argument)) and not Path(match[1]).is_file():
+        if (match := re.match(r"--?config=([^:]*)", argument)) and not Path(match[1]).is_file():
             known = ", ".join(sorted(f"{configs.name}/{path.name}" for path in configs.glob("*.py")))
             raise ConfigError(f"there is no config file {match[1]}: the project's own are {known}")
 

@@ -10,7 +10,8 @@ from al_jax.training.errors import ConfigError
 
 Config = Any  # a ConfigDict with the fields below; its values have many types, which type checkers cannot follow
 
-# A resumed run may change these: they do not touch the trajectory, or only where it ends.
+# A resumed run may change these. None touches the updates that are done, and but for `epochs`, over whose number the
+# learning-rate schedules stretch, none those to come.
 MAY_CHANGE = frozenset(
     [
         "checkpoint_seconds",
@@ -79,15 +80,22 @@ def default_config(**fields: Any) -> Config:
             "profile": False,  # write a profiler trace of one call
         }
     )
-    config.update(fields)
+    _put(config, fields)
     return config
+
+
+def _put(config: Config, fields: Mapping[str, Any]) -> None:
+    for name in fields:
+        if name not in config:
+            raise ConfigError(f"there is no field config.{name}{nearest(name, config)}")
+    config.update(fields)
 
 
 def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
     """The config of `configs/NAME.py:VARIANT`; an empty variant changes nothing."""
     if variant and variant not in variants:
         raise ConfigError(f"unknown variant {variant!r}: there are {', '.join(variants)}")
-    config.update(variants.get(variant, {}))
+    _put(config, variants.get(variant, {}))
     return config
 
 
@@ -124,11 +132,14 @@ AT_LEAST_ONE = [
     "updates_per_call",
     "keep",
 ]
-AT_LEAST_ZERO = ["validation", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
+AT_LEAST_ZERO = ["validation", "l2", "epsilon", "autoencoder_rate", "seed", "checkpoint_seconds"]
 
 
 def validate(config: Config) -> None:
     """Raises `ConfigError` for values that cannot run, whatever the data and the machine."""
+    for field in config:
+        if field not in (known := default_config()):
+            raise ConfigError(f"there is no field config.{field}{nearest(field, known)}")
     for field, choices in CHOICES.items():
         if config[field] not in choices:
             hint = nearest(config[field], choices)
@@ -137,10 +148,12 @@ def validate(config: Config) -> None:
         if config[field] < 1:
             raise ConfigError(f"config.{field} is {config[field]}: it must be at least 1")
     for field in AT_LEAST_ZERO:
-        if config[field] < 0:
-            raise ConfigError(f"config.{field} is {config[field]}: it must not be negative")
-    if not config.learning_rate > 0:
+        if not 0 <= config[field] < float("inf"):
+            raise ConfigError(f"config.{field} is {config[field]}: it must be a number of at least 0")
+    if not 0 < config.learning_rate < float("inf"):
         raise ConfigError(f"config.learning_rate is {config.learning_rate}: it must be positive")
+    if not 0 <= config.optimizer_momentum < 1:
+        raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
     _validate_batch(config)
     _validate_devices(config)
     for index in freeze_indices(config):
@@ -221,6 +234,10 @@ def _numbers(config: Config, field: str) -> tuple[int, ...]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What a resumed run would change although it may not, as `field: old -> new`."""
+    """What a resumed run would change although it may not, as `field: old -> new`.
+
+    A field that did not exist yet when the run was started had its default.
+    """
+    old = {**default_config().to_dict(), **old}
     fields = sorted((set(old) | set(new)) - MAY_CHANGE)
     return [f"{f}: {old.get(f)!r} -> {new.get(f)!r}" for f in fields if old.get(f) != new.get(f)]

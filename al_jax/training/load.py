@@ -9,7 +9,7 @@ from al_jax.components import with_prepare
 from al_jax.training.checkpoint import Checkpoints, Restored
 from al_jax.training.config import default_config
 from al_jax.training.errors import RunError
-from al_jax.training.run import Finished, Run, component_shapes, set_up
+from al_jax.training.run import Finished, Run, set_up, stored_shapes
 from al_jax.types import ComponentState, Network
 
 
@@ -36,14 +36,16 @@ def load_components(workdir: Path) -> tuple[ComponentState, ...]:
     return _newest(load_run(workdir)).components
 
 
-def load_run(workdir: Path) -> Run:
-    """The run as its config.json describes it, on one device."""
+def load_run(workdir: Path, data_dir: str = "") -> Run:
+    """The run as its config.json describes it, on one device; its data may have moved to `data_dir`."""
     path = workdir / "config.json"
     if not path.exists():
-        raise RunError(f"there is no run in {workdir}: it has no config.json")
+        raise RunError(f"there is no run in {workdir}: it has no config.json; give the --workdir of a run")
     config = default_config()
     config.update(ConfigDict(json.loads(path.read_text())))
-    config.update({"engine": "sequential", "devices": 1, "data_parallel": 1, "partition": "even"})
+    # Where it was trained does not matter any more.
+    config.update({"engine": "sequential", "devices": 1, "data_parallel": 1, "partition": "even", "exact": False})
+    config.data_dir = data_dir or config.data_dir
     return set_up(config, workdir)
 
 
@@ -63,7 +65,7 @@ def finished(run: Run) -> Finished:
 
 
 def _newest(run: Run) -> Restored:
-    restored = Checkpoints(run.workdir, run.config.keep).restore(component_shapes(run))
+    restored = Checkpoints(run.workdir, run.config.keep).restore(stored_shapes(run))
     if restored is None:
         raise RunError(f"there is no finished checkpoint in {run.workdir}: train the run first")
     return restored

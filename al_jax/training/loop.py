@@ -1,10 +1,13 @@
 """Training: calls of the engine, evaluations and checkpoints, from wherever the run was stopped to its end."""
 
+import contextlib
 import functools
+import json
 import time
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from al_jax.components import with_prepare
@@ -14,8 +17,9 @@ from al_jax.training.console import Display
 from al_jax.training.errors import RunError
 from al_jax.training.evaluation import make_evaluate
 from al_jax.training.losses import LossLog
-from al_jax.training.records import Records
-from al_jax.training.run import Finished, Run, claim, component_shapes, micro_batch_shapes, per_seed
+from al_jax.training.records import Records, write_json
+from al_jax.training.run import Finished, Run, micro_batch_shapes, per_seed, stored_shapes
+from al_jax.training.stopwatch import Stopwatch
 from al_jax.training.warm_start import warm_start
 from al_jax.types import Batch, ComponentState, Metrics
 
@@ -41,10 +45,10 @@ class Training:
         self._run, self._config, self._interrupted = run, run.config, interrupted
         self._checkpoints = Checkpoints(run.workdir, run.config.keep)
         self._evaluate = make_evaluate(with_prepare(run.network, run.prepare))
-        self._notes = {"wall_seconds": 0.0, "trained_seconds": 0.0, "trained_examples": 0}
+        self._watch = Stopwatch()
         self._done = 0
         self._state = self._restore_or_draw()
-        claim(run)
+        write_json(run.workdir / "config.json", json.loads(run.config.to_json()))
         self._records = Records(run.workdir, self._done)
         several = run.config.num_seeds > 1
         self._logs = [LossLog(run.config.accumulate, f" of seed {seed}" * several) for seed in run.seeds]
@@ -54,7 +58,7 @@ class Training:
 
     def _restore_or_draw(self):
         run, trainer = self._run, self._run.trainer
-        restored = self._checkpoints.restore(component_shapes(run))
+        restored = self._checkpoints.restore(stored_shapes(run))
         if restored:
             if restored.updates > run.updates:
                 raise RunError(
@@ -62,7 +66,8 @@ class Training:
                     f"config.epochs={run.config.epochs}: give at least as many epochs as before"
                 )
             self._done = restored.updates
-            self._notes.update(restored.notes)
+            self._watch = Stopwatch(restored.notes["trained_seconds"], restored.notes["trained_examples"])
+            self._began -= restored.notes["wall_seconds"]
             return trainer.place(restored.components)
         keys = [jax.random.key(seed) for seed in run.seeds]
         state = trainer.init(keys if len(keys) > 1 else keys[0], micro_batch_shapes(run.config, run.dataset))
@@ -78,19 +83,18 @@ class Training:
           RunError: a loss or parameter became NaN or infinite, or a checkpoint cannot be written.
         """
         self._display = Display(self._run.updates, self._done)
-        try:
+        with contextlib.ExitStack() as ends:
+            for part in (self._checkpoints, self._records, self._display):
+                ends.callback(part.close)
             if self._done:
                 self._display.say(f"Continuing after update {self._done} of {self._run.updates}.")
             self._train()
             return self._finished()
-        finally:
-            self._display.close()
-            self._records.close()
-            self._checkpoints.close()
 
     def _train(self) -> None:
         run, config = self._run, self._config
-        first, self._clock, self._timed = True, time.monotonic(), 0
+        first = True
+        self._watch.start()
         while self._done < run.updates:
             epoch, offset = divmod(self._done, run.updates_per_epoch)
             count = min(config.updates_per_call, run.updates_per_epoch - offset)
@@ -104,7 +108,9 @@ class Training:
             stops = self._interrupted()
             saves = last or stops or time.monotonic() - self._saved >= config.checkpoint_seconds
             if first or evaluates or saves or profile:
-                self._drain(timed=not first)
+                self._drain()
+                # The first call compiles, so its time counts only where there is no other.
+                self._watch.stop(discard=first and not last)
                 first = False
             if profile:
                 jax.profiler.stop_trace()
@@ -114,9 +120,9 @@ class Training:
                     self._report(epoch + 1, components)
                 if saves:
                     self._save(components)
-                self._clock = time.monotonic()
             if stops and not last:
                 raise Stopped(f"stopped after update {self._done} of {run.updates} and saved")
+            self._watch.resume()
 
     def _feed(self, epoch: int, offset: int, count: int) -> Batch:
         """The micro-batches of `count` updates, `(seeds,) M, B, …`, filled up to the size of every call."""
@@ -136,21 +142,17 @@ class Training:
         self._state, metrics = self._run.trainer.step(self._state, batches, valid=valid)
         self._batches = batches
         self._done += count
-        self._timed += count * self._config.batch_size * self._config.num_seeds
+        self._watch.count(count * self._config.batch_size * self._config.num_seeds)
         # What the call before measured is read only now, so that reading never keeps the device waiting.
         self._read()
         self._unread = metrics
 
-    def _drain(self, timed: bool) -> None:
+    def _drain(self) -> None:
         """Finishes what is in flight, so that every loss up to here is known."""
         self._read()
         while any(log.waiting for log in self._logs):
             self._state, self._unread = self._run.trainer.step(self._state, self._batches, valid=0)
             self._read()
-        if timed:
-            self._notes["trained_seconds"] += time.monotonic() - self._clock
-            self._notes["trained_examples"] += self._timed
-        self._clock, self._timed = time.monotonic(), 0
 
     def _read(self) -> None:
         if self._unread is None:
@@ -161,7 +163,7 @@ class Training:
             for seed, (update, losses) in zip(self._run.seeds, of_all_seeds, strict=True):
                 self._records.write(update, **self._seeded(seed), **losses)
             update, self._losses = of_all_seeds[0]
-            self._display.progress(update, self._losses, self._speed())
+            self._display.progress(update, self._losses, self._watch.examples_per_second)
 
     def _report(self, epoch: int, components: tuple[ComponentState, ...]) -> None:
         """Evaluates what was held out, and writes a row."""
@@ -173,25 +175,26 @@ class Training:
             by_depth = accuracies["test"].by_depth
             self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
             shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
-        self._display.epoch(epoch, shown, self._losses, self._speed())
+        self._display.epoch(epoch, shown, self._losses, self._watch.examples_per_second)
 
     def _save(self, components: tuple[ComponentState, ...]) -> None:
         for path, leaf in jax.tree_util.tree_leaves_with_path(components):
-            if np.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
+            if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
                 name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
                 raise RunError(f"{name} of component {path[0].idx + 1} is not finite after update {self._done}")
-        self._checkpoints.save(self._done, components, {**self._notes, "wall_seconds": self._wall_seconds()})
+        self._checkpoints.save(self._done, components, self._notes())
         self._saved = time.monotonic()
 
     def _finished(self) -> Finished:
-        return Finished(self._run.trainer.components(self._state), self._wall_seconds(), self._speed())
+        return Finished.at_the_end(self._run.trainer.components(self._state), self._notes())
 
-    def _wall_seconds(self) -> float:
-        return self._notes["wall_seconds"] + time.monotonic() - self._began
-
-    def _speed(self) -> float:
-        seconds = self._notes["trained_seconds"]
-        return self._notes["trained_examples"] / seconds if seconds else 0.0
+    def _notes(self) -> dict[str, float]:
+        """What checkpoints keep beside the components."""
+        return {
+            "wall_seconds": time.monotonic() - self._began,
+            "trained_seconds": self._watch.seconds,
+            "trained_examples": self._watch.examples,
+        }
 
     def _seeded(self, seed: int) -> Mapping[str, int]:
         return {"seed": seed} if self._config.num_seeds > 1 else {}

@@ -1,7 +1,11 @@
 """What a configuration decides before training starts: data, network, trainer, and whose workdir it is."""
 
+import contextlib
+import datetime
+import fcntl
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +20,6 @@ from al_jax.training import config as fields
 from al_jax.training.build import build_network, build_optimizer, build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
-from al_jax.training.records import write_json
 from al_jax.types import ComponentState, Network, Trainer
 
 
@@ -79,11 +82,10 @@ def set_up(config: Config, workdir: Path) -> Run:
     """Loads the data and builds network and trainer; nothing is compiled yet.
 
     Raises:
-      RunError: the configuration cannot run, or the workdir holds a run with another one.
+      RunError: the configuration cannot run.
       DataError: the data is not there.
     """
     fields.validate(config)
-    refuse_other_run(config, workdir)
     dataset = load(config.dataset, config.data_dir or None)
     held_out = {"test": dataset.test}
     if config.validation:
@@ -111,19 +113,46 @@ def refuse_other_run(config: Config, workdir: Path) -> None:
             )
 
 
-def claim(run: Run) -> None:
-    """Makes the workdir this run's.
+def new_workdir(parent: Path, name: str) -> Path:
+    """Creates a folder that no other run has, named after the config and the time.
 
     Raises:
-      RunError: it cannot be written.
+      RunError: it cannot be created.
+    """
+    stamp = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for suffix in itertools.count(1):
+        workdir = parent / (stamp if suffix == 1 else f"{stamp}-{suffix}")
+        try:
+            workdir.mkdir(parents=True)
+            return workdir
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"cannot create {workdir} ({error.strerror}): choose a --workdir") from error
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def claimed(config: Config, workdir: Path) -> Iterator[None]:
+    """Makes the workdir this run's, and this process its only one until the end.
+
+    Raises:
+      RunError: it cannot be written, another process works in it, or it holds another run.
     """
     try:
-        run.workdir.mkdir(parents=True, exist_ok=True)
-        write_json(run.workdir / "config.json", json.loads(run.config.to_json()))
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("w")
     except OSError as error:
-        raise RunError(
-            f"cannot write to the workdir {run.workdir} ({error.strerror}): choose another --workdir"
-        ) from error
+        raise RunError(f"cannot write to the workdir {workdir} ({error.strerror}): choose another --workdir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it by itself
+        except OSError as error:
+            raise RunError(
+                f"another process is training in {workdir}: wait for it, or use another --workdir"
+            ) from error
+        refuse_other_run(config, workdir)
+        yield
 
 
 def micro_batch_shapes(config: Config, dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
@@ -136,14 +165,19 @@ def micro_batch_shapes(config: Config, dataset: Dataset) -> dict[str, jax.ShapeD
 
 
 def component_shapes(run: Run) -> tuple[ComponentState, ...]:
-    """The canonical components as shapes, with an axis of seeds if there are several."""
+    """The canonical components of one seed as shapes."""
     network = with_prepare(run.network, run.prepare)
     optimizers = optimizers_of(network, run.optimizer)
     batch = micro_batch_shapes(run.config, run.dataset)
-    shapes = jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))
+    return jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))
+
+
+def stored_shapes(run: Run) -> tuple[ComponentState, ...]:
+    """What the run's checkpoints hold: with several seeds, every leaf has an axis of seeds in front."""
     if run.config.num_seeds == 1:
-        return shapes
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((run.config.num_seeds, *x.shape), x.dtype), shapes)
+        return component_shapes(run)
+    seeds = run.config.num_seeds
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), component_shapes(run))
 
 
 def per_seed(run: Run, components: tuple[ComponentState, ...]) -> list[tuple[ComponentState, ...]]:

@@ -47,19 +47,19 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
         "wall_seconds": finished.wall_seconds,
         **_parameters(run),
         **_machine(),
-        "config": json.loads(run.config.to_json()),
+        "config": json.loads((run.workdir / "config.json").read_text()),  # as it was trained
     }
     write_json(run.workdir / "summary.json", summary)
     return summary
 
 
 def plot(run: Run) -> None:
-    """Draws losses, accuracy and the first micro-batches of the schedule."""
+    """Draws losses and accuracy of the first seed, and the first micro-batches of the schedule."""
     rows = [row for row in read_rows(run.workdir) if row.get("seed", run.config.seed) == run.config.seed]
-    plot_losses(rows, run.workdir / "losses.png")
-    plot_accuracy(rows, run.workdir / "accuracy.png")
-    components, stages = len(run.network.components), fields.stages(run.config)
-    devices = stages if run.config.engine == "pipelined" else 1
+    if rows:
+        plot_losses(rows, run.workdir / "losses.png")
+        plot_accuracy(rows, run.workdir / "accuracy.png")
+    components, devices = len(run.network.components), fields.stages(run.config)
     tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, fields.partition_of(run.config))
     title = f"{components} component{'s' * (components > 1)} on {devices} device{'s' * (devices > 1)}"
     schedule.draw({title: tasks}, run.workdir / "schedule.png")
@@ -76,16 +76,9 @@ def _averaged(seeds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _parameters(run: Run) -> dict[str, int]:
-    shapes = per_seed_shapes(run)
+    shapes = [part.params for part in component_shapes(run)]
     parameters, effective = parameter_counts(run.network, shapes)
     return {"parameters": parameters, "effective_parameters": effective}
-
-
-def per_seed_shapes(run: Run):
-    """The parameters of one seed's components, as shapes."""
-    single = run._replace(config=run.config.copy_and_resolve_references())
-    single.config.num_seeds = 1
-    return [part.params for part in component_shapes(single)]
 
 
 def _machine() -> dict[str, str]:

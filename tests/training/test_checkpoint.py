@@ -71,6 +71,16 @@ def test_a_checkpoint_without_its_seal_was_never_finished(saved):
     assert saved.steps() == [10]
 
 
+def test_the_last_whole_one_stays_until_a_newer_one_is(saved):
+    damage_truncate(saved.folder / "15" / SEAL)
+    (saved.folder / "12").mkdir()  # was being written when its process was killed
+    resumed = Checkpoints(saved.folder.parent, keep=1)
+    resumed.save(11, make_components(11), {})
+    resumed.close()
+    assert [path.name for path in saved.folder.iterdir()] == ["11"]
+    assert saved.restore(SHAPES).updates == 11
+
+
 def test_nothing_whole_is_refused_and_nothing_at_all_is_a_new_run(saved, tmp_path):
     for step in saved.steps():
         damage_truncate(saved.folder / str(step) / SEAL)

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 REFUSED = {
     "unknown choice, nearest named": ({"rule": "asociated"}, "did you mean associated"),
     "below one": ({"epochs": 0}, "at least 1"),
-    "negative": ({"validation": -1}, "must not be negative"),
+    "negative": ({"validation": -1}, "at least 0"),
+    "no number": ({"l2": float("nan")}, "at least 0"),
+    "momentum": ({"optimizer_momentum": 1.0}, r"must be in \[0, 1\)"),
     "learning rate": ({"learning_rate": 0.0}, "must be positive"),
     "batch by shards": ({"batch_size": 10, "shards": 4}, "divisible by accumulate x shards"),
     "shards by data axis": ({"engine": "pipelined", "devices": 2, "data_parallel": 2}, "multiple of data_parallel"),
@@ -41,8 +43,19 @@ def test_defaults_and_every_config_are_valid():
     for path in (ROOT / "configs").glob("*.py"):
         space = {}
         exec(compile(path.read_text(), path, "exec"), space)
-        for variant in ("", "smoke"):
+        for variant in ("", "smoke", "backprop"):
             validate(space["get_config"](variant))
+
+
+def test_a_misspelt_field_of_a_config_file_or_variant_is_refused():
+    with pytest.raises(ConfigError, match="did you mean learning_rate"):
+        default_config(lerning_rate=0.1)
+    with pytest.raises(ConfigError, match="did you mean epochs"):
+        with_variant(default_config(), "fast", {"fast": {"epoch": 3}})
+    config = default_config()
+    config.rate = 0.1
+    with pytest.raises(ConfigError, match=r"no field config\.rate"):
+        validate(config)
 
 
 def test_unknown_variant_names_the_known_ones():
@@ -54,6 +67,13 @@ def test_only_fields_off_the_trajectory_may_change():
     old, new = default_config().to_dict(), default_config(devices=4, engine="pipelined", epochs=9).to_dict()
     assert differences(old, new) == []
     assert differences(old, {**old, "learning_rate": 0.5}) == ["learning_rate: 0.001 -> 0.5"]
+
+
+def test_a_run_that_is_older_than_a_field_had_its_default():
+    new = default_config().to_dict()
+    old = {name: value for name, value in new.items() if name != "bridge_expansion"}
+    assert differences(old, new) == []
+    assert differences(old, {**new, "bridge_expansion": 1}) == ["bridge_expansion: 5 -> 1"]
 
 
 COMMANDS = {

@@ -14,7 +14,7 @@ from al_jax.training.config import default_config
 from al_jax.training.digest import digest
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_rows
-from al_jax.training.run import set_up
+from al_jax.training.run import claimed, new_workdir, set_up
 
 SMALL = {"components": 3, "width": 12, "code": 8, "epochs": 2, "batch_size": 48, "updates_per_call": 12, "exact": True}
 SUMMARY_KEYS = {"test_accuracy", "train_accuracy", "accuracy_by_depth", "updates", "examples_per_second"} | {
@@ -96,7 +96,7 @@ def test_several_seeds_are_the_separate_runs(undisturbed, tmp_path):
 
 def test_a_finished_run_is_evaluated_and_loaded_again(undisturbed):
     run, finished, reached = undisturbed
-    again = load.finished(set_up(small(evaluate=True), run.workdir))
+    again = load.finished(load.load_run(run.workdir))
     assert digest(again.components) == digest(finished.components)
     network, components = al.load(run.workdir)
     test = load_data("digits").test
@@ -105,8 +105,20 @@ def test_a_finished_run_is_evaluated_and_loaded_again(undisturbed):
 
 
 def test_another_configuration_is_refused_with_the_difference(undisturbed):
-    with pytest.raises(ConfigError, match=r"learning_rate: 0.001 -> 0.5"):
-        set_up(small(learning_rate=0.5), undisturbed[0].workdir)
+    with (
+        pytest.raises(ConfigError, match=r"learning_rate: 0.001 -> 0.5"),
+        claimed(small(learning_rate=0.5), undisturbed[0].workdir),
+    ):
+        pass
+
+
+def test_a_second_process_is_kept_out_of_a_workdir(tmp_path):
+    with claimed(small(), tmp_path), pytest.raises(RunError, match="another process"), claimed(small(), tmp_path):
+        pass
+
+
+def test_every_new_run_has_a_folder_of_its_own(tmp_path):
+    assert len({new_workdir(tmp_path, "digits") for _ in range(4)}) == 4
 
 
 def test_fewer_epochs_than_done_are_refused(undisturbed):
