@@ -77,7 +77,13 @@ def _initial(part: Component, optimizer, key: jax.Array, signal: Signal) -> Comp
     params = model_state.pop("params", {})
     # Drawn as bits, so that the stream is the same threefry key whatever kind of key the user brought.
     stream = jax.random.bits(key_stream, (2,), jnp.uint32)
-    return ComponentState(params, model_state, optimizer.init(params), jnp.int32(0), stream)
+    opt_state = optimizer.init(params)
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves((model_state, opt_state))):
+        raise ValueError(
+            f"the state of {part.name} or of its optimizer holds a typed random key, which has no bytes to pack or save: "
+            "give it jax.random.PRNGKey(seed) instead of jax.random.key(seed)"
+        )
+    return ComponentState(params, model_state, opt_state, jnp.int32(0), stream)
 
 
 def hold(state: ComponentState, accumulate: int) -> Held:

@@ -127,3 +127,10 @@ def test_a_prediction_that_is_not_there():
     state = trainer.place(random_components(network(), optax.sgd(0.1), first(BATCHES)))
     with pytest.raises(ValueError, match="composed without a prediction"):
         trainer.predict(state, BATCHES["image"][0])
+
+
+def test_a_typed_random_key_in_the_optimizer_state_is_refused():
+    noisy = optax.add_noise(0.1, 0.1, jax.random.key(0))
+    trainer = al.sequential(al.compose([al.component(Local(3))]), noisy)
+    with pytest.raises(ValueError, match="give it jax.random.PRNGKey"):
+        trainer.init(jax.random.key(0), first(make_batches(1)))
