@@ -80,7 +80,7 @@ def _initial(part: Component, optimizer, key: jax.Array, signal: Signal) -> Comp
     opt_state = optimizer.init(params)
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves((model_state, opt_state))):
         raise ValueError(
-            f"the state of {part.name} or of its optimizer holds a typed random key, which has no bytes to pack or save: "
+            f"the state of {part.name} or of its optimizer holds a typed random key, which cannot be packed or saved: "
             "give it jax.random.PRNGKey(seed) instead of jax.random.key(seed)"
         )
     return ComponentState(params, model_state, opt_state, jnp.int32(0), stream)

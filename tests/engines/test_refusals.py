@@ -132,5 +132,5 @@ def test_a_prediction_that_is_not_there():
 def test_a_typed_random_key_in_the_optimizer_state_is_refused():
     noisy = optax.add_noise(0.1, 0.1, jax.random.key(0))
     trainer = al.sequential(al.compose([al.component(Local(3))]), noisy)
-    with pytest.raises(ValueError, match="give it jax.random.PRNGKey"):
+    with pytest.raises(ValueError, match=r"give it jax\.random\.PRNGKey"):
         trainer.init(jax.random.key(0), first(make_batches(1)))
