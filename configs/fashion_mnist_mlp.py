@@ -1,4 +1,12 @@
-"""Associated Learning on Fashion-MNIST with the MLP of `configs/mnist_mlp.py`."""
+"""Associated Learning on Fashion-MNIST with the MLP of `configs/mnist_mlp.py`.
+
+    python train.py --config=configs/fashion_mnist_mlp.py --config.data_dir=DIR --workdir=runs/fashion_mnist_mlp
+    python train.py --config=configs/fashion_mnist_mlp.py:backprop ...      the same network as one component, ReLU and cross-entropy
+    python train.py --config=configs/fashion_mnist_mlp.py:smoke             a small network on embedded digits, in seconds
+
+Result: not measured yet with this schedule. Known from MNIST: Adam at 1e-3 is too fast for codes of 1024 (3 epochs, batches of 128,
+one seed: the autoencoder stays at 5e-3 and validation accuracy at 88 %, against 95.5 % at 3e-4).
+"""
 
 from al_jax.training.config import default_config, with_variant
 
