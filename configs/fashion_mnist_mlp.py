@@ -4,8 +4,8 @@
     python train.py --config=configs/fashion_mnist_mlp.py:backprop ...   the same network as one component
     python train.py --config=configs/fashion_mnist_mlp.py:smoke          a small network on embedded digits
 
-Result: not measured yet with this schedule. Known from MNIST: Adam at 1e-3 is too fast for codes of 1024 (batches of 128, one
-seed: after 2 epochs the autoencoder stays at 5e-3 and validation accuracy at 88 %, against 95 % at 3e-4).
+Result: not measured yet with this schedule. Known from MNIST: Adam at 1e-3 is too fast for codes of 1024 (batches of
+128, one seed: after 2 epochs the autoencoder stays at 5e-3 and validation accuracy at 88 %, against 95 % at 3e-4).
 """
 
 from al_jax.training.config import default_config, with_variant
