@@ -3,8 +3,8 @@
 Both train Associated Learning on the same multi-layer perceptron with Adam, from the same parameters, on the same
 random images, on one core. They first train a few updates side by side: unless losses and parameters agree to
 rounding, no time is measured. `ratio` is the time of an arm over that of the plain loop by hand, below 1 is faster;
-the target is at most 1.05. `by hand, in place` is the same loop with a compiler option that al_jax sets too (see
-`handwritten.make_train`); the distance from it is what Flax, optax and the engine themselves cost.
+the target is at most 1.05. `by hand, in place` is the same loop under an experimental compiler option that saves
+copies (see `handwritten.make_train`), the fastest that is known to be possible; al_jax does not use the option.
 
   python -m benchmarks.sequential [--quick] [--json FILE]
 """
