@@ -32,7 +32,8 @@ def small(**fields):
 
 def train(workdir, interrupted=lambda: False, **fields):
     run = set_up(small(**fields), workdir)
-    return run, loop.Training(run, interrupted).finish()
+    with claimed(run.config, workdir):
+        return run, loop.Training(run, interrupted).finish()
 
 
 @pytest.fixture(scope="module")
