@@ -14,19 +14,21 @@ from al_jax.training.config import default_config, with_variant
 def get_config(variant=""):
     config = default_config(
         dataset="mnist",
-        normalisation="subtract_mean",
+        normalisation="standardise",
         components=2,
         width=1024,
         code=1024,
         epochs=20,
-        batch_size=32,
-        learning_rate=1e-4,
+        batch_size=128,
+        learning_rate=1e-3,
+        autoencoder_rate=0.5,
     )
     return with_variant(
         config,
         variant,
         {
             "smoke": {"dataset": "digits", "width": 64, "code": 64, "epochs": 2},
+            "three": {"components": 3},
             "backprop": {"rule": "backprop", "activation": "relu"},
         },
     )

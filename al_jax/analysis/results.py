@@ -8,7 +8,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def record(path: Path, workdirs: Sequence[Path]) -> None:
     Raises:
       RunError: a run has no summary, or the runs differ in more than the seed.
     """
-    summaries = [_read(workdir / "summary.json") for workdir in workdirs]
+    summaries = [read(workdir / "summary.json") for workdir in workdirs]
     for summary in summaries:
         for field in PATHS:
             summary["config"].pop(field)
@@ -42,21 +42,42 @@ def table(paths: Sequence[Path]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for path in paths:
-        runs = _read(path)["runs"]
-        seeds = [entry for run in runs for entry in run.get("seeds", [{**run, "seed": run["config"]["seed"]}])]
-        accuracies = [100 * entry["test_accuracy"] for entry in seeds]
-        spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+        runs = read(path)["runs"]
+        seeds = seeds_of(runs)
         minutes = sum(run["wall_seconds"] for run in runs) / len(seeds) / 60
-        hardware = runs[0]["processor"] if runs[0]["backend"] == "cpu" else runs[0]["device"]
         rows.append(
-            f"| {path.stem} | {statistics.mean(accuracies):.2f}{spread} % | "
-            f"{', '.join(str(entry['seed']) for entry in seeds)} | {runs[0]['epochs']} | {minutes:.1f} min | "
-            f"{hardware} |"
+            f"| {path.stem} | {in_percent(entry['test_accuracy'] for entry in seeds)} | "
+            f"{numbers_of(seeds)} | {runs[0]['epochs']} | {minutes:.1f} min | {hardware_of(runs)} |"
         )
     return "\n".join(rows)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def seeds_of(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The accuracies of each seed, whether each had a run of its own or several shared one."""
+    return [entry for run in runs for entry in run.get("seeds", [{**run, "seed": run["config"]["seed"]}])]
+
+
+def in_percent(shares: Iterable[float]) -> str:
+    """Mean ± standard deviation over seeds."""
+    values = [100 * share for share in shares]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread} %"
+
+
+def numbers_of(seeds: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(str(entry["seed"]) for entry in seeds)
+
+
+def hardware_of(runs: Sequence[Mapping[str, Any]]) -> str:
+    return runs[0]["processor"] if runs[0]["backend"] == "cpu" else runs[0]["device"]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file of results.
+
+    Raises:
+      RunError: it does not exist.
+    """
     if not path.exists():
         raise RunError(f"there is no {path}: give finished runs")
     return json.loads(path.read_text())

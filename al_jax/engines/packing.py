@@ -1,11 +1,13 @@
 """Leaf slots: trees of different shapes as one list of equally shaped vectors, one list a stage.
 
-`shard_map` gives every device arrays of one shape. The leaves of each stage's tree are sorted by type and size; slot j
-is as long as the longest j-th leaf over the stages. A leaf that fills its slot moves by a free reshape, others use its
-beginning, and what is left over holds NaN, so that reading it by mistake cannot go unseen.
+`shard_map` gives every device arrays of one shape, so a slot is as long on every stage. A leaf that fills its slot
+moves by a free reshape and is updated in place; any other uses the slot's beginning, and XLA copies it several times a
+tick. Exact slots are for leaves of one size and always filled, but stages whose leaves differ need many of them. Ranked
+slots take leaves of several sizes, so that they are few. What no leaf uses holds NaN, so that reading it by mistake
+cannot go unseen.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import numpy as np
 from al_jax.types import PyTree
 
 Slots = tuple[jax.Array, ...]
+SPARE = 1.5  # what exact slots may take, in units of what the fullest stage holds
 
 
 class Layout(NamedTuple):
@@ -34,9 +37,40 @@ class Layout(NamedTuple):
     places: tuple[tuple[int, ...], ...]
 
 
-def make_layout(trees: Sequence[PyTree]) -> Layout:
-    """Lays out one tree of arrays or their shapes for each stage."""
-    leaves = [tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in jax.tree.leaves(tree)) for tree in trees]
+def in_place_layout(trees: Sequence[PyTree]) -> Layout:
+    """Exact slots where memory allows, for what a loop carries and updates; ranked slots otherwise."""
+    layout = exact_layout(trees)
+    fullest = max(_bytes(stage) for stage in layout.leaves)
+    return layout if _bytes(layout.slots) <= SPARE * fullest else ranked_layout(trees)
+
+
+def exact_layout(trees: Sequence[PyTree]) -> Layout:
+    """For each type and size as many slots as the stage with the most such leaves needs: every leaf fills its slot.
+
+    Args:
+      trees: for each stage a tree of arrays or of their shapes.
+    """
+    leaves = _leaves(trees)
+    slots, places = {}, []
+    for stage in leaves:
+        seen = Counter()
+        place = []
+        for leaf in stage:
+            kind = str(leaf.dtype), leaf.size
+            place.append(slots.setdefault((*kind, seen[kind]), len(slots)))
+            seen[kind] += 1
+        places.append(tuple(place))
+    shapes = tuple(jax.ShapeDtypeStruct((size,), dtype) for dtype, size, _ in slots)
+    return Layout(shapes, tuple(map(jax.tree.structure, trees)), leaves, tuple(places))
+
+
+def ranked_layout(trees: Sequence[PyTree]) -> Layout:
+    """As few and short slots as possible: slot j of a type is as long as the longest j-th largest leaf over stages.
+
+    Args:
+      trees: for each stage a tree of arrays or of their shapes.
+    """
+    leaves = _leaves(trees)
     ranked = [_by_size(stage) for stage in leaves]
     slots, places = [], [{} for _ in trees]
     for dtype in sorted({dtype for stage in ranked for dtype in stage}, key=str):
@@ -48,7 +82,15 @@ def make_layout(trees: Sequence[PyTree]) -> Layout:
                     place[column[rank][1]] = len(slots)
             slots.append(jax.ShapeDtypeStruct((length,), dtype))
     ordered = tuple(tuple(place[leaf] for leaf in range(len(place))) for place in places)
-    return Layout(tuple(slots), tuple(map(jax.tree.structure, trees)), tuple(leaves), ordered)
+    return Layout(tuple(slots), tuple(map(jax.tree.structure, trees)), leaves, ordered)
+
+
+def _leaves(trees: Sequence[PyTree]) -> tuple[tuple[jax.ShapeDtypeStruct, ...], ...]:
+    return tuple(tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in jax.tree.leaves(tree)) for tree in trees)
+
+
+def _bytes(leaves: Sequence[jax.ShapeDtypeStruct]) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _by_size(leaves) -> dict[np.dtype, list[tuple[int, int]]]:

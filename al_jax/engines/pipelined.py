@@ -27,7 +27,7 @@ from al_jax.chain import signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.engines import exact as exactness
-from al_jax.engines.packing import Layout, Slots, empty, make_layout, pack, unpack
+from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, ranked_layout, unpack
 from al_jax.engines.program import make_program
 from al_jax.engines.update import Optimizer, Slices, hold, initialise, make_work, optimizers_of
 from al_jax.types import Batch, Metrics, Network, Signal, Trainer
@@ -113,7 +113,7 @@ def pipelined(
 
     def place(components):
         blocks = _blocks([hold(state, accumulate) for state in components], sizes)
-        layout = make_layout(blocks)
+        layout = in_place_layout(blocks)
         packed = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
         (full,) = _spread([(jnp.zeros((), bool),)] * stages, mesh)
         return InFlight(_spread(packed, mesh), (), full, layout)
@@ -179,7 +179,7 @@ def _blocks(parts: Sequence, sizes: Sequence[int]) -> list[tuple]:
 def _signal_layout(entering: Sequence[Signal], sizes: Sequence[int]) -> Layout:
     """How signals into each stage are packed; stage 0 is fed by the belt."""
     into = [block[0] for block in _blocks(entering, sizes)]
-    return make_layout([(), *into[1:]])
+    return ranked_layout([(), *into[1:]])  # sent every tick, so short
 
 
 def _rows(batches: Batch, stages: int) -> Batch:

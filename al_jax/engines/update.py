@@ -113,6 +113,7 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         return gradients, *outputs
 
     def step(state: ComponentState, gradients: PyTree) -> ComponentState:
+        gradients = _together(gradients)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         updates = _scale(part, updates)
@@ -132,6 +133,18 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         return _accumulate(step, accumulate, state, count + 1, total), signal_up, losses
 
     return work
+
+
+def _together(gradients: PyTree) -> PyTree:
+    """The gradients, none of them before all of them are there.
+
+    The backward pass reads a kernel a second time, for the gradient below it. Where XLA does not know that this comes
+    before the kernel's update, it copies the kernel in every micro-batch. `optimization_barrier` would say so, but the
+    CPU compiler drops it too early; a condition that always holds, and that XLA cannot see through, says it as well.
+    """
+    numbers = [leaf.reshape(-1)[0] for leaf in jax.tree.leaves(gradients) if leaf.size]
+    there = functools.reduce(jnp.logical_and, [(x == x) | (x != x) for x in numbers], True)
+    return jax.tree.map(lambda gradient: jnp.where(there, gradient, jnp.zeros_like(gradient)), gradients)
 
 
 def _scale(part: Component, updates: PyTree) -> PyTree:

@@ -1,15 +1,30 @@
 """Leaf slots hold trees of any shapes and types, and show what they do not hold."""
 
+import functools
+import operator
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import assert_same_bits
 
-from al_jax.engines.packing import empty, make_layout, nothing, pack, unpack, view
+from al_jax.engines.packing import (
+    SPARE,
+    empty,
+    exact_layout,
+    in_place_layout,
+    nothing,
+    pack,
+    ranked_layout,
+    unpack,
+    view,
+)
 
 TYPES = ("float32", "int32", "uint32", "bool", "bfloat16")
 SEEDS = range(6)
+LAYOUTS = (exact_layout, ranked_layout)
 
 
 def random_leaf(rng):
@@ -36,7 +51,8 @@ def ones_of(trees):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_unpack_is_the_inverse_of_pack(seed):
+@pytest.mark.parametrize("make_layout", LAYOUTS)
+def test_unpack_is_the_inverse_of_pack(make_layout, seed):
     trees = random_trees(seed)
     layout = make_layout(trees)
     for stage, tree in enumerate(trees):
@@ -46,7 +62,8 @@ def test_unpack_is_the_inverse_of_pack(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_the_leaves_leave_over_is_nothing(seed):
+@pytest.mark.parametrize("make_layout", LAYOUTS)
+def test_what_the_leaves_leave_over_is_nothing(make_layout, seed):
     trees = ones_of(random_trees(seed))
     layout = make_layout(trees)
     for stage, tree in enumerate(trees):
@@ -61,7 +78,8 @@ def is_nothing(slot):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_view_moves_nothing_and_is_packed_into(seed):
+@pytest.mark.parametrize("make_layout", LAYOUTS)
+def test_a_view_moves_nothing_and_is_packed_into(make_layout, seed):
     trees = random_trees(seed)
     layout = make_layout(trees)
     for stage, tree in enumerate(trees):
@@ -77,9 +95,9 @@ def test_a_view_moves_nothing_and_is_packed_into(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_slots_are_as_many_and_as_long_as_the_largest_stage_needs(seed):
+def test_ranked_slots_are_as_many_and_as_long_as_the_largest_stage_needs(seed):
     trees = random_trees(seed)
-    layout = make_layout(trees)
+    layout = ranked_layout(trees)
     for name in TYPES:
         lengths = [slot.size for slot in layout.slots if slot.dtype == jnp.dtype(name)]
         stages = [sizes(tree, name) for tree in trees]
@@ -93,8 +111,27 @@ def sizes(tree, name):
     return sorted((leaf.size for leaf in jax.tree.leaves(tree) if leaf.dtype == jnp.dtype(name)), reverse=True)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_leaf_fills_an_exact_slot_and_every_slot_is_needed(seed):
+    trees = random_trees(seed)
+    layout = exact_layout(trees)
+    for leaves, places in zip(layout.leaves, layout.places, strict=True):
+        slots = [layout.slots[place] for place in places]
+        assert [(slot.size, slot.dtype) for slot in slots] == [(leaf.size, leaf.dtype) for leaf in leaves]
+    kinds = [Counter((leaf.size, leaf.dtype) for leaf in stage) for stage in layout.leaves]
+    assert Counter((slot.size, slot.dtype) for slot in layout.slots) == functools.reduce(operator.or_, kinds)
+
+
+@pytest.mark.parametrize(("more", "expected"), [(0, exact_layout), (1, ranked_layout)])
+def test_what_is_updated_in_place_has_exact_slots_unless_they_take_too_much_memory(more, expected):
+    spare = round(100 * (SPARE - 1)) + more
+    trees = [{"a": jnp.zeros(100)}, {"a": jnp.zeros(spare)}]
+    assert exact_layout(trees) != ranked_layout(trees)
+    assert in_place_layout(trees) == expected(trees)
+
+
 def test_a_leaf_that_fills_its_slot_has_its_shape_in_the_view():
-    layout = make_layout([{"a": jnp.zeros((2, 3))}, {"a": jnp.zeros((2, 2))}])
+    layout = ranked_layout([{"a": jnp.zeros((2, 3))}, {"a": jnp.zeros((2, 2))}])
     assert [slot.shape for slot in view(layout, 0, empty(layout))] == [(2, 3)]
     assert [slot.shape for slot in view(layout, 1, empty(layout))] == [(6,)]
 
@@ -105,9 +142,10 @@ def test_nothing_is_nan_or_the_smallest_integer():
 
 
 def test_layouts_are_equal_and_hashable_where_the_shapes_are():
-    assert len({make_layout(random_trees(3)), make_layout(random_trees(3)), make_layout(random_trees(4))}) == 2
+    for make_layout in LAYOUTS:
+        assert len({make_layout(random_trees(seed)) for seed in (3, 3, 4)}) == 2
 
 
 def test_python_numbers_are_packed_as_arrays():
-    layout = make_layout([jax.eval_shape(lambda: {"x": 2.0})])
+    layout = exact_layout([jax.eval_shape(lambda: {"x": 2.0})])
     assert unpack(layout, 0, pack(layout, 0, {"x": 2.0})) == {"x": 2.0}
