@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
+        sys.argv = argv = [argv[0], *_file_first(argv[1:])]  # config_flags reads sys.argv, not what it is given
         _refuse_unknown(argv[1:], default.parent)
         try:
             # The definition reads the command line too, so it must not happen before the check above.
@@ -38,10 +40,15 @@ def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
     return parse
 
 
+def _file_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the config file before its fields, as ml_collections wants them."""
+    joined = re.sub(r"(^|\n)(--?config)\n", r"\1\2=", "\n".join(arguments))  # --config FILE is --config=FILE
+    return sorted(joined.split("\n") if joined else [], key=lambda argument: not re.match("--?config=", argument))
+
+
 def _refuse_unknown(arguments: Sequence[str], configs: Path) -> None:
     fields = default_config().keys()
-    joined = re.sub(r"(^|\n)(--?config)\n", r"\1\2=", "\n".join(arguments))  # --config FILE is --config=FILE
-    for argument in joined.split("\n"):
+    for argument in arguments:
         if (match := re.match(r"--?config\.([^=]*)", argument)) and match[1] not in fields:
             raise ConfigError(f"there is no field config.{match[1]}{nearest(match[1], fields)}")
         if (match := re.match(r"--?config=([^:]*)", argument)) and not Path(match[1]).is_file():
