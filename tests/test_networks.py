@@ -7,9 +7,83 @@ import numpy as np
 import pytest
 
 import al_jax as al
-from al_jax.rules import Bridge, CodeLayer
+from al_jax.rules import Bridge, CodeLayer, NoBridge
+from al_jax.rules.parts import average_pool
 
 KEY = jax.random.key(0)
+
+
+def features_of(blocks, image):
+    """The shapes that the blocks hand up, computed without a number."""
+    shapes, signal = [], jax.ShapeDtypeStruct((2, *image), jnp.float32)
+    for block in blocks:
+        signal = jax.eval_shape(lambda x, block=block: block.init_with_output(KEY, x, train=True)[0], signal)
+        shapes.append(signal.shape[1:])
+    return shapes
+
+
+CONVOLUTIONAL = {
+    "cnn": (al.networks.vanilla_cnn(), [(32, 32, 32), (16, 16, 32), (16, 16, 64), (8, 8, 64)]),
+    "cnn at half the width": (al.networks.vanilla_cnn((6, 2), width=0.5), [(16, 16, 32), (8, 8, 32)]),
+    "vgg": (al.networks.vgg(), [(16, 16, 256), (8, 8, 512), (2, 2, 512), (1024,)]),
+    "resnet": (al.networks.resnet(20), [(32, 32, 16), (32, 32, 16), (16, 16, 32), (8, 8, 64)]),
+    "resnet of three": (al.networks.resnet(32, (6, 5, 5)), [(32, 32, 16), (16, 16, 32), (8, 8, 64)]),
+    "standard resnet": (al.networks.resnet(8, (1, 3), standard=True), [(32, 32, 16), (8, 8, 64)]),
+}
+
+
+@pytest.mark.parametrize(("blocks", "shapes"), CONVOLUTIONAL.values(), ids=CONVOLUTIONAL)
+def test_convolutional_blocks_hand_up_these_features(blocks, shapes):
+    assert features_of(blocks, (32, 32, 3)) == shapes
+
+
+def test_small_grey_images_pass_through_every_network():
+    assert features_of(al.networks.vgg(), (28, 28, 1))[2] == (1, 1, 512)
+    assert features_of(al.networks.vanilla_cnn(), (28, 28, 1))[3] == (7, 7, 64)
+    assert features_of(al.networks.resnet(20), (28, 28, 1))[3] == (7, 7, 64)
+
+
+@pytest.mark.parametrize("cuts", [(2, 2, 2), (8, 0), ()])
+def test_cuts_that_do_not_add_up_are_refused(cuts):
+    with pytest.raises(ValueError, match="must cut 8 layers into blocks of at least one"):
+        al.networks.vanilla_cnn(cuts)
+
+
+def test_a_residual_network_of_another_depth_is_refused():
+    with pytest.raises(ValueError, match=r"6n \+ 2 layers"):
+        al.networks.resnet(18)
+
+
+@pytest.mark.parametrize(("standard", "expected"), [(True, [3, 1]), (False, [5, 3])])
+def test_the_authors_residual_unit_activates_before_the_addition_too(standard, expected):
+    # Without kernels the branch is its last batch norm's bias, -2, and relu(x - 2) or relu(x + relu(-2)) comes out.
+    x = jnp.asarray([5.0, 3.0]).reshape(2, 1, 1, 1)
+    unit = al.networks.ResidualUnit(1, standard=standard, activation=nn.relu)
+    variables = jax.tree.map(jnp.zeros_like, unit.init(KEY, x, False))
+    variables["params"]["BatchNorm_1"]["bias"] -= 2
+    np.testing.assert_allclose(unit.apply(variables, x, False).ravel(), expected)
+
+
+@pytest.mark.parametrize(("length", "size"), [(8, 4), (8, 1), (7, 2), (7, 4), (2, 4)])
+def test_average_pooling_covers_the_image_with_equal_windows(length, size):
+    image = np.random.default_rng(0).random((2, length, length + 1, 3), np.float32)
+
+    def windows(n):
+        return (
+            [slice(i * n // size, -(-(i + 1) * n // size)) for i in range(size)] if n > size else np.arange(n)[:, None]
+        )
+
+    expected = [[image[:, r][:, :, c].mean((1, 2)) for c in windows(length + 1)] for r in windows(length)]
+    np.testing.assert_allclose(average_pool(image, size), np.moveaxis(np.array(expected), 2, 0), rtol=1e-5)
+
+
+def test_a_pooled_bridge_and_one_with_a_lead_see_fewer_features():
+    x = jnp.zeros((2, 8, 8, 3))
+    pooled, leading = Bridge(4, pool=2), Bridge(4, pool=1, lead=al.networks.ConvLayer(5, stride=2))
+    for bridge, inputs in ((pooled, 12), (leading, 5)):
+        variables = jax.eval_shape(lambda bridge=bridge: bridge.init(KEY, x, True))
+        assert variables["params"]["CodeLayer_0"]["Dense_0"]["kernel"].shape == (inputs, 20)
+    np.testing.assert_array_equal(NoBridge().apply({}, x + 1), np.ones((2, 192)))
 
 
 def test_an_mlp_is_one_dense_block_a_width():

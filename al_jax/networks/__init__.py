@@ -1,5 +1,9 @@
 """Backbones as tuples of Flax blocks `(x) -> features` or `(x, train) -> features`; they know no learning rule."""
 
+from al_jax.networks.layers import ConvLayer, Stack
 from al_jax.networks.mlp import DenseBlock, mlp
+from al_jax.networks.resnet import ResidualUnit, resnet
+from al_jax.networks.vanilla_cnn import vanilla_cnn
+from al_jax.networks.vgg import vgg
 
-__all__ = ["DenseBlock", "mlp"]
+__all__ = ["ConvLayer", "DenseBlock", "ResidualUnit", "Stack", "mlp", "resnet", "vanilla_cnn", "vgg"]

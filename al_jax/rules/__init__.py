@@ -2,6 +2,6 @@
 
 from al_jax.rules.associated import AssociatedComponent, associated
 from al_jax.rules.backprop import BackpropComponent, backprop
-from al_jax.rules.parts import Bridge, CodeLayer
+from al_jax.rules.parts import Bridge, CodeLayer, NoBridge
 
-__all__ = ["AssociatedComponent", "BackpropComponent", "Bridge", "CodeLayer", "associated", "backprop"]
+__all__ = ["AssociatedComponent", "BackpropComponent", "Bridge", "CodeLayer", "NoBridge", "associated", "backprop"]

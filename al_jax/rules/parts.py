@@ -5,37 +5,86 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from al_jax.components import call_block
+from al_jax.networks.layers import batch_norm
 from al_jax.types import PyTree
 
 
 class CodeLayer(nn.Module):
-    """One dense layer from code to code: g and h of Associated Learning, `(B, m) -> (B, width)`."""
+    """One dense layer from code to code: g and h of Associated Learning, `(B, m) -> (B, width)`.
+
+    `norm` puts batch norm before the activation, as the authors' backprop baselines do.
+    """
 
     width: int
     activation: Callable[[jax.Array], jax.Array] = nn.sigmoid
     dtype: jnp.dtype | None = None
+    norm: bool = False
 
     @nn.compact
-    def __call__(self, code):
-        dense = nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), dtype=self.dtype)
-        return self.activation(dense(code))
+    def __call__(self, code, train=False):
+        code = nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), dtype=self.dtype)(code)
+        if self.norm:
+            code = batch_norm(train, self.dtype)(code)
+        return self.activation(code)
 
 
 class Bridge(nn.Module):
-    """The paper's bridge from features to code: flatten, `expansion · width` units, `width` units."""
+    """From features to code: on request a lead and a pooling, then flatten, `expansion · width` units, `width` units.
+
+    The paper's bridge flattens the features as they are. A pooled one costs a small part of it: `(B, H, W, C)` becomes
+    `(B, pool, pool, C)` first. A lead is a module that sees the features before that, for example a block shaped like
+    the next stage.
+    """
 
     width: int
     expansion: int = 5
     activation: Callable[[jax.Array], jax.Array] = nn.sigmoid
     dtype: jnp.dtype | None = None
+    norm: bool = False
+    pool: int | None = None
+    lead: nn.Module | None = None
+
+    @nn.compact
+    def __call__(self, features, train=False):
+        if self.lead is not None:
+            features = call_block(self.lead, features, train)
+        if self.pool is not None and features.ndim == 4:
+            features = average_pool(features, self.pool)
+        code = features.reshape(len(features), -1)
+        for width in (self.expansion * self.width, self.width):
+            code = CodeLayer(width, self.activation, self.dtype, self.norm)(code, train)
+        return code
+
+
+class NoBridge(nn.Module):
+    """The paper's Equation 2, without a bridge: the features themselves, flattened, are compared with the code."""
 
     @nn.compact
     def __call__(self, features):
-        code = features.reshape(len(features), -1)
-        for width in (self.expansion * self.width, self.width):
-            code = CodeLayer(width, self.activation, self.dtype)(code)
-        return code
+        return features.reshape(len(features), -1)
+
+
+def average_pool(features: jax.Array, size: int) -> jax.Array:
+    """Means over `size` by `size` windows that cover the image, `(B, H, W, C) -> (B, size, size, C)`.
+
+    Where the height does not divide, windows overlap by a pixel; an image smaller than that stays as it is.
+    """
+
+    def weights(length: int) -> np.ndarray:
+        windows = np.zeros((size, length), np.float32)
+        for index in range(size):
+            start, end = index * length // size, -(-(index + 1) * length // size)
+            windows[index, start:end] = 1 / (end - start)
+        return windows
+
+    for axis, length in ((1, features.shape[1]), (2, features.shape[2])):
+        if length > size:
+            pooled = jnp.tensordot(weights(length).astype(features.dtype), features, axes=(1, axis))
+            features = jnp.moveaxis(pooled, 0, axis)
+    return features
 
 
 def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[int, ...]:

@@ -1,18 +1,56 @@
 """Invariant 6: parameter counts are those of the authors' networks, counted without computing one."""
 
+import functools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 from support import parameter_shapes
 
 import al_jax as al
+from al_jax import networks
 from al_jax.chain import parameter_counts
+from al_jax.rules import Bridge, CodeLayer
 
-# The image, classes, width, parameters of backprop and of AL's inference, and of AL's training.
+MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
+# The authors' backprop networks with batch norm have it in their dense layers too.
+normed = {
+    "bridge": functools.partial(Bridge, activation=nn.relu, norm=True),
+    "decoder": functools.partial(CodeLayer, activation=nn.relu, norm=True),
+}
+pooled = {**normed, "bridge": functools.partial(normed["bridge"], pool=1)}
+cnn, vgg, resnet = networks.vanilla_cnn, networks.vgg, networks.resnet
+vgg_of_backprop = vgg((2, 2, 1, 1), dense=(), norm=True)
+
+
+class Published(NamedTuple):
+    """Parameters of the authors' networks: backprop, inference and training of Associated Learning."""
+
+    image: tuple[int, ...]
+    classes: int
+    code: int
+    blocks: Sequence[nn.Module]
+    backprop: int
+    inference: int
+    training: int
+    blocks_of_backprop: Sequence[nn.Module] | None = None
+    parts_of_backprop: Mapping[str, Any] = MappingProxyType({})
+
+
 PUBLISHED = {
-    "mnist": ((28, 28, 1), 10, 1024, 13_405_194, 24_957_962),
-    "cifar10": ((32, 32, 3), 10, 3000, 117_273_010, 216_327_010),
-    "cifar100": ((32, 32, 3), 100, 3000, 117_543_100, 216_867_100),
+    "mnist-mlp": Published(MNIST, 10, 1024, networks.mlp([1024] * 2), 13_405_194, 13_405_194, 24_957_962),
+    "cifar10-mlp": Published(CIFAR, 10, 3000, networks.mlp([3000] * 2), 117_273_010, 117_273_010, 216_327_010),
+    "cifar100-mlp": Published(CIFAR, 100, 3000, networks.mlp([3000] * 2), 117_543_100, 117_543_100, 216_867_100),
+    "mnist-cnn": Published(MNIST, 10, 256, cnn(), 4_700_586, 4_700_586, 62_085_546),
+    "cifar10-cnn": Published(CIFAR, 10, 256, cnn(), 5_929_962, 5_929_962, 80_518_122),
+    "cifar100-cnn": Published(CIFAR, 100, 500, cnn(), 12_452_520, 12_452_520, 160_373_520),
+    "cifar10-resnet20": Published(CIFAR, 10, 300, resnet(20), 1_099_526, 7_142_126, 70_211_726, None, pooled),
+    "cifar10-resnet32": Published(CIFAR, 10, 300, resnet(32), 1_294_406, 7_337_006, 70_406_606, None, pooled),
+    "cifar10-vgg": Published(CIFAR, 10, 300, vgg(), 10_596_070, 12_198_094, 164_355_694, vgg_of_backprop, normed),
 }
 
 
@@ -24,11 +62,33 @@ def counts(network, image):
     return parameter_counts(network, parameter_shapes(network, batch))
 
 
-@pytest.mark.parametrize(("image", "classes", "width", "inference", "training"), PUBLISHED.values(), ids=PUBLISHED)
-def test_mlps_have_the_published_numbers_of_parameters(image, classes, width, inference, training):
-    blocks = al.networks.mlp([width, width])
-    assert counts(al.associated(blocks, classes, width), image) == (training, inference)
-    assert counts(al.backprop(blocks, classes, width), image) == (inference, inference)
+@pytest.mark.parametrize("net", PUBLISHED.values(), ids=PUBLISHED)
+def test_networks_have_the_published_numbers_of_parameters(net):
+    assert counts(al.associated(net.blocks, net.classes, net.code), net.image) == (net.training, net.inference)
+    blocks = net.blocks_of_backprop or net.blocks
+    backprop = al.backprop(blocks, net.classes, net.code, **net.parts_of_backprop)
+    assert counts(backprop, net.image) == (net.backprop, net.backprop)
+
+
+class TopBridge(nn.Module):
+    """The paper's sixth component: three convolutions and a dense layer."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, features, train):
+        features = networks.Stack(cnn()[2].layers[1:] + cnn()[3].layers)(features, train)
+        return CodeLayer(self.width)(features.reshape(len(features), -1))
+
+
+def test_the_six_components_that_the_paper_describes_have_the_same_inference_network():
+    network = al.associated(
+        cnn((1, 1, 1, 1, 1, 3))[:5],
+        classes=10,
+        code=(256, 256, 256, 256, 1280),
+        bridge=lambda width: TopBridge(width) if width == 1280 else Bridge(width, pool=2),
+    )
+    assert counts(network, CIFAR)[1] == PUBLISHED["cifar10-cnn"].inference
 
 
 def test_inference_uses_every_f_and_h_and_the_top_bridge():

@@ -1,0 +1,72 @@
+"""Layers of convolutional backbones, and how a row of them is cut into blocks."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from al_jax.components import call_block
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+class ConvLayer(nn.Module):
+    """3x3 convolution with bias, on request batch norm, activation, on request 2x2 max pooling.
+
+    `(B, H, W, C) -> (B, H', W', width)`, where a stride or a pooling of 2 halves height and width.
+    """
+
+    width: int
+    stride: int = 1
+    pool: bool = False
+    norm: bool = False
+    activation: Activation = nn.elu
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = conv(self.width, 3, self.stride, self.dtype)(x)
+        if self.norm:
+            x = batch_norm(train, self.dtype)(x)
+        x = self.activation(x)
+        return nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x
+
+
+class Stack(nn.Module):
+    """Layers one after another, as one block."""
+
+    layers: tuple[nn.Module, ...]
+
+    def __call__(self, x, train):
+        for layer in self.layers:
+            x = call_block(layer, x, train)
+        return x
+
+
+def conv(width: int, size: int, stride: int, dtype: jnp.dtype | None) -> nn.Conv:
+    """A convolution as the authors initialise it, its output as large as its input over the stride."""
+    kernel_init = nn.initializers.he_normal()
+    return nn.Conv(width, (size, size), strides=stride, padding="SAME", kernel_init=kernel_init, dtype=dtype)
+
+
+def batch_norm(train: bool, dtype: jnp.dtype | None) -> nn.BatchNorm:
+    """Batch norm with TensorFlow's defaults, which the authors use."""
+    return nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=dtype)
+
+
+def cut(layers: Sequence[nn.Module], cuts: Sequence[int]) -> tuple[Stack, ...]:
+    """Blocks of so many layers each, from the input upwards.
+
+    Raises:
+      ValueError: the blocks do not take every layer, or one is empty.
+    """
+    if sum(cuts) != len(layers) or min(cuts, default=0) < 1:
+        raise ValueError(f"cuts is {tuple(cuts)}: it must cut {len(layers)} layers into blocks of at least one")
+    ends = [sum(cuts[: index + 1]) for index in range(len(cuts))]
+    return tuple(Stack(tuple(layers[end - size : end])) for size, end in zip(cuts, ends, strict=True))
+
+
+def scaled(width: int, factor: float) -> int:
+    """A layer's width times a factor, at least one."""
+    return max(1, round(width * factor))

@@ -1,0 +1,67 @@
+"""Residual networks for small images: a stem and three stages of 16, 32 and 64 channels (He et al. 2016)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from al_jax.networks.layers import Activation, ConvLayer, Stack, batch_norm, conv, cut, scaled
+
+CHANNELS = (16, 32, 64)
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a shortcut: `(B, H, W, C) -> (B, H/stride, W/stride, width)`.
+
+    `standard` is the unit of He et al. The authors of Associated Learning activate before the addition too, and their
+    shortcut has no batch norm.
+    """
+
+    width: int
+    stride: int = 1
+    standard: bool = False
+    activation: Activation = nn.elu
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x, train):
+        y = self.activation(batch_norm(train, self.dtype)(conv(self.width, 3, self.stride, self.dtype)(x)))
+        y = batch_norm(train, self.dtype)(conv(self.width, 3, 1, self.dtype)(y))
+        if not self.standard:
+            y = self.activation(y)
+        if x.shape[-1] != self.width or self.stride != 1:
+            x = conv(self.width, 1, self.stride, self.dtype)(x)
+            x = batch_norm(train, self.dtype)(x) if self.standard else x
+        return self.activation(x + y)
+
+
+def resnet(
+    depth: int,
+    cuts: Sequence[int] | None = None,
+    width: float = 1.0,
+    standard: bool = False,
+    activation: Activation = nn.elu,
+    dtype: jnp.dtype | None = None,
+) -> tuple[Stack, ...]:
+    """A stem and (depth - 2) / 2 residual units.
+
+    Args:
+      depth: 6n + 2 layers with n units in each of the three stages: 20, 32, 110, …
+      cuts: stem and units in each block; by default four blocks, the stem and the three stages.
+      width: factor on every number of channels.
+      standard: units of He et al. in place of those of the Associated Learning authors.
+      activation: in the units and after the stem.
+      dtype: what the layers compute in; parameters stay float32.
+
+    Raises:
+      ValueError: there is no network of this depth, or `cuts` does not add up to its stem and units.
+    """
+    units, rest = divmod(depth - 2, 6)
+    if rest or units < 1:
+        raise ValueError(f"a residual network for small images has 6n + 2 layers (20, 32, 110, ...), not {depth}")
+    layers: list[nn.Module] = [ConvLayer(scaled(CHANNELS[0], width), norm=True, activation=activation, dtype=dtype)]
+    for stage, channels in enumerate(CHANNELS):
+        for unit in range(units):
+            stride = 2 if stage and not unit else 1
+            layers.append(ResidualUnit(scaled(channels, width), stride, standard, activation, dtype))
+    return cut(layers, (1, units, units, units) if cuts is None else cuts)
