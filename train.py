@@ -54,7 +54,8 @@ def main(argv):
 
     # ---- What it reached.
     reached = summary.summarise(this, finished)
-    summary.plot(this)
+    if not config.evaluate:  # what the run left says where and how fast it was trained
+        summary.leave(this, reached)
     print_summary(reached, this.workdir)
 
 

@@ -47,6 +47,25 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
     return tuple(entering), tuple(leaving)
 
 
+def check_cuttable(network: Network, signals: Sequence[Signal]) -> None:
+    """Refuses to cut a micro-batch into slices where a signal has leaves that are not one row an example.
+
+    Args:
+      network: the network.
+      signals: the shapes that enter its components, the first of them the micro-batch.
+
+    Raises:
+      ValueError: with the component that hands up such a leaf.
+    """
+    size = jax.tree.leaves(signals[0])[0].shape[0]
+    for index, signal in enumerate(signals[1:]):
+        if odd := [leaf for leaf in jax.tree.leaves(signal) if leaf.shape[:1] != (size,)]:
+            raise ValueError(
+                f"component {index + 1} ({network.components[index].name}) hands up an array {list(odd[0].shape)}, not "
+                f"one row for each of the {size} examples: shards cannot cut it, use shards=1"
+            )
+
+
 def _types(tree: PyTree) -> PyTree:
     return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 

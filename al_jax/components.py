@@ -1,7 +1,7 @@
 """From pure Flax modules to components, and from components to a network."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,9 @@ def component(
         batch norm and draw random numbers from any stream.
       labels: a tree prefix of the module's parameters that names groups of them.
       rates: factor on the optimizer's updates of each group; 1 where it is silent.
+
+    Raises:
+      ValueError: `rates` names a group that `labels` does not.
     """
 
     def init(key, signal):
@@ -34,7 +37,10 @@ def component(
         )
         return signal_up, losses, model_state
 
-    rates = {**dict.fromkeys(jax.tree.leaves(labels), 1.0), **(rates or {})}
+    groups = dict.fromkeys(jax.tree.leaves(labels), 1.0)
+    if unknown := set(rates or {}) - set(groups):
+        raise ValueError(f"rates names the group {min(unknown)!r}, but labels has only {', '.join(sorted(groups))}")
+    rates = {**groups, **(rates or {})}
     return Component(init, apply, labels, rates, type(module).__name__)
 
 
@@ -56,11 +62,12 @@ def _no_prediction(variables, images, depth=None):
     raise ValueError("this network was composed without a prediction: give al.compose predict=")
 
 
-def freeze(network: Network, indices: Sequence[int]) -> Network:
+def freeze(network: Network, indices: Iterable[int]) -> Network:
     """Keeps the components at `indices` (from 0) as they are: they compute, in inference mode, and never change."""
+    indices = set(indices)
     if outside := [i for i in indices if not 0 <= i < len(network.components)]:
         raise ValueError(f"cannot freeze component {outside[0]}: the network has 0 to {len(network.components) - 1}")
-    components = tuple(_frozen(part) if i in set(indices) else part for i, part in enumerate(network.components))
+    components = tuple(_frozen(part) if i in indices else part for i, part in enumerate(network.components))
     return network._replace(components=components)
 
 

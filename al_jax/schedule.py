@@ -67,7 +67,13 @@ class Task(NamedTuple):
 Schedule = Sequence[Task]
 
 
-def associated(components: int, devices: int, micro_batches: int, partition: Sequence[int] | None = None) -> Schedule:
+def associated(
+    components: int,
+    devices: int,
+    micro_batches: int,
+    partition: Sequence[int] | None = None,
+    accumulate: int = 1,
+) -> Schedule:
     """Associated Learning: every component updates itself at once, so nothing ever waits for a backward pass.
 
     Devices move in step. A tick is as long as the largest block of components needs, and device d works on
@@ -77,8 +83,9 @@ def associated(components: int, devices: int, micro_batches: int, partition: Seq
     Args:
       components: K, the number of components.
       devices: p, at most K.
-      micro_batches: M, how many to train on; each is an update.
+      micro_batches: M, how many to train on.
       partition: the number of components on each device, in order; as equal as possible by default.
+      accumulate: micro-batches for one update.
 
     Raises:
       ValueError: if a number is out of range or the partition does not fit.
@@ -92,7 +99,7 @@ def associated(components: int, devices: int, micro_batches: int, partition: Seq
         )
     tick = LOCAL * max(sizes)
     return tuple(
-        Task(device, tick * (m + device) + LOCAL * i, LOCAL, "local", sum(sizes[:device]) + i, m, m)
+        Task(device, tick * (m + device) + LOCAL * i, LOCAL, "local", sum(sizes[:device]) + i, m, m // accumulate)
         for m in range(micro_batches)
         for device, size in enumerate(sizes)
         for i in range(size)

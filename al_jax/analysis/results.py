@@ -5,7 +5,6 @@ python -m al_jax.analysis.results table results/*.json
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from al_jax.training.errors import RunError
-from al_jax.training.records import write_json
+from al_jax.training.records import read_json, write_json
 
 # Where something lies on one machine is no part of a result.
 PATHS = ("data_dir", "warm_start")
@@ -25,7 +24,7 @@ def record(path: Path, workdirs: Sequence[Path]) -> None:
     Raises:
       RunError: a run has no summary, or the runs differ in more than the seed.
     """
-    summaries = [read(workdir / "summary.json") for workdir in workdirs]
+    summaries = [read_json(workdir / "summary.json") for workdir in workdirs]
     for summary in summaries:
         for field in PATHS:
             summary["config"].pop(field)
@@ -42,7 +41,7 @@ def table(paths: Sequence[Path]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for path in paths:
-        runs = read(path)["runs"]
+        runs = read_json(path)["runs"]
         seeds = seeds_of(runs)
         minutes = sum(run["wall_seconds"] for run in runs) / len(seeds) / 60
         rows.append(
@@ -70,17 +69,6 @@ def numbers_of(seeds: Sequence[Mapping[str, Any]]) -> str:
 
 def hardware_of(runs: Sequence[Mapping[str, Any]]) -> str:
     return runs[0]["processor"] if runs[0]["backend"] == "cpu" else runs[0]["device"]
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file of results.
-
-    Raises:
-      RunError: it does not exist.
-    """
-    if not path.exists():
-        raise RunError(f"there is no {path}: give finished runs")
-    return json.loads(path.read_text())
 
 
 def main() -> None:

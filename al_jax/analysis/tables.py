@@ -8,7 +8,8 @@ Cells come from the files in `results/` and say `not run` where there is none.
 import argparse
 from pathlib import Path
 
-from al_jax.analysis.results import hardware_of, in_percent, numbers_of, read, seeds_of
+from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of
+from al_jax.training.records import read_json
 
 TABLE_6 = {1: "98.49 %", 2: "98.60 %", 3: "98.71 %"}  # the paper's test accuracy by number of components
 
@@ -24,7 +25,7 @@ def table_6(results: Path) -> str:
         "|---|---|---|---|---|---|",
     ]
     path = results / "mnist_mlp_three.json"
-    runs = read(path)["runs"] if path.exists() else []
+    runs = read_json(path)["runs"] if path.exists() else []
     seeds = seeds_of(runs)
     for components, paper in TABLE_6.items():
         cells = ["not run", "", "", ""]

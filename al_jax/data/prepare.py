@@ -5,6 +5,7 @@ A `Prepare` is `(image, key, train) -> image`, from uint8 `(B, H, W, C)` to floa
 shape and dtype.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -17,18 +18,34 @@ Prepare = Callable[[jax.Array, jax.Array | None, bool], jax.Array]
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def unit_range() -> Prepare:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine:
+    """`(image - shift) * scale`, a `Prepare`. No compiler can fuse the two roundings in this order: jit changes no bit.
+
+    Attributes:
+      shift: float32 array that broadcasts against `(B, H, W, C)`.
+      scale: likewise.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def __call__(self, image: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
+        return (jnp.asarray(image, jnp.float32) - self.shift) * self.scale
+
+
+def unit_range() -> Affine:
     """Scales 0..255 to 0..1."""
     return _affine(0.0, 1 / 255)
 
 
-def subtract_mean(train: Split) -> Prepare:
+def subtract_mean(train: Split) -> Affine:
     """Scales 0..255 to 0..1, less the training images' mean at every pixel and channel."""
     mean = train.image.mean(axis=0, keepdims=True, dtype=np.float64)
     return _affine(mean, 1 / 255)
 
 
-def standardise(train: Split) -> Prepare:
+def standardise(train: Split) -> Affine:
     """Shifts and scales each channel to mean 0 and standard deviation 1 over all training images.
 
     Raises:
@@ -87,7 +104,5 @@ def random_flip() -> Augmentation:
     return lambda image, key: jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
-def _affine(shift: np.ndarray | float, scale: np.ndarray | float) -> Prepare:
-    """`(image - shift) * scale`. No compiler can fuse the two roundings in this order: jit changes no bit."""
-    shift, scale = np.asarray(shift, np.float32), np.asarray(scale, np.float32)
-    return lambda image, key, train: (jnp.asarray(image, jnp.float32) - shift) * scale
+def _affine(shift: np.ndarray | float, scale: np.ndarray | float) -> Affine:
+    return Affine(np.asarray(shift, np.float32), np.asarray(scale, np.float32))

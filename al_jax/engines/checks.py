@@ -27,14 +27,22 @@ def check_batches(batches: Batch, shards: int, accumulate: int, valid: int | Non
     numbers = {name: x.shape[0] for name, x in batches.items()}
     if len(set(numbers.values())) != 1:
         raise ValueError(f"all arrays must hold the same number of micro-batches, but they hold {numbers}")
-    check_batch(batches, shards, axis=1)
     number = next(iter(numbers.values()))
+    if not number:
+        raise ValueError("there is no micro-batch: give at least one")
+    check_batch(batches, shards, axis=1)
     valid = number if valid is None else valid
     if not 0 <= valid <= number:
         raise ValueError(f"valid is {valid}, but there are {number} micro-batches")
     if valid % accumulate:
         raise ValueError(f"{valid} micro-batches end within an update: give a multiple of accumulate={accumulate}")
     return valid
+
+
+def check_components(found: int, components: int) -> None:
+    """Refuses the components of another network."""
+    if found != components:
+        raise ValueError(f"{found} components for a network of {components}: place those of the same network")
 
 
 def check_devices(devices: int, data: int, components: int) -> int:

@@ -23,13 +23,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from al_jax.chain import signal_shapes
+from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.engines import exact as exactness
+from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, ranked_layout, unpack
 from al_jax.engines.program import make_program
-from al_jax.engines.update import Optimizer, Slices, hold, initialise, make_work, optimizers_of
+from al_jax.engines.update import Slices, hold, initialise, make_work
 from al_jax.types import Batch, Metrics, Network, Signal, Trainer
 
 AXES = ("stage", "data")
@@ -81,6 +82,8 @@ def pipelined(
     Args:
       network: what a rule or `al.compose` made.
       optimizer: one optax transformation for all components, or a function of the component's index that gives one.
+        Each is given its component's objective, but none can compute it anew, as line searches do. One that branches
+        to constants by `lax.cond`, as optax's `reduce_on_plateau` does, fails JAX's check of `shard_map`.
       devices: `stages * data` of them, stage by stage.
       data: devices in each stage that share its micro-batch.
       partition: the number of components of each stage; as even as possible by default.
@@ -112,6 +115,7 @@ def pipelined(
         return place(initialise(network, optimizers, key, batch))
 
     def place(components):
+        checks.check_components(len(components), len(network.components))
         blocks = _blocks([hold(state, accumulate) for state in components], sizes)
         layout = in_place_layout(blocks)
         packed = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
@@ -123,6 +127,8 @@ def pipelined(
         """Packing of the signals and names of the losses for batches of these shapes, as one device sees them."""
         local = {name: jax.ShapeDtypeStruct((x.shape[1] // data, *x.shape[2:]), x.dtype) for name, x in fed}
         entering, leaving = signal_shapes(network, local)
+        if shards > 1:
+            check_cuttable(network, entering)
         return _signal_layout(entering, sizes), tuple(tuple(sorted(out[1])) for out in leaving)
 
     @functools.cache
@@ -165,6 +171,7 @@ def pipelined(
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def predict(state, images, depth=None):
+        images = jax.device_put(images, devices[0])
         return predict_compiled([part.variables for part in components(state)], images, depth=depth)
 
     return Trainer(init, step, flush, components, place, predict)

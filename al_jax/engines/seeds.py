@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.engines import exact as exactness
+from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.sequential import make_run
-from al_jax.engines.update import Optimizer, hold, initialise, optimizers_of
+from al_jax.engines.update import hold, initialise
 from al_jax.types import Network, Trainer
 
 
@@ -50,7 +51,9 @@ def over_seeds(
         return place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn))
 
     def place(components):
-        return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(tuple(components))
+        checks.check_components(len(components), len(network.components))
+        own = jax.tree.map(jnp.copy, tuple(components))  # since a step consumes its state
+        return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(own)
 
     def components(states):
         return tuple(jax.tree.map(jnp.copy, held.state) for held in states)

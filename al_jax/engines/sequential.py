@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from al_jax.chain import signal_shapes
+from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.engines import exact as exactness
+from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.pipelined import pipelined
-from al_jax.engines.update import Held, Optimizer, Slices, hold, initialise, make_work, optimizers_of
+from al_jax.engines.update import Held, Slices, hold, initialise, make_work
 from al_jax.types import Batch, Metrics, Network, Trainer
 
 State = tuple[Held, ...]
@@ -32,6 +33,7 @@ def sequential(
     Args:
       network: what a rule or `al.compose` made.
       optimizer: one optax transformation for all components, or a function of the component's index that gives one.
+        Each is given its component's objective, but none can compute it anew, as line searches do.
       devices: one device by default; several are a data axis that shares each micro-batch.
       shards: slices of a micro-batch. Batch norm sees a slice; gradients are averaged over slices in order. A multiple
         of the number of devices.
@@ -66,6 +68,7 @@ def sequential(
         return place(initialise(network, optimizers, key, batch))
 
     def place(components):
+        checks.check_components(len(components), len(network.components))
         held = tuple(hold(state, accumulate) for state in components)
         return jax.device_put(jax.tree.map(jnp.copy, held), device)  # copies, since a step consumes its state
 
@@ -77,6 +80,7 @@ def sequential(
         return compiled(state, jax.device_put(dict(batches), device), jnp.int32(valid))
 
     def predict(state, images, depth=None):
+        images = jax.device_put(images, device)
         return predict_compiled([held.state.variables for held in state], images, depth=depth)
 
     return Trainer(init, step, lambda state: state, components, place, predict)
@@ -100,10 +104,10 @@ def make_run(network: Network, optimizers, shards: int, accumulate: int) -> Run:
     def run(state, batches, valid):
         number = len(jax.tree.leaves(batches)[0])
         updates = jnp.full((len(works), number), -1, jnp.int32)
-        losses = jax.tree.map(
-            lambda loss: jnp.full((number,), jnp.nan, loss.dtype),
-            tuple(out[1] for out in signal_shapes(network, jax.tree.map(lambda x: x[0], batches))[1]),
-        )
+        entering, leaving = signal_shapes(network, jax.tree.map(lambda x: x[0], batches))
+        if shards > 1:
+            check_cuttable(network, entering)
+        losses = jax.tree.map(lambda loss: jnp.full((number,), jnp.nan, loss.dtype), tuple(out[1] for out in leaving))
 
         def tick(m, carry):
             state, metrics = carry

@@ -15,13 +15,14 @@ from al_jax.chain import signal_shapes
 from al_jax.components import groups_of
 from al_jax.types import Batch, Component, ComponentState, Network, PyTree, Signal
 
-Optimizer = optax.GradientTransformation | Callable[[int], optax.GradientTransformation]
+Transformations = tuple[optax.GradientTransformationExtraArgs, ...]
 
 
 class Accumulated(NamedTuple):
-    """Gradients of the micro-batches since the last update: how many, and their sum."""
+    """The micro-batches since the last update: how many, the sums of their objectives and of their gradients."""
 
     count: jax.Array
+    objective: jax.Array
     gradients: PyTree
 
 
@@ -43,15 +44,8 @@ class Slices(NamedTuple):
     axis: str | None = None
 
 
-def optimizers_of(network: Network, optimizer: Optimizer) -> tuple[optax.GradientTransformation, ...]:
-    """One transformation for each component."""
-    if isinstance(optimizer, optax.GradientTransformation):
-        return (optimizer,) * len(network.components)
-    return tuple(optimizer(index) for index in range(len(network.components)))
-
-
 def initialise(
-    network: Network, optimizers: tuple[optax.GradientTransformation, ...], key: jax.Array, batch: Batch
+    network: Network, optimizers: Transformations, key: jax.Array, batch: Batch
 ) -> tuple[ComponentState, ...]:
     """Draws the state of every component; `batch` gives shapes only."""
     draw = functools.partial(draw_components, network, optimizers, batch=batch)
@@ -60,7 +54,7 @@ def initialise(
 
 
 def draw_components(
-    network: Network, optimizers: tuple[optax.GradientTransformation, ...], key: jax.Array, batch: Batch
+    network: Network, optimizers: Transformations, key: jax.Array, batch: Batch
 ) -> tuple[ComponentState, ...]:
     """What `initialise` compiles, for tracing."""
     signals, _ = signal_shapes(network, batch)
@@ -77,20 +71,19 @@ def _initial(part: Component, optimizer, key: jax.Array, signal: Signal) -> Comp
     params = model_state.pop("params", {})
     # Drawn as bits, so that the stream is the same threefry key whatever kind of key the user brought.
     stream = jax.random.bits(key_stream, (2,), jnp.uint32)
-    opt_state = optimizer.init(params)
-    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves((model_state, opt_state))):
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(model_state)):
         raise ValueError(
-            f"the state of {part.name} or of its optimizer holds a typed random key, which cannot be packed or saved: "
-            "give it jax.random.PRNGKey(seed) instead of jax.random.key(seed)"
+            f"the model state of {part.name} holds a typed random key, which cannot be packed or saved: keep "
+            "jax.random.key_data(key) in it"
         )
-    return ComponentState(params, model_state, opt_state, jnp.int32(0), stream)
+    return ComponentState(params, model_state, optimizer.init(params), jnp.int32(0), stream)
 
 
 def hold(state: ComponentState, accumulate: int) -> Held:
     """The engine's view of a component that is between two updates."""
     if accumulate == 1:
         return Held(state, ())
-    return Held(state, Accumulated(jnp.int32(0), jax.tree.map(jnp.zeros_like, state.params)))
+    return Held(state, Accumulated(jnp.int32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params)))
 
 
 def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Work:
@@ -107,15 +100,16 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         def objective(params):
             variables = {"params": params, **state.model_state}
             signal_up, losses, model_state = part.apply(variables, signal, key, True)
-            return sum(losses.values(), start=jnp.float32(0)), (signal_up, losses, model_state)
+            return _objective(losses), (signal_up, losses, model_state)
 
         gradients, outputs = jax.grad(objective, has_aux=True)(state.params)
         return gradients, *outputs
 
-    def step(state: ComponentState, gradients: PyTree) -> ComponentState:
+    def step(state: ComponentState, objective: jax.Array, gradients: PyTree) -> ComponentState:
         gradients = _together(gradients)
+        told = {"value": objective, "grad": gradients}  # what some transformations ask for
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **told)
         updates = _scale(part, updates)
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, opt_state=opt_state, updates=state.updates + 1)
@@ -127,10 +121,11 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         key = jax.random.fold_in(jax.random.fold_in(key, state.updates), count)
         gradients, signal_up, losses, model_state = _in_slices(gradient, slices, state, signal, key)
         state = state._replace(model_state=model_state)
+        objective = _objective(losses)
         if not accumulated:
-            return Held(step(state, gradients), ()), signal_up, losses
-        total = jax.tree.map(jnp.add, accumulated.gradients, gradients)
-        return _accumulate(step, accumulate, state, count + 1, total), signal_up, losses
+            return Held(step(state, objective, gradients), ()), signal_up, losses
+        total = jax.tree.map(jnp.add, accumulated, Accumulated(jnp.int32(1), objective, gradients))
+        return _accumulate(step, accumulate, state, total), signal_up, losses
 
     return work
 
@@ -150,20 +145,27 @@ def _together(gradients: PyTree) -> PyTree:
 def _scale(part: Component, updates: PyTree) -> PyTree:
     def scaled(label, group):
         rate = part.rates[label]
+        if rate == 0:  # not a product, which would keep NaN
+            return jax.tree.map(jnp.zeros_like, group)
         return group if rate == 1 else jax.tree.map(lambda update: rate * update, group)
 
     return jax.tree.map(scaled, groups_of(part.labels, updates), updates)
 
 
-def _accumulate(step, accumulate: int, state: ComponentState, count: jax.Array, total: PyTree) -> Held:
+def _objective(losses: dict[str, jax.Array]) -> jax.Array:
+    return sum(losses.values(), start=jnp.float32(0))
+
+
+def _accumulate(step, accumulate: int, state: ComponentState, total: Accumulated) -> Held:
     def update():
-        mean = jax.tree.map(lambda g: g / accumulate, total)
-        return Held(step(state, mean), Accumulated(count - count, jax.tree.map(jnp.zeros_like, total)))
+        objective, gradients = jax.tree.map(lambda x: x / accumulate, (total.objective, total.gradients))
+        nothing = jax.tree.map(jnp.zeros_like, total)._replace(count=total.count - total.count)
+        return Held(step(state, objective, gradients), nothing)
 
     def wait():
-        return Held(state, Accumulated(count, total))
+        return Held(state, total)
 
-    return jax.lax.cond(count == accumulate, update, wait)
+    return jax.lax.cond(total.count == accumulate, update, wait)
 
 
 def _in_slices(gradient, slices: Slices, state: ComponentState, signal: Signal, key: jax.Array):

@@ -9,12 +9,14 @@ import optax
 
 from al_jax import networks, rules
 from al_jax.components import freeze
-from al_jax.data import Dataset, augment, prepare, random_crop, random_flip
+from al_jax.data import augment, random_crop, random_flip
+from al_jax.data.prepare import Prepare
 from al_jax.engines import pipelined, sequential
 from al_jax.engines.seeds import over_seeds
 from al_jax.training import config as fields
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
+from al_jax.training.facts import DataFacts
 from al_jax.types import Network, Trainer
 
 ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
@@ -50,20 +52,15 @@ def build_network(config: Config, classes: int) -> Network:
     return freeze(network, fields.freeze_indices(config))
 
 
-def build_prepare(config: Config, dataset: Dataset):
+def build_prepare(config: Config, facts: DataFacts) -> Prepare:
     """The function that normalises and augments images inside jit, before component 1."""
-    normalise = {
-        "unit_range": prepare.unit_range,
-        "subtract_mean": functools.partial(prepare.subtract_mean, dataset.train),
-        "standardise": functools.partial(prepare.standardise, dataset.train),
-    }[config.normalisation]()
-    padding = dataset.train.image.shape[1] // CROP_SHARE
+    padding = facts.image[0] // CROP_SHARE
     augmentations = {
         "none": [],
         "crop": [random_crop(padding)],
         "crop_flip": [random_crop(padding), random_flip()],
     }[config.augmentation]
-    return augment(normalise, *augmentations) if augmentations else normalise
+    return augment(facts.normalise, *augmentations) if augmentations else facts.normalise
 
 
 def build_optimizer(config: Config, updates: int) -> optax.GradientTransformation:

@@ -132,7 +132,7 @@ AT_LEAST_ONE = [
     "updates_per_call",
     "keep",
 ]
-AT_LEAST_ZERO = ["validation", "l2", "epsilon", "autoencoder_rate", "seed", "checkpoint_seconds"]
+AT_LEAST_ZERO = ["validation", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
 
 
 def validate(config: Config) -> None:
@@ -150,8 +150,9 @@ def validate(config: Config) -> None:
     for field in AT_LEAST_ZERO:
         if not 0 <= config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be a number of at least 0")
-    if not 0 < config.learning_rate < float("inf"):
-        raise ConfigError(f"config.learning_rate is {config.learning_rate}: it must be positive")
+    for field in ("learning_rate", "epsilon"):
+        if not 0 < config[field] < float("inf"):
+            raise ConfigError(f"config.{field} is {config[field]}: it must be positive")
     if not 0 <= config.optimizer_momentum < 1:
         raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
     _validate_batch(config)
@@ -196,6 +197,8 @@ def _validate_devices(config: Config) -> None:
             f"config.num_seeds is {config.num_seeds}: several seeds in one run need engine=sequential on one device; "
             "otherwise run each seed by itself"
         )
+    if config.num_seeds > 1 and config.warm_start:
+        raise ConfigError("config.warm_start starts one seed: run each seed by itself, with num_seeds=1")
     sizes = partition_of(config)
     if sizes and (len(sizes) != stages(config) or sum(sizes) != depth(config) or min(sizes) < 1):
         raise ConfigError(

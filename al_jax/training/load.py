@@ -1,20 +1,22 @@
 """A trained network back from its workdir, for prediction without a trainer."""
 
-import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from al_jax.components import with_prepare
+from al_jax.training.build import build_network, build_prepare
 from al_jax.training.checkpoint import Checkpoints, Restored
-from al_jax.training.config import default_config
+from al_jax.training.config import Config, default_config
 from al_jax.training.errors import RunError
+from al_jax.training.facts import DataFacts
+from al_jax.training.records import read_json
 from al_jax.training.run import Finished, Run, set_up, stored_shapes
 from al_jax.types import ComponentState, Network
 
 
 def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
-    """Network and components of the newest checkpoint in a workdir.
+    """Network and components of the newest checkpoint in a workdir; the data set is not needed.
 
     The network's `predict` takes the data set's own uint8 images and prepares them itself:
 
@@ -25,24 +27,16 @@ def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
 
     Raises:
       RunError: there is no run, or none of its checkpoints is whole.
-      DataError: the data set, whose statistics prepare the images, is not there.
     """
-    run = load_run(Path(workdir))
-    return with_prepare(run.network, run.prepare), _newest(run).components
-
-
-def load_components(workdir: Path) -> tuple[ComponentState, ...]:
-    """The components alone."""
-    return _newest(load_run(workdir)).components
+    workdir = Path(workdir)
+    config, facts = _config(workdir), DataFacts.read(workdir)
+    network = with_prepare(build_network(config, facts.classes), build_prepare(config, facts))
+    return network, _newest(workdir, config, facts).components
 
 
 def load_run(workdir: Path, data_dir: str = "") -> Run:
     """The run as its config.json describes it, on one device; its data may have moved to `data_dir`."""
-    path = workdir / "config.json"
-    if not path.exists():
-        raise RunError(f"there is no run in {workdir}: it has no config.json; give the --workdir of a run")
-    config = default_config()
-    config.update(ConfigDict(json.loads(path.read_text())))
+    config = _config(workdir)
     # Where it was trained does not matter any more.
     config.update({"engine": "sequential", "devices": 1, "data_parallel": 1, "partition": "even", "exact": False})
     config.data_dir = data_dir or config.data_dir
@@ -55,7 +49,7 @@ def finished(run: Run) -> Finished:
     Raises:
       RunError: there is no checkpoint, or the run was stopped before its end.
     """
-    restored = _newest(run)
+    restored = _newest(run.workdir, run.config, run.facts)
     if restored.updates != run.updates:
         raise RunError(
             f"{run.workdir} has done {restored.updates} of {run.updates} updates: run it to its end without "
@@ -64,8 +58,17 @@ def finished(run: Run) -> Finished:
     return Finished.at_the_end(restored.components, restored.notes)
 
 
-def _newest(run: Run) -> Restored:
-    restored = Checkpoints(run.workdir, run.config.keep).restore(stored_shapes(run))
+def _config(workdir: Path) -> Config:
+    path = workdir / "config.json"
+    if not path.exists():
+        raise RunError(f"there is no run in {workdir}: it has no config.json; give the --workdir of a run")
+    config = default_config()
+    config.update(ConfigDict(read_json(path)))
+    return config
+
+
+def _newest(workdir: Path, config: Config, facts: DataFacts) -> Restored:
+    restored = Checkpoints(workdir, config.keep).restore(stored_shapes(config, facts))
     if restored is None:
-        raise RunError(f"there is no finished checkpoint in {run.workdir}: train the run first")
+        raise RunError(f"there is no finished checkpoint in {workdir}: train the run first")
     return restored

@@ -49,6 +49,7 @@ class Training:
         self._done = 0
         self._state = self._restore_or_draw()
         write_json(run.workdir / "config.json", json.loads(run.config.to_json()))
+        run.facts.write(run.workdir)
         self._records = Records(run.workdir, self._done)
         several = run.config.num_seeds > 1
         self._logs = [LossLog(run.config.accumulate, f" of seed {seed}" * several) for seed in run.seeds]
@@ -58,7 +59,7 @@ class Training:
 
     def _restore_or_draw(self):
         run, trainer = self._run, self._run.trainer
-        restored = self._checkpoints.restore(stored_shapes(run))
+        restored = self._checkpoints.restore(stored_shapes(run.config, run.facts))
         if restored:
             if restored.updates > run.updates:
                 raise RunError(
@@ -70,7 +71,7 @@ class Training:
             self._began -= restored.notes["wall_seconds"]
             return trainer.place(restored.components)
         keys = [jax.random.key(seed) for seed in run.seeds]
-        state = trainer.init(keys if len(keys) > 1 else keys[0], micro_batch_shapes(run.config, run.dataset))
+        state = trainer.init(keys if len(keys) > 1 else keys[0], micro_batch_shapes(run.config, run.facts))
         if not run.config.warm_start:
             return state
         return trainer.place(warm_start(trainer.components(state), run.config.warm_start))

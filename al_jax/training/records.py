@@ -8,6 +8,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from al_jax.training.errors import RunError
+
 METRICS = "metrics.jsonl"
 
 
@@ -54,6 +56,20 @@ def write_atomically(path: Path, text: str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote.
+
+    Raises:
+      RunError: the file does not exist or is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(f"there is no {path}: give the folder of a run that wrote it") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: it holds no JSON; take it from a copy, or train anew elsewhere") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -15,11 +15,14 @@ import optax
 
 from al_jax.components import with_prepare
 from al_jax.data import Dataset, Split, load, validation_split
-from al_jax.engines.update import draw_components, optimizers_of
+from al_jax.engines.optimizers import optimizers_of
+from al_jax.engines.update import draw_components
 from al_jax.training import config as fields
 from al_jax.training.build import build_network, build_optimizer, build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.facts import DataFacts
+from al_jax.training.records import read_json
 from al_jax.types import ComponentState, Network, Trainer
 
 
@@ -30,6 +33,7 @@ class Run(NamedTuple):
       config: all fields.
       workdir: where its files go.
       dataset: its data, without the validation examples.
+      facts: what the network knows of the data.
       held_out: the splits that training does not see, `test` first.
       network: without the preparation of images.
       optimizer: of every component.
@@ -41,6 +45,7 @@ class Run(NamedTuple):
     config: Config
     workdir: Path
     dataset: Dataset
+    facts: DataFacts
     held_out: Mapping[str, Split]
     network: Network
     optimizer: optax.GradientTransformation
@@ -95,17 +100,17 @@ def set_up(config: Config, workdir: Path) -> Run:
     if config.batch_size > examples:
         raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
     updates_per_epoch = examples // config.batch_size
-    network = build_network(config, dataset.classes)
-    prepare = build_prepare(config, dataset)
+    facts = DataFacts.of(config, dataset)
+    network, prepare = build_network(config, facts.classes), build_prepare(config, facts)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
     trainer = build_trainer(config, network, optimizer, prepare)
-    return Run(config, workdir, dataset, held_out, network, optimizer, prepare, trainer, updates_per_epoch)
+    return Run(config, workdir, dataset, facts, held_out, network, optimizer, prepare, trainer, updates_per_epoch)
 
 
 def refuse_other_run(config: Config, workdir: Path) -> None:
     """Refuses a workdir whose run was started with another configuration."""
     if (path := workdir / "config.json").exists():
-        changed = fields.differences(json.loads(path.read_text()), json.loads(config.to_json()))
+        changed = fields.differences(read_json(path), json.loads(config.to_json()))
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run with another configuration ({'; '.join(changed)}): use another --workdir, or "
@@ -155,29 +160,29 @@ def claimed(config: Config, workdir: Path) -> Iterator[None]:
         yield
 
 
-def micro_batch_shapes(config: Config, dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
+def micro_batch_shapes(config: Config, facts: DataFacts) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of one micro-batch."""
     size = config.batch_size // config.accumulate
     return {
-        "image": jax.ShapeDtypeStruct((size, *dataset.train.image.shape[1:]), jnp.uint8),
+        "image": jax.ShapeDtypeStruct((size, *facts.image), jnp.uint8),
         "label": jax.ShapeDtypeStruct((size,), jnp.int32),
     }
 
 
-def component_shapes(run: Run) -> tuple[ComponentState, ...]:
+def component_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, ...]:
     """The canonical components of one seed as shapes."""
-    network = with_prepare(run.network, run.prepare)
-    optimizers = optimizers_of(network, run.optimizer)
-    batch = micro_batch_shapes(run.config, run.dataset)
+    network = with_prepare(build_network(config, facts.classes), build_prepare(config, facts))
+    optimizers = optimizers_of(network, build_optimizer(config, updates=1))  # its length changes no shape
+    batch = micro_batch_shapes(config, facts)
     return jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))
 
 
-def stored_shapes(run: Run) -> tuple[ComponentState, ...]:
-    """What the run's checkpoints hold: with several seeds, every leaf has an axis of seeds in front."""
-    if run.config.num_seeds == 1:
-        return component_shapes(run)
-    seeds = run.config.num_seeds
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), component_shapes(run))
+def stored_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, ...]:
+    """What a run's checkpoints hold: with several seeds, every leaf has an axis of seeds in front."""
+    shapes = component_shapes(config, facts)
+    if config.num_seeds == 1:
+        return shapes
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype), shapes)
 
 
 def per_seed(run: Run, components: tuple[ComponentState, ...]) -> list[tuple[ComponentState, ...]]:

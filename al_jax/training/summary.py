@@ -3,6 +3,7 @@
 import json
 import platform
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ SHOWN_MICRO_BATCHES = 12  # in the picture of the schedule
 
 
 def summarise(run: Run, finished: Finished) -> dict[str, Any]:
-    """Evaluates the components on every split and writes summary.json.
+    """Evaluates the components on every split, for summary.json.
 
     With several seeds, accuracies are means, `*_std` their standard deviations, `seeds` has each seed's own, and
     `digest` is that of all of them together.
@@ -38,7 +39,7 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
             entry["test_top5_accuracy"] = accuracies["test"].top5_by_depth[-1]
         entry["accuracy_by_depth"] = list(accuracies["test"].by_depth)
         seeds.append({"seed": seed, **entry, "digest": digest(own)})
-    summary = {
+    return {
         **(_averaged(seeds) if len(seeds) > 1 else seeds[0]),
         "digest": digest(finished.components),
         "updates": run.updates,
@@ -49,18 +50,18 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
         **_machine(),
         "config": json.loads((run.workdir / "config.json").read_text()),  # as it was trained
     }
+
+
+def leave(run: Run, summary: Mapping[str, Any]) -> None:
+    """Writes summary.json, and draws losses and accuracy of the first seed and the beginning of the schedule."""
     write_json(run.workdir / "summary.json", summary)
-    return summary
-
-
-def plot(run: Run) -> None:
-    """Draws losses and accuracy of the first seed, and the first micro-batches of the schedule."""
     rows = [row for row in read_rows(run.workdir) if row.get("seed", run.config.seed) == run.config.seed]
     if rows:
         plot_losses(rows, run.workdir / "losses.png")
         plot_accuracy(rows, run.workdir / "accuracy.png")
     components, devices = len(run.network.components), fields.stages(run.config)
-    tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, fields.partition_of(run.config))
+    partition, accumulate = fields.partition_of(run.config), run.config.accumulate
+    tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, partition, accumulate)
     title = f"{components} component{'s' * (components > 1)} on {devices} device{'s' * (devices > 1)}"
     schedule.draw({title: tasks}, run.workdir / "schedule.png")
 
@@ -76,7 +77,7 @@ def _averaged(seeds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _parameters(run: Run) -> dict[str, int]:
-    shapes = [part.params for part in component_shapes(run)]
+    shapes = [part.params for part in component_shapes(run.config, run.facts)]
     parameters, effective = parameter_counts(run.network, shapes)
     return {"parameters": parameters, "effective_parameters": effective}
 

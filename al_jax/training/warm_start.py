@@ -1,12 +1,11 @@
 """Starting a run from the components of another one."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from al_jax.training.errors import RunError
-from al_jax.training.load import load_components
+from al_jax.training.load import load
 from al_jax.types import ComponentState
 
 
@@ -18,7 +17,9 @@ def warm_start(components: Sequence[ComponentState], workdir: str) -> tuple[Comp
     Raises:
       RunError: the other run's components do not fit.
     """
-    source = load_components(Path(workdir))
+    _, source = load(workdir)
+    if source[0].updates.ndim:
+        raise RunError(f"config.warm_start={workdir} holds several seeds: give a run of one seed")
     if len(source) > len(components):
         raise RunError(
             f"config.warm_start={workdir} has {len(source)} components, this run only {len(components)}: give it at "

@@ -129,8 +129,37 @@ def test_a_prediction_that_is_not_there():
         trainer.predict(state, BATCHES["image"][0])
 
 
-def test_a_typed_random_key_in_the_optimizer_state_is_refused():
-    noisy = optax.add_noise(0.1, 0.1, jax.random.key(0))
-    trainer = al.sequential(al.compose([al.component(Local(3))]), noisy)
-    with pytest.raises(ValueError, match=r"give it jax\.random\.PRNGKey"):
-        trainer.init(jax.random.key(0), first(make_batches(1)))
+class Totalling(nn.Module):
+    """Hands up a number beside the signal, which belongs to no example."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        return {**signal, "total": jnp.sum(signal["image"])}, {"loss": jnp.mean(signal["image"])}
+
+
+def on_two_devices(*args, **options):
+    return al.pipelined(*args, jax.devices()[:2], **options)
+
+
+@pytest.mark.parametrize("on", [al.sequential, on_two_devices])
+def test_a_signal_that_is_not_one_row_an_example_cannot_be_cut(on):
+    totalling = network(Totalling(), Passing())
+    components = random_components(totalling, optax.sgd(0.1), first(BATCHES))
+    trainer = on(totalling, optax.sgd(0.1), shards=2)
+    with pytest.raises(ValueError, match=r"component 1 \(Totalling\) hands up an array \[\], .*use shards=1"):
+        trainer.step(trainer.place(components), BATCHES)
+    whole = on(totalling, optax.sgd(0.1))
+    whole.step(whole.place(components), BATCHES)
+
+
+@pytest.mark.parametrize("make", [sequential, pipelined])
+def test_components_of_another_network_are_refused(make):
+    components = random_components(network(), optax.sgd(0.1), first(BATCHES))
+    with pytest.raises(ValueError, match="3 components for a network of 2"):
+        make().place((*components, components[0]))
+
+
+def test_no_micro_batch_is_refused():
+    nothing = jax.tree.map(lambda x: x[:0], BATCHES)
+    with pytest.raises(ValueError, match="give at least one"):
+        sequential().step(None, nothing)

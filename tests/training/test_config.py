@@ -27,6 +27,8 @@ REFUSED = {
     "partition that is no list": ({"engine": "pipelined", "devices": 2, "partition": "a,b"}, "separated by commas"),
     "partition of one stage": ({"partition": "4"}, "is for engine=pipelined"),
     "seeds on a pipeline": ({"num_seeds": 2, "engine": "pipelined", "devices": 2}, "run each seed by itself"),
+    "epsilon": ({"epsilon": 0.0}, "must be positive"),
+    "seeds from one": ({"num_seeds": 2, "warm_start": "runs/x"}, "run each seed by itself"),
     "frozen component": ({"freeze": "1,9"}, "names component 9"),
 }
 

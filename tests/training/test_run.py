@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory):
     """The sequential run that others are compared with."""
     run, finished = train(tmp_path_factory.mktemp("undisturbed"))
     reached = summary.summarise(run, finished)
-    summary.plot(run)
+    summary.leave(run, reached)
     return run, finished, reached
 
 
@@ -99,6 +99,12 @@ def test_a_finished_run_is_evaluated_and_loaded_again(undisturbed):
     run, finished, reached = undisturbed
     again = load.finished(load.load_run(run.workdir))
     assert digest(again.components) == digest(finished.components)
+    assert summary.summarise(load.load_run(run.workdir), again)["test_accuracy"] == reached["test_accuracy"]
+
+
+def test_a_finished_run_is_loaded_without_its_data(undisturbed, monkeypatch):
+    run, _, reached = undisturbed
+    monkeypatch.setattr("al_jax.training.run.load", None)
     network, components = al.load(run.workdir)
     test = load_data("digits").test
     scores = network.predict([part.variables for part in components], test.image)

@@ -1,0 +1,48 @@
+"""Optax optimizers as engines run them: one transformation a component, with a state that can be packed and saved."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from al_jax.types import Network, PyTree
+
+Optimizer = optax.GradientTransformation | Callable[[int], optax.GradientTransformation]
+
+
+def optimizers_of(network: Network, optimizer: Optimizer) -> tuple[optax.GradientTransformationExtraArgs, ...]:
+    """One transformation for each component; its update also takes the objective's `value` and `grad`."""
+    given: Any = optimizer
+    if hasattr(given, "update"):
+        return (_packable(given),) * len(network.components)
+    return tuple(_packable(given(index)) for index in range(len(network.components)))
+
+
+def _packable(optimizer: Any) -> optax.GradientTransformationExtraArgs:
+    """The same transformation, its typed random keys kept as the numbers they consist of."""
+    if hasattr(optimizer, "gradient_transformation"):  # optax.MultiSteps
+        optimizer = optimizer.gradient_transformation()
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, optimizer.init(params))
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any):
+        if not any(map(_is_key, jax.tree.leaves(jax.eval_shape(optimizer.init, params)))):
+            return optimizer.update(updates, state, params, **extra)
+        # Drawn for the kinds of its keys alone; the compiler drops the rest.
+        fresh = jax.tree.map(_typed, optimizer.init(params), state)
+        updates, state = optimizer.update(updates, fresh, params, **extra)
+        return updates, jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _typed(fresh: jax.Array, kept: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(kept, impl=jax.random.key_impl(fresh)) if _is_key(fresh) else kept
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
