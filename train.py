@@ -41,16 +41,17 @@ def main(argv):
         this = load.load_run(workdir or Path(), config.data_dir)
         finished = load.finished(this)
     else:
-        this = run.set_up(config, workdir or Path())
-        workdir = workdir or run.new_workdir(Path("runs"), name)
-        this = this._replace(workdir=workdir)
-        print(f"{config.rule} on {config.dataset}, {config.engine} engine, files in {workdir}", flush=True)
-        with run.claimed(config, workdir), command_line.StopRequest() as stop:
-            try:
-                finished = loop.Training(this, stop).finish()
-            except loop.Stopped as stopped:
-                print(f"{stopped}; the same command with --workdir={workdir} continues.", flush=True)
-                sys.exit(128 + (stop.signal or 0))
+        with command_line.StopRequest() as stop:
+            this = run.set_up(config, workdir or Path())
+            workdir = workdir or run.new_workdir(Path("runs"), name)
+            this = this._replace(workdir=workdir)
+            print(f"{config.rule} on {config.dataset}, {config.engine} engine, files in {workdir}", flush=True)
+            with run.claimed(config, workdir):
+                try:
+                    finished = loop.Training(this, stop).finish()
+                except loop.Stopped as stopped:
+                    print(f"{stopped}; the same command with --workdir={workdir} continues.", flush=True)
+                    sys.exit(128 + (stop.signal or 0))
 
     # ---- What it reached.
     reached = summary.summarise(this, finished)

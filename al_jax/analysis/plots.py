@@ -11,6 +11,8 @@ Rows = Sequence[Mapping[str, Any]]
 # Paul Tol's "bright" colours, told apart by colour-blind readers too.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 
+DASHES = ("-", "--", ":", "-.")
+
 
 def plot_losses(rows: Rows, path: Path) -> None:
     """Every component's losses over updates, one panel for each kind of loss."""
@@ -21,7 +23,7 @@ def plot_losses(rows: Rows, path: Path) -> None:
         for index, name in enumerate(name for name in names if name.endswith(f"/{kind}")):
             points = [(row["update"], row[name]) for row in rows if name in row]
             label = name.split("/")[0].replace("_", " ")
-            axes.plot(*zip(*points, strict=True), label=label, color=COLOURS[index % len(COLOURS)], linewidth=1.2)
+            axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, **_style(index))
         axes.set(title=kind, xlabel="update", ylabel="loss, mean over the updates of a call", yscale="log")
         _finish(axes)
     figure.savefig(path, dpi=140)
@@ -37,8 +39,7 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
         points = [(row["epoch"], row["accuracy_by_depth"][depth - 1]) for row in rows]
         label = f"first {depth} components" if depth > 1 else "first component"
         marker = "o" if len(points) == 1 else None
-        colour = COLOURS[(depth - 1) % len(COLOURS)]
-        over_time.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.2, marker=marker)
+        over_time.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=marker, **_style(depth - 1))
     over_time.set(title="over training", xlabel="epoch", ylabel="test accuracy")
     last = rows[-1]["accuracy_by_depth"]
     by_depth.plot(depths, last, color=COLOURS[0], marker="o", linewidth=1.2)
@@ -54,6 +55,12 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
 def _by_component(name: str) -> tuple[int, str]:
     component, kind = name.removeprefix("component_").split("/")
     return int(component), kind
+
+
+def _style(index: int) -> dict[str, str]:
+    """A colour and a dash of its own for each of 28 lines."""
+    dash, colour = divmod(index, len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": DASHES[dash % len(DASHES)]}
 
 
 def _finish(axes) -> None:

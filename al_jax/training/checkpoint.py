@@ -21,6 +21,7 @@ from al_jax.training.errors import RunError
 from al_jax.types import ComponentState
 
 SEAL = "SHA256SUMS"
+UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a folder that Orbax writes
 
 
 class Restored(NamedTuple):
@@ -124,6 +125,8 @@ class Checkpoints:
 
     def _remove_all_but(self, steps: Sequence[int]) -> None:
         """Once a newer one is whole; what is later than it was damaged, what has no seal was never finished."""
+        for path in self.folder.glob(f"*{UNFINISHED}*"):  # of processes that were killed: none is being written now
+            shutil.rmtree(path)
         for path in self.folder.iterdir():
             if path.name.isdigit() and int(path.name) not in steps:
                 (path / SEAL).unlink(missing_ok=True)  # first, so that half a folder is never taken for a checkpoint

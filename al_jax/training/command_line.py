@@ -3,16 +3,15 @@
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
-from al_jax.training.config import default_config, nearest
+from al_jax.training.config import default_config, nearest, wrong_type
 from al_jax.training.errors import ConfigError
-
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
@@ -32,7 +31,9 @@ def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(_explain(str(error))) from error
+            raise ConfigError(_explain(error)) from error
+        if missing := sorted(set(default_config()) - set(flags.FLAGS.config)):
+            raise ConfigError(f"the config file gives no field {missing[0]!r}: let it begin with default_config(...)")
         if len(rest) > 1:
             raise ConfigError(f"unknown argument {rest[1]!r}: write fields as --config.FIELD=VALUE")
         return rest
@@ -56,11 +57,20 @@ def _refuse_unknown(arguments: Sequence[str], configs: Path) -> None:
             raise ConfigError(f"there is no config file {match[1]}: the project's own are {known}")
 
 
-def _explain(message: str) -> str:
-    wrong = re.match(r"flag --config\.(\w+)=(.*?): ", message)
-    if wrong:
-        return f"config.{wrong[1]} is {wrong[2]!r}: it must be {KINDS[type(default_config()[wrong[1]])]}"
-    return message.splitlines()[0]
+def _explain(error: Exception) -> str:
+    if wrong := re.match(r"flag --config\.(\w+)=(.*?): ", str(error)):
+        return str(wrong_type(wrong[1], wrong[2]))
+    cause: BaseException = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    if isinstance(cause, ConfigError):
+        return str(cause)
+    reason = (str(cause).splitlines() or [""])[0]
+    frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if frame.name in ("get_config", "<module>")]
+    inside = [frame for frame in frames if Path(frame.filename).name != "train.py"]
+    if not inside:
+        return reason
+    return f"{inside[-1].filename}, line {inside[-1].lineno}: {type(cause).__name__}: {reason}"
 
 
 class StopRequest:

@@ -88,7 +88,16 @@ def _put(config: Config, fields: Mapping[str, Any]) -> None:
     for name in fields:
         if name not in config:
             raise ConfigError(f"there is no field config.{name}{nearest(name, config)}")
-    config.update(fields)
+        try:
+            config[name] = fields[name]
+        except TypeError as error:
+            raise wrong_type(name, fields[name]) from error
+
+
+def wrong_type(field: str, value: Any) -> ConfigError:
+    """What to raise for a value that is not of the field's kind."""
+    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[type(default_config()[field])]
+    return ConfigError(f"config.{field} is {value!r}: it must be {kind}")
 
 
 def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -200,7 +209,7 @@ def _validate_devices(config: Config) -> None:
     if config.num_seeds > 1 and config.warm_start:
         raise ConfigError("config.warm_start starts one seed: run each seed by itself, with num_seeds=1")
     sizes = partition_of(config)
-    if sizes and (len(sizes) != stages(config) or sum(sizes) != depth(config) or min(sizes) < 1):
+    if sizes is not None and (len(sizes) != stages(config) or sum(sizes) != depth(config) or min(sizes) < 1):
         raise ConfigError(
             f"config.partition is {config.partition!r}: it must be 'even' or give {stages(config)} stages at least one "
             f"component each, {depth(config)} in all"

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 
 class Display:
-    """Writes plain lines everywhere, and a moving progress bar on a terminal."""
+    """Writes plain lines everywhere, and on a terminal a moving progress bar over each component's losses."""
 
     def __init__(self, total: int, done: int):
         self.console = Console(soft_wrap=True, highlight=False)
@@ -19,40 +21,44 @@ class Display:
             BarColumn(bar_width=24),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[state]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
         )
         self._task = self._bar.add_task("training", total=total, completed=done, state="compiling")
+        self._losses = Text()
+        self._live = Live(Group(self._bar, self._losses), console=self.console, transient=True)
         self._header_shown = False
-        self._bar.start()
+        if self.console.is_terminal:
+            self._live.start()
 
     def progress(self, done: int, losses: Mapping[str, float], speed: float) -> None:
-        """Moves the bar; losses are shown by component, in the order of their names."""
+        """Moves the bar; losses are shown by component, on as many lines as they need."""
         parts: dict[str, list[str]] = {}
         for name, value in losses.items():
             parts.setdefault(name.split("/")[0].removeprefix("component_"), []).append(f"{value:.1e}")
-        state = "  ".join(f"{component}: {' '.join(values)}" for component, values in parts.items())
-        self._bar.update(self._task, completed=done, state=f"{speed:,.0f} examples/s  {state}")
+        names = ", ".join(dict.fromkeys(name.split("/")[1] for name in losses))
+        shown = [f"{component}: {' '.join(values)}" for component, values in parts.items()]
+        self._losses.plain = f"losses ({names}) of component " + "  ".join(shown)
+        self._bar.update(self._task, completed=done, state=f"{speed:,.0f} examples/s")
 
     def epoch(self, epoch: int, accuracies: Mapping[str, float], losses: Mapping[str, float], speed: float) -> None:
-        """One row of the table of evaluations."""
+        """One row of the table of evaluations; losses are means over components."""
         names = sorted({name.split("/")[1] for name in losses})
+        heads = [*(f"{split} accuracy" for split in accuracies), *names, "examples/s"]
         if not self._header_shown:
-            heads = [f"{split} accuracy" for split in accuracies] + [f"{name} (mean)" for name in names]
-            self.console.print("epoch  " + "  ".join(f"{head:>18}" for head in [*heads, "examples/s"]))
+            self.console.print("epoch  " + "  ".join(f"{head:>9}" for head in heads))
             self._header_shown = True
         cells = [f"{accuracy:.2%}" for accuracy in accuracies.values()]
         for name in names:
             own = [value for key, value in losses.items() if key.endswith(f"/{name}")]
             cells.append(f"{sum(own) / len(own):.3e}")
-        self.console.print(f"{epoch:>5}  " + "  ".join(f"{cell:>18}" for cell in [*cells, f"{speed:,.0f}"]))
+        cells.append(f"{speed:,.0f}")
+        row = (f"{cell:>{max(9, len(head))}}" for cell, head in zip(cells, heads, strict=True))
+        self.console.print(f"{epoch:>5}  " + "  ".join(row))
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
 
     def close(self) -> None:
-        self._bar.stop()
+        self._live.stop()
 
 
 def print_summary(summary: Mapping[str, Any], workdir: Path) -> None:

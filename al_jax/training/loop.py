@@ -56,6 +56,7 @@ class Training:
         self._unread: Metrics | None = None
         self._losses: dict[str, float] = {}
         self._saved = time.monotonic()
+        self._profiled = False
 
     def _restore_or_draw(self):
         run, trainer = self._run, self._run.trainer
@@ -90,6 +91,8 @@ class Training:
             if self._done:
                 self._display.say(f"Continuing after update {self._done} of {self._run.updates}.")
             self._train()
+            if self._config.profile and not self._profiled:
+                self._display.say("No profiler trace: the second call of a process is traced, and there was none.")
             return self._finished()
 
     def _train(self) -> None:
@@ -99,8 +102,9 @@ class Training:
         while self._done < run.updates:
             epoch, offset = divmod(self._done, run.updates_per_epoch)
             count = min(config.updates_per_call, run.updates_per_epoch - offset)
-            profile = config.profile and not first and not (run.workdir / "profile").exists()
+            profile = config.profile and not first and not self._profiled
             if profile:
+                self._profiled = True
                 jax.profiler.start_trace(str(run.workdir / "profile"))
             self._call(self._feed(epoch, offset, count), count)
             epoch_ends = self._done % run.updates_per_epoch == 0

@@ -36,19 +36,23 @@ class LossLog:
           RunError: a loss is NaN or infinite.
         """
         updates = np.asarray(metrics.updates)
+        broken = []
         for index, losses in enumerate(metrics.losses):
             worked = updates[index] >= 0
             for name, values in losses.items():
-                self._add(index, name, updates[index][worked], np.asarray(values)[worked])
+                own = np.asarray(values)[worked]
+                self._add(index, name, updates[index][worked], own)
+                for place in np.flatnonzero(~np.isfinite(own))[:1]:
+                    broken.append((int(updates[index][worked][place]), index + 1, name, own[place]))
+        if broken:
+            update, component, name, value = min(broken)
+            raise RunError(
+                f"the loss {name!r} of component {component} is {value} at update {update}{self._suffix}: start anew "
+                "with a smaller learning_rate; the last good checkpoint is kept"
+            )
         return self._complete(sum(len(losses) for losses in metrics.losses))
 
     def _add(self, index: int, name: str, updates: np.ndarray, values: np.ndarray) -> None:
-        if not np.isfinite(values).all():
-            first = int(np.argmin(np.isfinite(values)))
-            raise RunError(
-                f"the loss {name!r} of component {index + 1} is {values[first]} at update {int(updates[first])}"
-                f"{self._suffix}"
-            )
         for (first, last), window in self._windows.items():
             own = values[(updates >= first) & (updates < last)]
             window.setdefault(f"component_{index + 1}/{name}", []).extend(own.tolist())

@@ -2,11 +2,14 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore[missing-module-attribute]
+from tensorboardX.proto.summary_pb2 import Summary  # pyrefly: ignore[missing-module-attribute]
 
 from al_jax.training.errors import RunError
 
@@ -21,15 +24,24 @@ class Records:
         kept = [row for row in read_rows(workdir) if row["update"] <= updates_done]
         write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self._path.open("a")
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=updates_done + 1)
+        (workdir / "tensorboard").mkdir(exist_ok=True)
+        # Without SummaryWriter's thread, which blocks its callers for ever once it cannot write.
+        self._events = EventsWriter(str(workdir / "tensorboard" / "events"), filename_suffix=f".{os.getpid()}")
+        again = SessionLog(status=SessionLog.START)  # TensorBoard drops what came after this step before
+        self._events.write_event(Event(step=updates_done + 1, session_log=again))
 
     def write(self, update: int, **values: Any) -> None:
-        """One row; numbers also go to TensorBoard."""
+        """One row; its floating-point numbers also go to TensorBoard, under their seed if the row has one."""
         self._file.write(json.dumps({"update": update, **values}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, float):
-                self._events.add_scalar(name, value, update)
+        folder = f"seed_{values['seed']}/" if "seed" in values else ""
+        scalars = [
+            Summary.Value(tag=folder + name, simple_value=value)
+            for name, value in values.items()
+            if isinstance(value, float)
+        ]
+        self._events.write_event(Event(wall_time=time.time(), step=update, summary=Summary(value=scalars)))
+        self._events.flush()
 
     def close(self) -> None:
         self._file.close()
@@ -37,14 +49,14 @@ class Records:
 
 
 def read_rows(workdir: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, less a last one that was cut off; none if there is no such file."""
+    """The rows of metrics.jsonl, less those that were cut off or damaged; none if there is no such file."""
     path = workdir / METRICS
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            break
+            continue
     return rows
 
 

@@ -1,6 +1,7 @@
 """Starting a run from the components of another one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 
@@ -17,7 +18,7 @@ def warm_start(components: Sequence[ComponentState], workdir: str) -> tuple[Comp
     Raises:
       RunError: the other run's components do not fit.
     """
-    _, source = load(workdir)
+    _, source = load(Path(workdir).expanduser())
     if source[0].updates.ndim:
         raise RunError(f"config.warm_start={workdir} holds several seeds: give a run of one seed")
     if len(source) > len(components):

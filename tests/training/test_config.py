@@ -25,6 +25,7 @@ REFUSED = {
     "devices without a data axis": ({"devices": 2}, "set engine=pipelined"),
     "partition that does not add up": ({"engine": "pipelined", "devices": 2, "partition": "1,2"}, "4 in all"),
     "partition that is no list": ({"engine": "pipelined", "devices": 2, "partition": "a,b"}, "separated by commas"),
+    "partition of nothing": ({"engine": "pipelined", "devices": 2, "partition": ","}, "at least one component each"),
     "partition of one stage": ({"partition": "4"}, "is for engine=pipelined"),
     "seeds on a pipeline": ({"num_seeds": 2, "engine": "pipelined", "devices": 2}, "run each seed by itself"),
     "epsilon": ({"epsilon": 0.0}, "must be positive"),
@@ -52,6 +53,8 @@ def test_defaults_and_every_config_are_valid():
 def test_a_misspelt_field_of_a_config_file_or_variant_is_refused():
     with pytest.raises(ConfigError, match="did you mean learning_rate"):
         default_config(lerning_rate=0.1)
+    with pytest.raises(ConfigError, match=r"config\.epochs is 'ten': it must be a whole number"):
+        default_config(epochs="ten")
     with pytest.raises(ConfigError, match="did you mean epochs"):
         with_variant(default_config(), "fast", {"fast": {"epoch": 3}})
     config = default_config()
@@ -88,6 +91,23 @@ COMMANDS = {
     ),
     "no data": (["--config=configs/mnist_mlp.py", "--config.data_dir=/nowhere"], "mnist is not prepared"),
 }
+
+
+FILES = {
+    "error": ("def get_config(variant):\n    return x\n", "own.py, line 2: NameError: name 'x' is not defined"),
+    "no syntax": ("def get_config(:\n", "own.py, line 1"),
+    "missing fields": (
+        "import ml_collections\ndef get_config(variant=''):\n    return ml_collections.ConfigDict({'epochs': 3})\n",
+        "gives no field 'accumulate': let it begin with default_config(...)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), FILES.values(), ids=FILES.keys())
+def test_an_error_in_a_users_config_file_is_told_in_one_line(content, message, tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(content)
+    test_the_command_line_answers_with_one_line([f"--config={path}"], message)
 
 
 @pytest.mark.parametrize(("arguments", "message"), COMMANDS.values(), ids=COMMANDS.keys())

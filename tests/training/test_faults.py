@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -16,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {"components": 2, "width": 16, "code": 8, "epochs": 40, "updates_per_call": 4, "checkpoint_seconds": 0}
 
 
-def start(workdir, *arguments):
+def start(workdir, *arguments, **options):
     fields = [f"--config.{name}={value}" for name, value in FIELDS.items()]
     command = [sys.executable, "train.py", *fields, "--config.exact=true", f"--workdir={workdir}", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def finish(process):
@@ -57,6 +58,18 @@ def test_killed_at_random_moments_and_continued_on_other_devices_it_ends_in_the_
     assert code == 0
     assert "Continuing after update" in output
     assert digest_of(workdir) == digest_of(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_with_one_sentence(tmp_path):
+    def no_file_over_4_kib():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    process = start(tmp_path, "--config.checkpoint_seconds=1000", preexec_fn=no_file_over_4_kib)
+    code, _, errors = finish(process)
+    assert code == 1
+    assert "error: a file cannot be read or written" in errors
+    assert errors.strip().count("\n") == 0
 
 
 @pytest.mark.slow

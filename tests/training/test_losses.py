@@ -37,3 +37,10 @@ def test_a_loss_that_is_not_finite_is_named_with_component_and_update(value):
     log.expect(0, 2)
     with pytest.raises(RunError, match=r"'loss' of component 2 is (nan|inf) at update 1 of seed 3"):
         log.add(measured([[0, 1], [0, 1]], [1.0, 1.0], [1.0, value]))
+
+
+def test_the_first_update_that_went_wrong_is_named_not_the_first_component():
+    log = LossLog(accumulate=1)
+    log.expect(0, 3)
+    with pytest.raises(RunError, match="component 2 is nan at update 1"):
+        log.add(measured([[0, 1, 2], [0, 1, 2]], [1.0, 1.0, np.nan], [1.0, np.nan, np.nan]))
