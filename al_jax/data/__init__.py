@@ -1,21 +1,34 @@
 """Images as uint8 arrays in memory, the order they are read in, and what happens to them on the device."""
 
+from al_jax.data.augment import (
+    augment,
+    augment_prepared,
+    authors,
+    random_contrast,
+    random_crop,
+    random_flip,
+    standardise_each,
+)
 from al_jax.data.dataset import DataError, Dataset, Split
 from al_jax.data.loading import load
 from al_jax.data.order import epoch_order, gather, validation_split
-from al_jax.data.prepare import augment, random_crop, random_flip, standardise, subtract_mean, unit_range
+from al_jax.data.prepare import standardise, subtract_mean, unit_range
 
 __all__ = [
     "DataError",
     "Dataset",
     "Split",
     "augment",
+    "augment_prepared",
+    "authors",
     "epoch_order",
     "gather",
     "load",
+    "random_contrast",
     "random_crop",
     "random_flip",
     "standardise",
+    "standardise_each",
     "subtract_mean",
     "unit_range",
     "validation_split",

@@ -1,8 +1,7 @@
 """From uint8 images to what a network receives, on the device and inside jit.
 
 A `Prepare` is `(image, key, train) -> image`, from uint8 `(B, H, W, C)` to float32 of the same shape, where
-`train` is a Python bool. An `Augmentation` is `(image, key) -> image` on one image `(H, W, C)` and keeps its
-shape and dtype.
+`train` is a Python bool.
 """
 
 import dataclasses
@@ -15,7 +14,6 @@ import numpy as np
 from al_jax.data.dataset import DataError, Split
 
 Prepare = Callable[[jax.Array, jax.Array | None, bool], jax.Array]
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,49 +57,6 @@ def standardise(train: Split) -> Affine:
     if not deviation.all():
         raise DataError("a channel of the training images is constant and cannot be standardised: use subtract_mean")
     return _affine(mean.reshape(1, 1, 1, -1), 1 / deviation.reshape(1, 1, 1, -1))
-
-
-def augment(prepare: Prepare, *augmentations: Augmentation) -> Prepare:
-    """Alters training images at random, each with a key of its own, before `prepare` sees them.
-
-    Augmentations work on the uint8 images, in the order given. Outside training none is applied and no
-    key needed.
-
-    Examples:
-      >>> prepare = augment(unit_range(), random_crop(padding=4), random_flip())
-      >>> prepare(np.zeros((2, 32, 32, 3), np.uint8), jax.random.key(0), True).shape
-      (2, 32, 32, 3)
-    """
-
-    def alter(image, key):
-        keys = jax.random.split(key, len(augmentations))
-        for augmentation, own_key in zip(augmentations, keys, strict=True):
-            image = augmentation(image, own_key)
-        return image
-
-    def augmented(image, key, train):
-        if not train:
-            return prepare(image, key, train)
-        key, rest = jax.random.split(key)
-        return prepare(jax.vmap(alter)(image, jax.random.split(key, len(image))), rest, train)
-
-    return augmented
-
-
-def random_crop(padding: int) -> Augmentation:
-    """Surrounds an image with `padding` zeros (black) and cuts its size out at a uniformly drawn place."""
-
-    def crop(image, key):
-        padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
-        row, column = jax.random.randint(key, (2,), 0, 2 * padding + 1)
-        return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
-
-    return crop
-
-
-def random_flip() -> Augmentation:
-    """Mirrors an image left to right in one case of two."""
-    return lambda image, key: jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
 def _affine(shift: np.ndarray | float, scale: np.ndarray | float) -> Affine:

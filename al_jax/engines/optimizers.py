@@ -27,21 +27,24 @@ def _packable(optimizer: Any) -> optax.GradientTransformationExtraArgs:
     optimizer = optax.with_extra_args_support(optimizer)
 
     def init(params: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, optimizer.init(params))
+        return _as_numbers(optimizer.init(params))
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any):
-        if not any(map(_is_key, jax.tree.leaves(jax.eval_shape(optimizer.init, params)))):
-            return optimizer.update(updates, state, params, **extra)
-        # Drawn for the kinds of its keys alone; the compiler drops the rest.
-        fresh = jax.tree.map(_typed, optimizer.init(params), state)
-        updates, state = optimizer.update(updates, fresh, params, **extra)
-        return updates, jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
+        if any(map(_is_key, jax.tree.leaves(jax.eval_shape(optimizer.init, params)))):
+            # Drawn anew for the kinds of its keys alone; the compiler drops the rest.
+            state = jax.tree.map(_as_key, optimizer.init(params), state)
+        updates, state = optimizer.update(updates, state, params, **extra)
+        return updates, _as_numbers(state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _typed(fresh: jax.Array, kept: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(kept, impl=jax.random.key_impl(fresh)) if _is_key(fresh) else kept
+def _as_numbers(state: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
+
+
+def _as_key(kind: jax.Array, numbers: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(kind)) if _is_key(kind) else numbers
 
 
 def _is_key(leaf: Any) -> bool:

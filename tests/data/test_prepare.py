@@ -6,9 +6,13 @@ from al_jax.data import (
     DataError,
     Split,
     augment,
+    augment_prepared,
+    authors,
+    random_contrast,
     random_crop,
     random_flip,
     standardise,
+    standardise_each,
     subtract_mean,
     unit_range,
 )
@@ -111,3 +115,42 @@ def test_every_example_and_augmentation_has_a_key_of_its_own():
     assert len(np.unique(np.concatenate([one, two - one, nested - one]))) == 150
     np.testing.assert_array_equal(one, augment(widen, draw)(blank, KEY, True))
     assert not (one == augment(widen, draw)(blank, jax.random.key(1), True)).any()
+
+
+def test_prepared_images_are_augmented_too_and_only_in_training(images):
+    def negate(image, key):
+        assert image.dtype == np.float32
+        return -image
+
+    prepare = augment_prepared(unit_range(), negate)
+    np.testing.assert_array_equal(prepare(images, KEY, True), -unit_range()(images, None, False))
+    np.testing.assert_array_equal(prepare(images, None, False), unit_range()(images, None, False))
+
+
+def test_contrast_keeps_the_mean_of_each_channel_and_scales_the_rest(images):
+    image = np.asarray(unit_range()(images[:1], None, False))[0]
+    result = np.asarray(jax.vmap(random_contrast(0.2, 1.8), (None, 0))(image, jax.random.split(KEY, 500)))
+    mean = image.mean((0, 1))
+    factors = (result - mean) / (image - mean)
+    np.testing.assert_allclose(factors, factors[:, :1, :1, :1] + np.zeros_like(factors), rtol=1e-3)
+    drawn = factors[:, 0, 0, 0]
+    assert 0.2 <= drawn.min() < 0.3
+    assert 1.7 < drawn.max() <= 1.8
+
+
+def test_each_image_is_standardised_and_a_blank_one_stays_blank(images):
+    images[0] = 9
+    result = np.asarray(standardise_each(unit_range())(images, None, False))
+    np.testing.assert_allclose(result.mean((1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(result[1:].std((1, 2, 3)), 1, rtol=1e-5)
+    np.testing.assert_allclose(result[0], 0, atol=1e-5)
+
+
+def test_the_authors_recipe_standardises_each_image_less_the_mean_image(train):
+    prepare = authors(train)
+    unit = train.image / 255 - (train.image / 255).mean(0)
+    expected = (unit - unit.mean((1, 2, 3), keepdims=True)) / unit.std((1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(prepare(train.image, None, False), expected, rtol=1e-4, atol=1e-5)
+    altered = np.asarray(prepare(train.image, KEY, True))
+    np.testing.assert_allclose(altered.mean((1, 2, 3)), 0, atol=1e-5)
+    assert np.abs(altered - expected).max() > 0.1
