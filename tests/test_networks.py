@@ -38,9 +38,17 @@ def test_convolutional_blocks_hand_up_these_features(blocks, shapes):
 
 
 def test_small_grey_images_pass_through_every_network():
+    assert features_of(al.networks.vgg(), (8, 8, 1))[2] == (1, 1, 512)
     assert features_of(al.networks.vgg(), (28, 28, 1))[2] == (1, 1, 512)
     assert features_of(al.networks.vanilla_cnn(), (28, 28, 1))[3] == (7, 7, 64)
     assert features_of(al.networks.resnet(20), (28, 28, 1))[3] == (7, 7, 64)
+
+
+def test_a_number_of_cuts_makes_blocks_as_even_as_possible():
+    sizes = [len(block.layers) for block in al.networks.resnet(20, 3)]
+    assert sizes == [4, 3, 3]
+    with pytest.raises(ValueError, match="8 layers cannot be cut into 9 blocks"):
+        al.networks.vgg(9)
 
 
 @pytest.mark.parametrize("cuts", [(2, 2, 2), (8, 0), ()])

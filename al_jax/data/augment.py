@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from al_jax.data.dataset import Split
-from al_jax.data.prepare import Prepare, subtract_mean
+from al_jax.data.prepare import Prepare
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -64,16 +63,14 @@ def standardise_each(prepare: Prepare) -> Prepare:
     return standardised
 
 
-def authors(train: Split) -> Prepare:
-    """What the authors of Associated Learning do to CIFAR images.
+def authors(normalise: Prepare) -> Prepare:
+    """What the authors of Associated Learning do to CIFAR images, after `normalise`, which is `subtract_mean` there.
 
-    The mean of each pixel is subtracted; training images are cropped out of a border of 4 pixels, mirrored, and
-    changed in contrast; then each image is standardised. Their random brightness is left out: it shifts an image as a
-    whole, and the standardisation takes the shift away again.
+    Training images are cropped out of a border of 4 pixels, mirrored, and changed in contrast; then each image is
+    standardised. Their random brightness is left out: it shifts an image as a whole, and the standardisation takes the
+    shift away again.
     """
-    return standardise_each(
-        augment_prepared(subtract_mean(train), random_crop(4), random_flip(), random_contrast(0.2, 1.8))
-    )
+    return standardise_each(augment_prepared(normalise, random_crop(4), random_flip(), random_contrast(0.2, 1.8)))
 
 
 def random_crop(padding: int) -> Augmentation:

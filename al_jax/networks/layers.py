@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from al_jax.components import call_block
 
 Activation = Callable[[jax.Array], jax.Array]
+Cuts = Sequence[int] | int
 
 
 class ConvLayer(nn.Module):
     """3x3 convolution with bias, on request batch norm, activation, on request 2x2 max pooling.
 
-    `(B, H, W, C) -> (B, H', W', width)`, where a stride or a pooling of 2 halves height and width.
+    `(B, H, W, C) -> (B, H', W', width)`, where a stride or a pooling of 2 halves height and width; an image of one row
+    or column is not pooled.
     """
 
     width: int
@@ -30,7 +32,7 @@ class ConvLayer(nn.Module):
         if self.norm:
             x = batch_norm(train, self.dtype)(x)
         x = self.activation(x)
-        return nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x
+        return nn.max_pool(x, (2, 2), (2, 2)) if self.pool and min(x.shape[1:3]) > 1 else x
 
 
 class Stack(nn.Module):
@@ -55,12 +57,20 @@ def batch_norm(train: bool, dtype: jnp.dtype | None) -> nn.BatchNorm:
     return nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=dtype)
 
 
-def cut(layers: Sequence[nn.Module], cuts: Sequence[int]) -> tuple[Stack, ...]:
+def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:
     """Blocks of so many layers each, from the input upwards.
+
+    Args:
+      layers: all of them.
+      cuts: layers in each block, or how many blocks, then as even as possible and the larger ones first.
 
     Raises:
       ValueError: the blocks do not take every layer, or one is empty.
     """
+    if isinstance(cuts, int):
+        if not 1 <= cuts <= len(layers):
+            raise ValueError(f"{len(layers)} layers cannot be cut into {cuts} blocks")
+        cuts = [len(layers) // cuts + (index < len(layers) % cuts) for index in range(cuts)]
     if sum(cuts) != len(layers) or min(cuts, default=0) < 1:
         raise ValueError(f"cuts is {tuple(cuts)}: it must cut {len(layers)} layers into blocks of at least one")
     ends = [sum(cuts[: index + 1]) for index in range(len(cuts))]

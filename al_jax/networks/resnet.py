@@ -1,11 +1,9 @@
 """Residual networks for small images: a stem and three stages of 16, 32 and 64 channels (He et al. 2016)."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax.numpy as jnp
 
-from al_jax.networks.layers import Activation, ConvLayer, Stack, batch_norm, conv, cut, scaled
+from al_jax.networks.layers import Activation, ConvLayer, Cuts, Stack, batch_norm, conv, cut, scaled
 
 CHANNELS = (16, 32, 64)
 
@@ -37,7 +35,7 @@ class ResidualUnit(nn.Module):
 
 def resnet(
     depth: int,
-    cuts: Sequence[int] | None = None,
+    cuts: Cuts | None = None,
     width: float = 1.0,
     standard: bool = False,
     activation: Activation = nn.elu,
@@ -47,7 +45,7 @@ def resnet(
 
     Args:
       depth: 6n + 2 layers with n units in each of the three stages: 20, 32, 110, …
-      cuts: stem and units in each block; by default four blocks, the stem and the three stages.
+      cuts: stem and units in each block, or how many blocks of equal size; by default the stem and the three stages.
       width: factor on every number of channels.
       standard: units of He et al. in place of those of the Associated Learning authors.
       activation: in the units and after the stem.

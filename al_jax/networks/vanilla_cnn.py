@@ -1,17 +1,15 @@
 """The "vanilla" convolutional network of the Associated Learning paper."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax.numpy as jnp
 
-from al_jax.networks.layers import Activation, ConvLayer, Stack, cut, scaled
+from al_jax.networks.layers import Activation, ConvLayer, Cuts, Stack, cut, scaled
 
 LAYERS = ((32, 1), (32, 1), (32, 1), (32, 2), (64, 1), (64, 1), (64, 1), (64, 2))  # width, stride
 
 
 def vanilla_cnn(
-    cuts: Sequence[int] = (2, 2, 2, 2),
+    cuts: Cuts = 4,
     width: float = 1.0,
     activation: Activation = nn.elu,
     dtype: jnp.dtype | None = None,
@@ -19,8 +17,8 @@ def vanilla_cnn(
     """Eight 3x3 convolutions of 32 to 64 channels, two of them strided; no pooling, no batch norm.
 
     Args:
-      cuts: convolutions in each block; the authors' code has four pairs, the paper describes `(1, 1, 1, 1, 1)` below a
-        top bridge of three convolutions.
+      cuts: convolutions in each block, or how many blocks of equal size; the authors' code has four pairs, the paper
+        describes `(1, 1, 1, 1, 1)` below a top bridge of three convolutions.
       width: factor on every number of channels.
       activation: after every layer.
       dtype: what the layers compute in; parameters stay float32.

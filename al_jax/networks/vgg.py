@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from al_jax.networks.layers import Activation, ConvLayer, Stack, cut, scaled
+from al_jax.networks.layers import Activation, ConvLayer, Cuts, Stack, cut, scaled
 from al_jax.networks.mlp import DenseBlock
 
 LAYERS = ((128, False), (256, True), (256, False), (512, True), (512, True), (512, True))  # width, max pooling
 
 
 def vgg(
-    cuts: Sequence[int] = (2, 2, 2, 2),
+    cuts: Cuts = 4,
     dense: Sequence[int] = (1024, 1024),
     width: float = 1.0,
     norm: bool = False,
@@ -22,7 +22,7 @@ def vgg(
     """Six 3x3 convolutions of 128 to 512 channels with four max poolings, then dense layers.
 
     Args:
-      cuts: layers in each block, convolutions and dense ones.
+      cuts: layers in each block, convolutions and dense ones, or how many blocks of equal size.
       dense: units of the dense layers; the authors' backprop network has none.
       width: factor on every width.
       norm: batch norm after every convolution, as in the authors' backprop network.

@@ -1,6 +1,7 @@
 """From a configuration to network, optimizer and trainer: the only place where names become functions."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import optax
 
 from al_jax import networks, rules
 from al_jax.components import freeze
-from al_jax.data import augment, random_crop, random_flip
+from al_jax.data import augment, authors, random_crop, random_flip
 from al_jax.data.prepare import Prepare
 from al_jax.engines import pipelined, sequential
 from al_jax.engines.seeds import over_seeds
@@ -20,15 +21,17 @@ from al_jax.training.facts import DataFacts
 from al_jax.types import Network, Trainer
 
 ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
+OWN_COMPONENTS = 4  # a resnet's own cuts: the stem and three stages
+JITTER = 2  # pixels, as the paper says of its images
 CROP_SHARE = 8  # an eighth of the height is padded: the 4 pixels of the authors' CIFAR code
 
 
 def build_network(config: Config, classes: int) -> Network:
     """The folded network under its learning rule."""
-    dtype = None if config.dtype == "float32" else jnp.dtype(config.dtype)
-    blocks = networks.mlp([config.width] * config.components, ACTIVATIONS[config.activation], dtype)
+    blocks, dtype = build_blocks(config), _dtype(config)
     layer = functools.partial(rules.CodeLayer, dtype=dtype)
-    bridge = functools.partial(rules.Bridge, expansion=config.bridge_expansion, dtype=dtype)
+    pool = config.pool if config.bridge == "pooled" else None
+    bridge = functools.partial(rules.Bridge, expansion=config.bridge_expansion, dtype=dtype, pool=pool)
     if config.rule == "associated":
         network = rules.associated(
             blocks,
@@ -45,19 +48,49 @@ def build_network(config: Config, classes: int) -> Network:
             blocks,
             classes,
             config.code,
-            bridge=functools.partial(bridge, activation=nn.relu),
-            decoder=functools.partial(layer, activation=nn.relu),
+            bridge=functools.partial(bridge, activation=nn.relu, norm=config.dense_norm),
+            decoder=functools.partial(layer, activation=nn.relu, norm=config.dense_norm),
             l2=config.l2,
         )
     return freeze(network, fields.freeze_indices(config))
 
 
+def build_blocks(config: Config) -> tuple[nn.Module, ...]:
+    """The backbone, cut into components.
+
+    Raises:
+      ConfigError: the network cannot be cut like that.
+    """
+    options: dict[str, Any] = {"activation": ACTIVATIONS[config.activation], "dtype": _dtype(config)}
+    if config.network == "mlp":
+        return networks.mlp([config.width] * config.components, **options)
+    options |= {"cuts": fields.cuts_of(config) or config.components, "width": config.width_factor}
+    try:
+        if config.network == "vanilla_cnn":
+            return networks.vanilla_cnn(**options)
+        if config.network == "vgg":
+            return networks.vgg(norm=config.batch_norm, **options)
+        if options["cuts"] == OWN_COMPONENTS:
+            options["cuts"] = None
+        depth = int(config.network.removeprefix("resnet"))
+        return networks.resnet(depth, standard=config.residual == "standard", **options)
+    except ValueError as error:
+        raise ConfigError(f"{config.network} with config.cuts={config.cuts!r}: {error}") from error
+
+
+def _dtype(config: Config) -> jnp.dtype | None:
+    return None if config.dtype == "float32" else jnp.dtype(config.dtype)
+
+
 def build_prepare(config: Config, facts: DataFacts) -> Prepare:
     """The function that normalises and augments images inside jit, before component 1."""
+    if config.augmentation == "authors":
+        return authors(facts.normalise)
     padding = facts.image[0] // CROP_SHARE
     augmentations = {
         "none": [],
         "crop": [random_crop(padding)],
+        "jitter": [random_crop(JITTER)],
         "crop_flip": [random_crop(padding), random_flip()],
     }[config.augmentation]
     return augment(facts.normalise, *augmentations) if augmentations else facts.normalise

@@ -1,4 +1,4 @@
-"""The fields of a run's configuration, and what is refused before anything is compiled."""
+"""The fields of a run's configuration, and what follows from them."""
 
 import difflib
 from collections.abc import Mapping
@@ -39,15 +39,22 @@ def default_config(**fields: Any) -> Config:
             "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
             "validation": 0,  # training examples held out for validation
             "normalisation": "unit_range",  # unit_range | subtract_mean (of each pixel) | standardise (each channel)
-            "augmentation": "none",  # none | crop (pad an eighth of the height, crop) | crop_flip
+            "augmentation": "none",  # none | crop (pad an eighth of the height, crop) | crop_flip | jitter | authors
             # Network and rule.
-            "network": "mlp",
+            "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet20 | resnet32 | resnet110
             "components": 4,  # K, the depth of the folded network: one layer a component in an mlp
-            "width": 128,  # units of each layer
+            "cuts": "even",  # the network's own into 4, else even; or the number of layers of each component: "4,3,3"
+            "width": 128,  # units of each layer of an mlp
+            "width_factor": 1.0,  # on every number of channels of the other networks
+            "batch_norm": False,  # after the convolutions of a vgg
+            "residual": "authors",  # authors | standard, the units of a resnet
             "activation": "elu",  # elu | relu, of the layers
             "rule": "associated",  # associated | backprop (the same folded network as one component)
             "code": 128,  # width of the codes of Associated Learning
+            "bridge": "paper",  # paper | pooled (features averaged to pool x pool first)
+            "pool": 2,
             "bridge_expansion": 5,  # hidden width of a bridge, in codes
+            "dense_norm": False,  # batch norm in the dense layers above the blocks, under backprop
             "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
             "l2": 0.0,  # l2 * sum(w^2) / 2 over f's kernels
             "dtype": "float32",  # float32 | bfloat16, what layers compute in; parameters are float32
@@ -114,108 +121,6 @@ def nearest(name: str, names) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-CHOICES = {
-    "normalisation": ("unit_range", "subtract_mean", "standardise"),
-    "augmentation": ("none", "crop", "crop_flip"),
-    "network": ("mlp",),
-    "activation": ("elu", "relu"),
-    "rule": ("associated", "backprop"),
-    "dtype": ("float32", "bfloat16"),
-    "optimizer": ("adam", "sgd"),
-    "schedule": ("cosine", "steps", "constant"),
-    "engine": ("sequential", "pipelined"),
-}
-AT_LEAST_ONE = [
-    "components",
-    "width",
-    "code",
-    "bridge_expansion",
-    "epochs",
-    "batch_size",
-    "accumulate",
-    "shards",
-    "num_seeds",
-    "devices",
-    "data_parallel",
-    "eval_every",
-    "updates_per_call",
-    "keep",
-]
-AT_LEAST_ZERO = ["validation", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
-
-
-def validate(config: Config) -> None:
-    """Raises `ConfigError` for values that cannot run, whatever the data and the machine."""
-    for field in config:
-        if field not in (known := default_config()):
-            raise ConfigError(f"there is no field config.{field}{nearest(field, known)}")
-    for field, choices in CHOICES.items():
-        if config[field] not in choices:
-            hint = nearest(config[field], choices)
-            raise ConfigError(f"config.{field} is {config[field]!r}: allowed are {', '.join(choices)}{hint}")
-    for field in AT_LEAST_ONE:
-        if config[field] < 1:
-            raise ConfigError(f"config.{field} is {config[field]}: it must be at least 1")
-    for field in AT_LEAST_ZERO:
-        if not 0 <= config[field] < float("inf"):
-            raise ConfigError(f"config.{field} is {config[field]}: it must be a number of at least 0")
-    for field in ("learning_rate", "epsilon"):
-        if not 0 < config[field] < float("inf"):
-            raise ConfigError(f"config.{field} is {config[field]}: it must be positive")
-    if not 0 <= config.optimizer_momentum < 1:
-        raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
-    _validate_batch(config)
-    _validate_devices(config)
-    for index in freeze_indices(config):
-        if not 0 <= index < depth(config):
-            raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
-
-
-def _validate_batch(config: Config) -> None:
-    if config.batch_size % (config.accumulate * config.shards):
-        raise ConfigError(
-            f"config.batch_size is {config.batch_size}: it must be divisible by accumulate x shards, here "
-            f"{config.accumulate} x {config.shards}"
-        )
-    if config.shards % config.data_parallel:
-        raise ConfigError(
-            f"config.shards is {config.shards}: it must be a multiple of data_parallel, here {config.data_parallel}"
-        )
-
-
-def _validate_devices(config: Config) -> None:
-    if config.devices % config.data_parallel:
-        raise ConfigError(
-            f"config.devices is {config.devices}: it must be a multiple of data_parallel, here {config.data_parallel}"
-        )
-    if config.engine == "sequential":
-        if config.devices != config.data_parallel:
-            raise ConfigError(
-                f"config.devices is {config.devices} with the sequential engine: set engine=pipelined for stages, or "
-                f"data_parallel={config.devices} and shards to share each micro-batch"
-            )
-        if config.partition != "even":
-            raise ConfigError("config.partition is for engine=pipelined; the sequential engine has one stage")
-    elif stages(config) > depth(config):
-        raise ConfigError(
-            f"config.devices makes {stages(config)} stages, more than the {depth(config)} components of this network: "
-            f"set devices to at most {depth(config) * config.data_parallel}"
-        )
-    if config.num_seeds > 1 and (config.engine, config.devices) != ("sequential", 1):
-        raise ConfigError(
-            f"config.num_seeds is {config.num_seeds}: several seeds in one run need engine=sequential on one device; "
-            "otherwise run each seed by itself"
-        )
-    if config.num_seeds > 1 and config.warm_start:
-        raise ConfigError("config.warm_start starts one seed: run each seed by itself, with num_seeds=1")
-    sizes = partition_of(config)
-    if sizes is not None and (len(sizes) != stages(config) or sum(sizes) != depth(config) or min(sizes) < 1):
-        raise ConfigError(
-            f"config.partition is {config.partition!r}: it must be 'even' or give {stages(config)} stages at least one "
-            f"component each, {depth(config)} in all"
-        )
-
-
 def depth(config: Config) -> int:
     """The number of components that train separately."""
     return 1 if config.rule == "backprop" else config.components
@@ -224,6 +129,11 @@ def depth(config: Config) -> int:
 def stages(config: Config) -> int:
     """The number of stages of the pipeline."""
     return config.devices // config.data_parallel
+
+
+def cuts_of(config: Config) -> tuple[int, ...] | None:
+    """Layers of each component, None where the network decides."""
+    return None if config.cuts == "even" else _numbers(config, "cuts")
 
 
 def partition_of(config: Config) -> tuple[int, ...] | None:

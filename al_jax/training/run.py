@@ -23,6 +23,7 @@ from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.facts import DataFacts
 from al_jax.training.records import read_json
+from al_jax.training.validation import validate
 from al_jax.types import ComponentState, Network, Trainer
 
 
@@ -90,7 +91,7 @@ def set_up(config: Config, workdir: Path) -> Run:
       RunError: the configuration cannot run.
       DataError: the data is not there.
     """
-    fields.validate(config)
+    validate(config)
     dataset = load(config.dataset, config.data_dir or None)
     held_out = {"test": dataset.test}
     if config.validation:

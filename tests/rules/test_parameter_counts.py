@@ -24,7 +24,7 @@ normed = {
 }
 pooled = {**normed, "bridge": functools.partial(normed["bridge"], pool=1)}
 cnn, vgg, resnet = networks.vanilla_cnn, networks.vgg, networks.resnet
-vgg_of_backprop = vgg((2, 2, 1, 1), dense=(), norm=True)
+vgg_of_backprop = vgg(4, dense=(), norm=True)
 
 
 class Published(NamedTuple):

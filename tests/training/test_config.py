@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from al_jax.training.config import default_config, differences, validate, with_variant
+from al_jax.training.config import default_config, differences, with_variant
 from al_jax.training.errors import ConfigError
+from al_jax.training.validation import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +31,8 @@ REFUSED = {
     "seeds on a pipeline": ({"num_seeds": 2, "engine": "pipelined", "devices": 2}, "run each seed by itself"),
     "epsilon": ({"epsilon": 0.0}, "must be positive"),
     "seeds from one": ({"num_seeds": 2, "warm_start": "runs/x"}, "run each seed by itself"),
+    "cuts of an mlp": ({"cuts": "1,1,1,1"}, "must be 'even' for an mlp"),
+    "too few cuts": ({"network": "vgg", "cuts": "4,4"}, "give 4 components their numbers of layers"),
     "frozen component": ({"freeze": "1,9"}, "names component 9"),
 }
 

@@ -1,0 +1,123 @@
+"""Configurations that are refused before anything is compiled, each in one sentence."""
+
+from al_jax.training.config import (
+    Config,
+    cuts_of,
+    default_config,
+    depth,
+    freeze_indices,
+    nearest,
+    partition_of,
+    stages,
+)
+from al_jax.training.errors import ConfigError
+
+CHOICES = {
+    "normalisation": ("unit_range", "subtract_mean", "standardise"),
+    "augmentation": ("none", "crop", "crop_flip", "jitter", "authors"),
+    "network": ("mlp", "vanilla_cnn", "vgg", "resnet20", "resnet32", "resnet110"),
+    "residual": ("authors", "standard"),
+    "bridge": ("paper", "pooled"),
+    "activation": ("elu", "relu"),
+    "rule": ("associated", "backprop"),
+    "dtype": ("float32", "bfloat16"),
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("cosine", "steps", "constant"),
+    "engine": ("sequential", "pipelined"),
+}
+AT_LEAST_ONE = [
+    "components",
+    "width",
+    "code",
+    "bridge_expansion",
+    "pool",
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "shards",
+    "num_seeds",
+    "devices",
+    "data_parallel",
+    "eval_every",
+    "updates_per_call",
+    "keep",
+]
+AT_LEAST_ZERO = ["validation", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
+
+
+def validate(config: Config) -> None:
+    """Raises `ConfigError` for values that cannot run, whatever the data and the machine."""
+    for field in config:
+        if field not in (known := default_config()):
+            raise ConfigError(f"there is no field config.{field}{nearest(field, known)}")
+    for field, choices in CHOICES.items():
+        if config[field] not in choices:
+            hint = nearest(config[field], choices)
+            raise ConfigError(f"config.{field} is {config[field]!r}: allowed are {', '.join(choices)}{hint}")
+    for field in AT_LEAST_ONE:
+        if config[field] < 1:
+            raise ConfigError(f"config.{field} is {config[field]}: it must be at least 1")
+    for field in AT_LEAST_ZERO:
+        if not 0 <= config[field] < float("inf"):
+            raise ConfigError(f"config.{field} is {config[field]}: it must be a number of at least 0")
+    for field in ("learning_rate", "epsilon", "width_factor"):
+        if not 0 < config[field] < float("inf"):
+            raise ConfigError(f"config.{field} is {config[field]}: it must be positive")
+    if not 0 <= config.optimizer_momentum < 1:
+        raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
+    cuts = cuts_of(config)
+    if cuts and (config.network == "mlp" or len(cuts) != config.components):
+        raise ConfigError(
+            f"config.cuts is {config.cuts!r}: it must be 'even' for an mlp, and for other networks 'even' or give "
+            f"{config.components} components their numbers of layers"
+        )
+    _validate_batch(config)
+    _validate_devices(config)
+    for index in freeze_indices(config):
+        if not 0 <= index < depth(config):
+            raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
+
+
+def _validate_batch(config: Config) -> None:
+    if config.batch_size % (config.accumulate * config.shards):
+        raise ConfigError(
+            f"config.batch_size is {config.batch_size}: it must be divisible by accumulate x shards, here "
+            f"{config.accumulate} x {config.shards}"
+        )
+    if config.shards % config.data_parallel:
+        raise ConfigError(
+            f"config.shards is {config.shards}: it must be a multiple of data_parallel, here {config.data_parallel}"
+        )
+
+
+def _validate_devices(config: Config) -> None:
+    if config.devices % config.data_parallel:
+        raise ConfigError(
+            f"config.devices is {config.devices}: it must be a multiple of data_parallel, here {config.data_parallel}"
+        )
+    if config.engine == "sequential":
+        if config.devices != config.data_parallel:
+            raise ConfigError(
+                f"config.devices is {config.devices} with the sequential engine: set engine=pipelined for stages, or "
+                f"data_parallel={config.devices} and shards to share each micro-batch"
+            )
+        if config.partition != "even":
+            raise ConfigError("config.partition is for engine=pipelined; the sequential engine has one stage")
+    elif stages(config) > depth(config):
+        raise ConfigError(
+            f"config.devices makes {stages(config)} stages, more than the {depth(config)} components of this network: "
+            f"set devices to at most {depth(config) * config.data_parallel}"
+        )
+    if config.num_seeds > 1 and (config.engine, config.devices) != ("sequential", 1):
+        raise ConfigError(
+            f"config.num_seeds is {config.num_seeds}: several seeds in one run need engine=sequential on one device; "
+            "otherwise run each seed by itself"
+        )
+    if config.num_seeds > 1 and config.warm_start:
+        raise ConfigError("config.warm_start starts one seed: run each seed by itself, with num_seeds=1")
+    sizes = partition_of(config)
+    if sizes is not None and (len(sizes) != stages(config) or sum(sizes) != depth(config) or min(sizes) < 1):
+        raise ConfigError(
+            f"config.partition is {config.partition!r}: it must be 'even' or give {stages(config)} stages at least one "
+            f"component each, {depth(config)} in all"
+        )
