@@ -1,7 +1,7 @@
 """al_jax: networks that train without end-to-end backpropagation, in JAX and Flax."""
 
 from al_jax import networks
-from al_jax.components import component, compose, freeze
+from al_jax.components import component, compose, freeze, groups_of
 from al_jax.engines import pipelined, sequential
 from al_jax.losses import cross_entropy, mean_squared_error
 from al_jax.rules import associated, backprop
@@ -20,6 +20,7 @@ __all__ = [
     "compose",
     "cross_entropy",
     "freeze",
+    "groups_of",
     "load",
     "mean_squared_error",
     "networks",

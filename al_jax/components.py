@@ -103,7 +103,18 @@ def with_prepare(network: Network, prepare: Callable[[jax.Array, jax.Array, bool
 
 
 def groups_of(prefix: PyTree, tree: PyTree) -> PyTree:
-    """The part of a prefix of nested dicts that this tree has: modules without parameters are no group of its."""
+    """The part of a prefix of nested dicts that this tree has: modules without parameters are no group of its.
+
+    Example:
+      An optimizer for each group that a component names, whether or not all its parts have parameters:
+
+      >>> import functools, optax, al_jax as al
+      >>> part = al.associated(al.networks.mlp([16]), classes=10, code=8).components[0]
+      >>> rules = {"associated": optax.adam(1e-3), "autoencoder": optax.sgd(1e-2)}
+      >>> optimizer = optax.partition(rules, functools.partial(al.groups_of, part.labels))
+      >>> sorted(optimizer.init({"f": 0.0, "b": 0.0, "g": 0.0}).inner_states)
+      ['associated', 'autoencoder']
+    """
     if not isinstance(prefix, Mapping):
         return prefix
     return {name: groups_of(below, tree[name]) for name, below in prefix.items() if name in tree}

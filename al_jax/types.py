@@ -21,7 +21,8 @@ class Component(NamedTuple):
       init: `(key, signal) -> variables`.
       apply: `(variables, signal, key, train) -> (signal_up, losses, model_state)`. `losses` maps names to scalars whose
         sum is this component's objective. `model_state` is every collection of variables but the parameters.
-      labels: a tree prefix of the parameters that names groups of them, for example `{"f": "associated"}`.
+      labels: a tree prefix of the parameters that names groups of them, for example `{"f": "associated"}`;
+        `al.groups_of` makes labels for `optax.partition` of it.
       rates: factor on the optimizer's updates of each group that `labels` names.
       name: what messages call it.
     """
