@@ -2,7 +2,6 @@
 
 import json
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -17,10 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {"components": 2, "width": 16, "code": 8, "epochs": 40, "updates_per_call": 4, "checkpoint_seconds": 0}
 
 
-def start(workdir, *arguments, **options):
+# Runs the rest of its command line, in which no file may grow beyond 4 KiB, as on a disk that is nearly full.
+FULL_DISK = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def start(workdir, *arguments, before=()):
     fields = [f"--config.{name}={value}" for name, value in FIELDS.items()]
-    command = [sys.executable, "train.py", *fields, "--config.exact=true", f"--workdir={workdir}", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    command = [sys.executable, *before, "train.py", *fields, "--config.exact=true", f"--workdir={workdir}", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process):
@@ -62,10 +69,7 @@ def test_killed_at_random_moments_and_continued_on_other_devices_it_ends_in_the_
 
 @pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_one_sentence(tmp_path):
-    def no_file_over_4_kib():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
-    process = start(tmp_path, "--config.checkpoint_seconds=1000", preexec_fn=no_file_over_4_kib)
+    process = start(tmp_path, "--config.checkpoint_seconds=1000", before=("-c", FULL_DISK))
     code, _, errors = finish(process)
     assert code == 1
     assert "error: a file cannot be read or written" in errors
