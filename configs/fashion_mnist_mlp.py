@@ -5,7 +5,7 @@
     python train.py --config=configs/fashion_mnist_mlp.py:smoke          a small network on embedded digits
 
 A network for a laptop: a twelfth of the parameters of `configs/mnist_mlp.py`, with the recipe that was chosen there.
-RESULT
+Result: not measured yet.
 """
 
 from al_jax.training.config import default_config, with_variant
@@ -18,7 +18,7 @@ def get_config(variant=""):
         components=4,
         width=256,
         code=256,
-        epochs=20,
+        epochs=5,
         batch_size=128,
         learning_rate=1e-3,
         autoencoder_rate=0.5,
