@@ -5,7 +5,8 @@
     python train.py --config=configs/fashion_mnist_mlp.py:smoke          a small network on embedded digits
 
 A network for a laptop: a twelfth of the parameters of `configs/mnist_mlp.py`, with the recipe that was chosen there.
-Result: not measured yet.
+Result: 88.03 % test accuracy after 5 epochs (seed 0, last epoch), 1.4 minutes a seed on one core
+of an AMD EPYC (`results/fashion_mnist_mlp.json`).
 """
 
 from al_jax.training.config import default_config, with_variant
