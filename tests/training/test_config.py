@@ -97,7 +97,7 @@ COMMANDS = {
 
 
 FILES = {
-    "error": ("def get_config(variant):\n    return x\n", "own.py, line 2: NameError: name 'x' is not defined"),
+    "error": ("def get_config(variant=''):\n    return x\n", "own.py, line 2: NameError: name 'x' is not defined"),
     "no syntax": ("def get_config(:\n", "own.py, line 1"),
     "missing fields": (
         "import ml_collections\ndef get_config(variant=''):\n    return ml_collections.ConfigDict({'epochs': 3})\n",
