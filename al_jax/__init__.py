@@ -4,7 +4,7 @@ from al_jax import networks
 from al_jax.components import component, compose, freeze, groups_of
 from al_jax.engines import pipelined, sequential
 from al_jax.losses import cross_entropy, mean_squared_error
-from al_jax.rules import associated, backprop
+from al_jax.rules import associated, backprop, label_codes, with_codes
 from al_jax.training.load import load
 from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
 
@@ -21,9 +21,11 @@ __all__ = [
     "cross_entropy",
     "freeze",
     "groups_of",
+    "label_codes",
     "load",
     "mean_squared_error",
     "networks",
     "pipelined",
     "sequential",
+    "with_codes",
 ]

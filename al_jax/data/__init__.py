@@ -11,7 +11,7 @@ from al_jax.data.augment import (
 )
 from al_jax.data.dataset import DataError, Dataset, Split
 from al_jax.data.loading import load
-from al_jax.data.order import epoch_order, gather, validation_split
+from al_jax.data.order import drawn, epoch_order, gather, validation_split
 from al_jax.data.prepare import standardise, subtract_mean, unit_range
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "augment",
     "augment_prepared",
     "authors",
+    "drawn",
     "epoch_order",
     "gather",
     "load",

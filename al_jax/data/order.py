@@ -48,6 +48,18 @@ def gather(split: Split, indices: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": split.image[indices], "label": split.label[indices]}
 
 
+def drawn(split: Split, examples: int) -> Split:
+    """So many examples of a split, the same ones in every run whatever its seed.
+
+    Raises:
+      DataError: there are not so many, or none is asked for.
+    """
+    if not 1 <= examples <= len(split.label):
+        raise DataError(f"{examples} training examples asked for: choose from 1 to {len(split.label)}")
+    chosen = permutation(len(split.label), _VALIDATION_SEED)[:examples]
+    return Split(split.image[chosen], split.label[chosen])
+
+
 def validation_split(train: Split, examples: int) -> tuple[Split, Split]:
     """Takes a validation split out of the training split, the same one in every run whatever its seed.
 

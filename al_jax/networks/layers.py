@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.components import call_block
+from al_jax.networks.convolution import conv_general_dilated
 
 Activation = Callable[[jax.Array], jax.Array]
 Cuts = Sequence[int] | int
@@ -48,8 +49,15 @@ class Stack(nn.Module):
 
 def conv(width: int, size: int, stride: int, dtype: jnp.dtype | None) -> nn.Conv:
     """A convolution as the authors initialise it, its output as large as its input over the stride."""
-    kernel_init = nn.initializers.he_normal()
-    return nn.Conv(width, (size, size), strides=stride, padding="SAME", kernel_init=kernel_init, dtype=dtype)
+    return nn.Conv(
+        width,
+        (size, size),
+        strides=stride,
+        padding="SAME",
+        kernel_init=nn.initializers.he_normal(),
+        dtype=dtype,
+        conv_general_dilated=conv_general_dilated,
+    )
 
 
 def batch_norm(train: bool, dtype: jnp.dtype | None) -> nn.BatchNorm:

@@ -2,6 +2,17 @@
 
 from al_jax.rules.associated import AssociatedComponent, associated
 from al_jax.rules.backprop import BackpropComponent, backprop
+from al_jax.rules.codes import label_codes, with_codes
 from al_jax.rules.parts import Bridge, CodeLayer, NoBridge
 
-__all__ = ["AssociatedComponent", "BackpropComponent", "Bridge", "CodeLayer", "NoBridge", "associated", "backprop"]
+__all__ = [
+    "AssociatedComponent",
+    "BackpropComponent",
+    "Bridge",
+    "CodeLayer",
+    "NoBridge",
+    "associated",
+    "backprop",
+    "label_codes",
+    "with_codes",
+]

@@ -12,6 +12,7 @@ are what the authors' code computes.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -19,11 +20,11 @@ import jax.numpy as jnp
 
 from al_jax.components import call_block, component
 from al_jax.losses import mean_squared_error
-from al_jax.rules.parts import Bridge, CodeLayer, l2_penalty, part_of, widths_of
+from al_jax.rules.parts import Bridge, CodeLayer, Parts, l2_penalty, parts_of, widths_of
 from al_jax.types import Component, Network
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
-PartFactory = nn.Module | Callable[[int], nn.Module]
+L2Kernels = Literal["blocks", "convolutions", "all"]
 
 
 class AssociatedComponent(nn.Module):
@@ -34,34 +35,52 @@ class AssociatedComponent(nn.Module):
       b: features to code, `(B, ...) -> (B, n)`.
       g: code below to code, `(B, m) -> (B, n)`.
       h: code to code below, `(B, n) -> (B, m)`.
+      classes: the length C of the one-hot label.
+      first: whether this is component 1, which receives the batch.
       losses: of the bridge's output and the code, and of the decoded code and the code below.
-      classes: in component 1, which receives the batch, the length of the one-hot label; None above it.
-      l2: weight of the penalty on f's kernels.
+      l2: weight of the penalty on kernels.
+      l2_kernels: on which: f's, those of its convolutions, or all of this component's.
     """
 
     f: nn.Module
     b: nn.Module
     g: nn.Module
     h: nn.Module
+    classes: int
+    first: bool = False
     losses: tuple[Loss, Loss] = (mean_squared_error, mean_squared_error)
-    classes: int | None = None
     l2: float = 0.0
+    l2_kernels: L2Kernels = "blocks"
 
     def __call__(self, signal, train):
-        if self.classes is not None:
-            signal = {"features": signal["image"], "code": jax.nn.one_hot(signal["label"], self.classes)}
-        code_below = signal["code"]
+        if self.first:
+            code = jax.nn.one_hot(signal["label"], self.classes)
+            signal = {"features": signal["image"], "code": code, "label": signal["label"]}
         associated_loss, autoencoder_loss = self.losses
 
         features = self.lift(signal["features"], train)
-        code = call_block(self.g, code_below, train)
+        code, decoded = self.autoencode(signal["code"], signal["label"], train)
         associated = associated_loss(self.associate(features, train), jax.lax.stop_gradient(code))
-        autoencoder = autoencoder_loss(self.decode(code, train), code_below)
+        autoencoder = autoencoder_loss(decoded, signal["code"])
 
         losses = {"associated": associated, "autoencoder": autoencoder}
         if self.l2:
-            losses["l2"] = l2_penalty(self.l2, self.f.variables.get("params", {}))
-        return {"features": features, "code": code}, losses
+            params = (self if self.l2_kernels == "all" else self.f).variables.get("params", {})
+            losses["l2"] = l2_penalty(self.l2, params, self.l2_kernels == "convolutions")
+        return {"features": features, "code": code, "label": signal["label"]}, losses
+
+    def autoencode(self, code_below, label, train):
+        """The code t_i and the code below, decoded from it.
+
+        Both depend on the class alone, so with fewer classes than examples each is computed once for a class: for its
+        first example; a class without one goes along unused.
+        """
+        if self.classes >= len(label):
+            code = call_block(self.g, code_below, train)
+            return code, self.decode(code, train)
+        one_hot = jax.nn.one_hot(label, self.classes)
+        code = call_block(self.g, code_below[jnp.argmax(one_hot, axis=0)], train)
+        return _rows(one_hot, code), _rows(one_hot, self.decode(code, train))
 
     def lift(self, features, train):
         return call_block(self.f, features, train)
@@ -78,12 +97,13 @@ def associated(
     classes: int,
     code: int | Sequence[int],
     *,
-    bridge: PartFactory = Bridge,
-    encoder: PartFactory = CodeLayer,
-    decoder: PartFactory = CodeLayer,
+    bridge: Parts = Bridge,
+    encoder: Parts = CodeLayer,
+    decoder: Parts = CodeLayer,
     losses: tuple[Loss, Loss] = (mean_squared_error, mean_squared_error),
     autoencoder_rate: float = 2.0,
     l2: float = 0.0,
+    l2_kernels: L2Kernels = "blocks",
 ) -> Network:
     """Folds a backbone into components of Associated Learning, one for each block.
 
@@ -91,16 +111,19 @@ def associated(
       blocks: the f's, from the input upwards.
       classes: length of the one-hot label t_0.
       code: width n of every code t_i, or one width for each component.
-      bridge: b_i as a Flax module, or a function of the code width that makes one; by default two dense sigmoid layers
-        of 5n and n units.
-      encoder: g_i, a module or a function of t_i's width; by default one dense sigmoid layer.
-      decoder: h_i, a module or a function of t_{i-1}'s width; by default one dense sigmoid layer.
+      bridge: b_i as a Flax module, or a function of the code width that makes one, or one of these for each component;
+        by default two dense sigmoid layers of 5n and n units.
+      encoder: g_i, likewise by t_i's width; by default one dense sigmoid layer. It and the decoder map each
+        row by itself, and see each class once where there are fewer classes than examples.
+      decoder: h_i, likewise by t_{i-1}'s width; by default one dense sigmoid layer.
       losses: the associated and the autoencoder loss, `(prediction, target) -> scalar`.
       autoencoder_rate: factor on the optimizer's updates of g and h; the authors train them at twice the rate.
-      l2: adds `l2 · Σ w² / 2` over f's kernels to the loss, as a loss of its own name.
+      l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name.
+      l2_kernels: over which kernels: f's (`blocks`), its convolutions' (`convolutions`), or also the bridge's and the
+        autoencoder's (`all`).
 
     Raises:
-      ValueError: there is no block, or `code` does not give one width for each.
+      ValueError: there is no block, or `code` or parts are not one for each.
 
     Example:
       >>> import jax, jax.numpy as jnp, al_jax as al
@@ -113,14 +136,18 @@ def associated(
     modules = [
         AssociatedComponent(
             f=block,
-            b=part_of(bridge, n),
-            g=part_of(encoder, n),
-            h=part_of(decoder, m),
+            b=b,
+            g=g,
+            h=h,
             losses=losses,
-            classes=classes if index == 0 else None,
+            classes=classes,
+            first=index == 0,
             l2=l2,
+            l2_kernels=l2_kernels,
         )
-        for index, (block, n, m) in enumerate(zip(blocks, codes, below, strict=True))
+        for index, (block, b, g, h) in enumerate(
+            zip(blocks, parts_of(bridge, codes), parts_of(encoder, codes), parts_of(decoder, below), strict=True)
+        )
     ]
     top = len(modules) - 1
     return Network(
@@ -155,3 +182,8 @@ def _prediction(modules: Sequence[AssociatedComponent]):
         return jnp.asarray(signal, jnp.float32)
 
     return predict
+
+
+def _rows(one_hot: jax.Array, of_classes: jax.Array) -> jax.Array:
+    """Each example's row of `(C, n)`, exactly; a product, since the gradient of indexing is a race on accelerators."""
+    return jnp.matmul(one_hot.astype(of_classes.dtype), of_classes, precision=jax.lax.Precision.HIGHEST)

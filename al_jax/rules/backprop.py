@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.associated import Loss, PartFactory
-from al_jax.rules.parts import Bridge, CodeLayer, l2_penalty, part_of, widths_of
+from al_jax.rules.associated import L2Kernels, Loss
+from al_jax.rules.parts import Bridge, CodeLayer, PartFactory, l2_penalty, part_of, widths_of
 from al_jax.types import Network
 
 
@@ -22,11 +22,14 @@ class BackpropComponent(nn.Module):
     decoders: tuple[nn.Module, ...]
     loss: Loss = cross_entropy
     l2: float = 0.0
+    l2_kernels: L2Kernels = "blocks"
 
     def __call__(self, batch, train):
         losses = {"loss": self.loss(self.scores(batch["image"], train), batch["label"])}
         if self.l2:
-            losses["l2"] = l2_penalty(self.l2, [block.variables.get("params", {}) for block in self.blocks])
+            penalised = [self] if self.l2_kernels == "all" else self.blocks
+            params = [part.variables.get("params", {}) for part in penalised]
+            losses["l2"] = l2_penalty(self.l2, params, self.l2_kernels == "convolutions")
         return {}, losses
 
     def scores(self, x, train):
@@ -49,6 +52,7 @@ def backprop(
     head: PartFactory = functools.partial(CodeLayer, activation=_linear),
     loss: Loss = cross_entropy,
     l2: float = 0.0,
+    l2_kernels: L2Kernels = "blocks",
 ) -> Network:
     """Trains the inference path of `al.associated` end to end, the baseline with the same number of parameters.
 
@@ -60,7 +64,8 @@ def backprop(
       decoder: the modules from there down to the first code, each a module or a function of a width.
       head: the module that makes the scores, or a function of `classes`.
       loss: `(scores, label) -> scalar`.
-      l2: adds `l2 · Σ w² / 2` over the blocks' kernels to the loss, as a loss of its own name.
+      l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name.
+      l2_kernels: over which kernels: those of the blocks, of their convolutions, or all.
 
     Raises:
       ValueError: there is no block, or `code` does not give one width for each.
@@ -68,7 +73,7 @@ def backprop(
     codes = widths_of(code, blocks)
     decoders = (*(part_of(decoder, width) for width in reversed(codes[:-1])), part_of(head, classes))
     blocks = tuple(block.clone() for block in blocks)  # one instance given twice must not share parameters
-    module = BackpropComponent(blocks, part_of(bridge, codes[-1]), decoders, loss, l2)
+    module = BackpropComponent(blocks, part_of(bridge, codes[-1]), decoders, loss, l2, l2_kernels)
 
     def predict(variables, images, depth=None):
         """Scores `(B, classes)`; the network is one component, so `depth` can only be 1."""

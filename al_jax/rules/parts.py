@@ -11,6 +11,9 @@ from al_jax.components import call_block
 from al_jax.networks.layers import batch_norm
 from al_jax.types import PyTree
 
+PartFactory = nn.Module | Callable[[int], nn.Module]
+Parts = PartFactory | Sequence[PartFactory]
+
 
 class CodeLayer(nn.Module):
     """One dense layer from code to code: g and h of Associated Learning, `(B, m) -> (B, width)`.
@@ -97,13 +100,26 @@ def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[i
     return codes
 
 
-def part_of(part: nn.Module | Callable[[int], nn.Module], width: int) -> nn.Module:
+def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:
+    """One part for each width: from a module or a function for all of them, or from one of these for each."""
+    given = list(parts) if isinstance(parts, Sequence) else [parts] * len(widths)
+    if len(given) != len(widths):
+        raise ValueError(f"{len(given)} parts are given for {len(widths)} blocks: give one for all, or one for each")
+    return [part_of(part, width) for part, width in zip(given, widths, strict=True)]
+
+
+def part_of(part: PartFactory, width: int) -> nn.Module:
     """A copy of the module, so that no two parts share parameters, or what the function makes for this width."""
     return part.clone() if isinstance(part, nn.Module) else part(width)
 
 
-def l2_penalty(weight: float, params: PyTree) -> jax.Array:
-    """`weight · Σ w² / 2` over every kernel in the tree; biases and normalisation go free, as in the authors' code."""
+def l2_penalty(weight: float, params: PyTree, convolutions: bool = False) -> jax.Array:
+    """`weight · Σ w² / 2` over every kernel in the tree, or over those of convolutions.
+
+    Biases and normalisation go free, as in the authors' code.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     kernels = [leaf for path, leaf in leaves if path[-1] == jax.tree_util.DictKey("kernel")]
+    if convolutions:
+        kernels = [kernel for kernel in kernels if kernel.ndim == 4]
     return weight / 2 * sum((jnp.sum(jnp.square(kernel)) for kernel in kernels), start=jnp.float32(0))

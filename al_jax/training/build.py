@@ -1,12 +1,12 @@
 """From a configuration to network, optimizer and trainer: the only place where names become functions."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from al_jax import networks, rules
 from al_jax.components import freeze
@@ -14,6 +14,7 @@ from al_jax.data import augment, authors, random_crop, random_flip
 from al_jax.data.prepare import Prepare
 from al_jax.engines import pipelined, sequential
 from al_jax.engines.seeds import over_seeds
+from al_jax.rules.parts import PartFactory
 from al_jax.training import config as fields
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
@@ -22,37 +23,61 @@ from al_jax.types import Network, Trainer
 
 ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
 OWN_COMPONENTS = 4  # a resnet's own cuts: the stem and three stages
+DENSE_UNITS = 1024  # of each dense layer of a vgg
 JITTER = 2  # pixels, as the paper says of its images
 CROP_SHARE = 8  # an eighth of the height is padded: the 4 pixels of the authors' CIFAR code
 
 
 def build_network(config: Config, classes: int) -> Network:
-    """The folded network under its learning rule."""
-    blocks, dtype = build_blocks(config), _dtype(config)
-    layer = functools.partial(rules.CodeLayer, dtype=dtype)
-    pool = config.pool if config.bridge == "pooled" else None
-    bridge = functools.partial(rules.Bridge, expansion=config.bridge_expansion, dtype=dtype, pool=pool)
+    """The folded network under its learning rule.
+
+    Raises:
+      ConfigError: the network cannot be cut as the configuration says.
+    """
+    blocks = build_blocks(config)
+    layer = functools.partial(rules.CodeLayer, dtype=_dtype(config))
+    l2 = {"l2": config.l2, "l2_kernels": config.l2_kernels}
     if config.rule == "associated":
         network = rules.associated(
             blocks,
             classes,
             config.code,
-            bridge=bridge,
+            bridge=_bridges(config, blocks, nn.sigmoid),
             encoder=layer,
             decoder=layer,
-            autoencoder_rate=config.autoencoder_rate,
-            l2=config.l2,
+            autoencoder_rate=config.autoencoder_rate if config.codes == "online" else 0.0,
+            **l2,
         )
     else:
         network = rules.backprop(
             blocks,
             classes,
             config.code,
-            bridge=functools.partial(bridge, activation=nn.relu, norm=config.dense_norm),
+            bridge=_bridges(config, blocks, nn.relu)[-1],
             decoder=functools.partial(layer, activation=nn.relu, norm=config.dense_norm),
-            l2=config.l2,
+            **l2,
         )
     return freeze(network, fields.freeze_indices(config))
+
+
+def build_codes(config: Config, classes: int) -> Network:
+    """The chain of encoders and decoders of the network, for pre-trained codes."""
+    layer = functools.partial(rules.CodeLayer, dtype=_dtype(config))
+    return rules.label_codes(classes, (config.code,) * config.components, encoder=layer, decoder=layer)
+
+
+def _bridges(config: Config, blocks: Sequence[nn.Module], activation) -> list[PartFactory]:
+    """What stands between each block and its code."""
+    norm = config.dense_norm and config.rule == "backprop"
+    bridge = functools.partial(
+        rules.Bridge, expansion=config.bridge_expansion, activation=activation, dtype=_dtype(config), norm=norm
+    )
+    if config.bridge == "none":
+        return [lambda width: rules.NoBridge()] * len(blocks)
+    if config.bridge == "conv":
+        # The block that stands next is the shape of what each bridge sees first; above the top one there is none.
+        return [functools.partial(bridge, pool=1, lead=lead) for lead in (*blocks[1:], None)]
+    return [functools.partial(bridge, pool=config.pool if config.bridge == "pooled" else None)] * len(blocks)
 
 
 def build_blocks(config: Config) -> tuple[nn.Module, ...]:
@@ -69,7 +94,8 @@ def build_blocks(config: Config) -> tuple[nn.Module, ...]:
         if config.network == "vanilla_cnn":
             return networks.vanilla_cnn(**options)
         if config.network == "vgg":
-            return networks.vgg(norm=config.batch_norm, **options)
+            dense = (DENSE_UNITS,) * config.dense_layers
+            return networks.vgg(dense=dense, norm=config.batch_norm, **options)
         if options["cuts"] == OWN_COMPONENTS:
             options["cuts"] = None
         depth = int(config.network.removeprefix("resnet"))
@@ -94,22 +120,6 @@ def build_prepare(config: Config, facts: DataFacts) -> Prepare:
         "crop_flip": [random_crop(padding), random_flip()],
     }[config.augmentation]
     return augment(facts.normalise, *augmentations) if augmentations else facts.normalise
-
-
-def build_optimizer(config: Config, updates: int) -> optax.GradientTransformation:
-    """The optimizer of every component, its schedule stretched over a run of so many updates."""
-    rate = config.learning_rate
-    schedule = {
-        "constant": lambda: optax.constant_schedule(rate),
-        "cosine": lambda: optax.cosine_decay_schedule(rate, updates),
-        # The authors' steps: a tenth at 40, 60 and 80 % of the updates, half at 90 %.
-        "steps": lambda: optax.piecewise_constant_schedule(
-            rate, {int(updates * at): factor for at, factor in ((0.4, 0.1), (0.6, 0.1), (0.8, 0.1), (0.9, 0.5))}
-        ),
-    }[config.schedule]()
-    if config.optimizer == "adam":
-        return optax.adam(schedule, eps=config.epsilon)
-    return optax.sgd(schedule, momentum=config.optimizer_momentum, nesterov=True)
 
 
 def build_trainer(config: Config, network: Network, optimizer, prepare_images) -> Trainer:

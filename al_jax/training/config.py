@@ -38,25 +38,31 @@ def default_config(**fields: Any) -> Config:
             "dataset": "digits",  # digits | mnist | fashion_mnist | cifar10 | cifar100
             "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
             "validation": 0,  # training examples held out for validation
+            "examples": 0,  # train on so many of the others only, drawn at random; 0: on all
             "normalisation": "unit_range",  # unit_range | subtract_mean (of each pixel) | standardise (each channel)
             "augmentation": "none",  # none | crop (pad an eighth of the height, crop) | crop_flip | jitter | authors
             # Network and rule.
-            "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet20 | resnet32 | resnet110
+            "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet8 | resnet20 | resnet32 | resnet110
             "components": 4,  # K, the depth of the folded network: one layer a component in an mlp
             "cuts": "even",  # the network's own into 4, else even; or the number of layers of each component: "4,3,3"
             "width": 128,  # units of each layer of an mlp
             "width_factor": 1.0,  # on every number of channels of the other networks
             "batch_norm": False,  # after the convolutions of a vgg
+            "dense_layers": 2,  # above the convolutions of a vgg; the authors' backprop network has none
             "residual": "authors",  # authors | standard, the units of a resnet
             "activation": "elu",  # elu | relu, of the layers
             "rule": "associated",  # associated | backprop (the same folded network as one component)
             "code": 128,  # width of the codes of Associated Learning
-            "bridge": "paper",  # paper | pooled (features averaged to pool x pool first)
-            "pool": 2,
+            "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
+            "pool": 2,  # height and width to which a pooled bridge averages the features
             "bridge_expansion": 5,  # hidden width of a bridge, in codes
             "dense_norm": False,  # batch norm in the dense layers above the blocks, under backprop
             "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
-            "l2": 0.0,  # l2 * sum(w^2) / 2 over f's kernels
+            "codes": "online",  # online | pretrained: g and h are trained on the labels alone, then kept
+            "code_updates": 3000,  # of pretrained codes
+            "code_learning_rate": 1e-3,  # of Adam, for pretrained codes
+            "l2": 0.0,  # l2 * sum(w^2) / 2
+            "l2_kernels": "blocks",  # blocks | convolutions | all, whose kernels that penalty counts
             "dtype": "float32",  # float32 | bfloat16, what layers compute in; parameters are float32
             "warm_start": "",  # workdir of a run whose components this one starts from
             "freeze": "",  # components that stay as they are, from 1: "1,2"
@@ -70,6 +76,7 @@ def default_config(**fields: Any) -> Config:
             "schedule": "cosine",  # cosine (to 0) | steps (x.1 at 40, 60, 80 %, x.5 at 90 %) | constant
             "optimizer_momentum": 0.9,  # of sgd
             "epsilon": 1e-8,  # of adam
+            "epsilon_hat": False,  # added before the correction of bias, as TensorFlow 1 does
             "seed": 0,
             "num_seeds": 1,  # seed, seed + 1, ... trained in one run
             # Engine.

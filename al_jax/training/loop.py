@@ -13,6 +13,7 @@ import numpy as np
 from al_jax.components import with_prepare
 from al_jax.data import epoch_order, gather
 from al_jax.training.checkpoint import Checkpoints
+from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
 from al_jax.training.errors import RunError
 from al_jax.training.evaluation import make_evaluate
@@ -73,9 +74,13 @@ class Training:
             return trainer.place(restored.components)
         keys = [jax.random.key(seed) for seed in run.seeds]
         state = trainer.init(keys if len(keys) > 1 else keys[0], micro_batch_shapes(run.config, run.facts))
-        if not run.config.warm_start:
-            return state
-        return trainer.place(warm_start(trainer.components(state), run.config.warm_start))
+        if run.config.codes == "pretrained":
+            drawn = per_seed(run, trainer.components(state))
+            ready = [pretrain(run.config, run.facts.classes, own, key) for own, key in zip(drawn, keys, strict=True)]
+            state = trainer.place(jax.tree.map(lambda *x: jnp.stack(x), *ready) if len(ready) > 1 else ready[0])
+        if run.config.warm_start:
+            state = trainer.place(warm_start(trainer.components(state), run.config.warm_start))
+        return state
 
     def finish(self) -> Finished:
         """Trains to the end.

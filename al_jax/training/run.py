@@ -14,14 +14,15 @@ import jax.numpy as jnp
 import optax
 
 from al_jax.components import with_prepare
-from al_jax.data import Dataset, Split, load, validation_split
+from al_jax.data import Dataset, Split, drawn, load, validation_split
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.update import draw_components
 from al_jax.training import config as fields
-from al_jax.training.build import build_network, build_optimizer, build_prepare, build_trainer
+from al_jax.training.build import build_network, build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.facts import DataFacts
+from al_jax.training.optimizers import build_optimizer
 from al_jax.training.records import read_json
 from al_jax.training.validation import validate
 from al_jax.types import ComponentState, Network, Trainer
@@ -97,6 +98,8 @@ def set_up(config: Config, workdir: Path) -> Run:
     if config.validation:
         train, held_out["validation"] = validation_split(dataset.train, config.validation)
         dataset = dataset._replace(train=train)
+    if config.examples:
+        dataset = dataset._replace(train=drawn(dataset.train, config.examples))
     examples = len(dataset.train.label)
     if config.batch_size > examples:
         raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")

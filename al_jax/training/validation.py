@@ -15,9 +15,11 @@ from al_jax.training.errors import ConfigError
 CHOICES = {
     "normalisation": ("unit_range", "subtract_mean", "standardise"),
     "augmentation": ("none", "crop", "crop_flip", "jitter", "authors"),
-    "network": ("mlp", "vanilla_cnn", "vgg", "resnet20", "resnet32", "resnet110"),
+    "network": ("mlp", "vanilla_cnn", "vgg", "resnet8", "resnet20", "resnet32", "resnet110"),
     "residual": ("authors", "standard"),
-    "bridge": ("paper", "pooled"),
+    "bridge": ("paper", "pooled", "conv", "none"),
+    "codes": ("online", "pretrained"),
+    "l2_kernels": ("blocks", "convolutions", "all"),
     "activation": ("elu", "relu"),
     "rule": ("associated", "backprop"),
     "dtype": ("float32", "bfloat16"),
@@ -31,6 +33,7 @@ AT_LEAST_ONE = [
     "code",
     "bridge_expansion",
     "pool",
+    "code_updates",
     "epochs",
     "batch_size",
     "accumulate",
@@ -42,7 +45,7 @@ AT_LEAST_ONE = [
     "updates_per_call",
     "keep",
 ]
-AT_LEAST_ZERO = ["validation", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
+AT_LEAST_ZERO = ["validation", "examples", "dense_layers", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
 
 
 def validate(config: Config) -> None:
@@ -60,11 +63,13 @@ def validate(config: Config) -> None:
     for field in AT_LEAST_ZERO:
         if not 0 <= config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be a number of at least 0")
-    for field in ("learning_rate", "epsilon", "width_factor"):
+    for field in ("learning_rate", "code_learning_rate", "epsilon", "width_factor"):
         if not 0 < config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be positive")
     if not 0 <= config.optimizer_momentum < 1:
         raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
+    if config.codes == "pretrained" and config.rule != "associated":
+        raise ConfigError(f"config.codes is 'pretrained', but rule={config.rule} has no codes: leave it 'online'")
     cuts = cuts_of(config)
     if cuts and (config.network == "mlp" or len(cuts) != config.components):
         raise ConfigError(

@@ -27,7 +27,8 @@ BATCHES = make_batches(1, size=6, shape=(2, 2, 1), classes=CLASSES)
 BATCH = first(BATCHES)
 UPPER = {  # what component 2 may receive
     "features": np.linspace(-1, 2, 30, dtype=np.float32).reshape(6, 5),
-    "code": np.linspace(0.1, 0.9, 24, dtype=np.float32).reshape(6, 4),
+    "code": np.linspace(0.1, 0.9, 12, dtype=np.float32).reshape(CLASSES, 4)[BATCH["label"]],
+    "label": BATCH["label"],
 }
 KEY = jax.random.key(0)
 
@@ -151,7 +152,7 @@ def test_losses_gradients_and_signals_are_the_equations(variables, l2):
             return sum(losses.values()), (signal_up, losses, model_state)
 
         found, (signal, found_losses, model_state) = jax.jit(jax.grad(objective, has_aux=True))(own["params"])
-        assert_close(signal, {"features": features, "code": code})
+        assert_close(signal, {"features": features, "code": code, "label": BATCH["label"]})
         assert -1 < features.min() < 0 < features.max()  # both branches of ELU
         assert 0 < code.min() < code.max() < 1
         assert_close(found_losses, losses)
@@ -195,6 +196,20 @@ def test_each_loss_trains_its_own_two_parts_and_no_other(variables):
 
 def gradient_of_one_loss(part, params, signal, name):
     return jax.jit(jax.grad(lambda params: part.apply({"params": params}, signal, KEY, True)[1][name]))(params)
+
+
+@pytest.mark.parametrize("examples", [3, 4, 6], ids=lambda examples: f"{examples} examples")
+def test_codes_of_classes_are_the_codes_of_their_examples(variables, examples):
+    """With more than three examples g and h see each class once, with three every example, and a class may be absent."""
+    batch = jax.tree.map(lambda x: x[:examples], {**BATCH, "label": np.array([2, 0, 2, 0, 0, 2], np.int32)})
+    signal = batch
+    for part, own, expected in zip(network().components, variables, chain_by_hand(variables, batch), strict=True):
+        trained = {
+            name: gradient_of_one_loss(part, own["params"], signal, name) for name in ("associated", "autoencoder")
+        }
+        assert_close(jax.tree.map(np.add, *trained.values()), expected[3])
+        signal, losses, _ = part.apply(own, signal, KEY, True)
+        assert_close((signal["code"], losses), expected[1:3])
 
 
 def test_labels_and_rates_name_the_two_groups():

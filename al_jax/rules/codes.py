@@ -1,0 +1,69 @@
+"""The codes of Associated Learning by themselves: no image reaches them, so they can be trained before the network.
+
+The autoencoder losses of all components, `mean((h_i(g_i(t_{i-1})) - t_{i-1})^2)` with t_0 the one-hot label, depend on
+the g's and h's alone. As a chain of its own they train on a batch of the C labels, one of each, in seconds.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from al_jax.components import call_block, component, compose
+from al_jax.losses import mean_squared_error
+from al_jax.rules.associated import Loss
+from al_jax.rules.parts import CodeLayer, Parts, parts_of
+from al_jax.types import ComponentState, Network
+
+
+class CodeComponent(nn.Module):
+    """The encoder g_i and decoder h_i of one component; component 1 receives the batch, of which it takes labels only."""
+
+    g: nn.Module
+    h: nn.Module
+    loss: Loss = mean_squared_error
+    classes: int | None = None
+
+    def __call__(self, signal, train):
+        below = signal if self.classes is None else jax.nn.one_hot(signal["label"], self.classes)
+        code = call_block(self.g, below, train)
+        return code, {"autoencoder": self.loss(call_block(self.h, code, train), below)}
+
+
+def label_codes(
+    classes: int,
+    code: Sequence[int],
+    *,
+    encoder: Parts = CodeLayer,
+    decoder: Parts = CodeLayer,
+    loss: Loss = mean_squared_error,
+) -> Network:
+    """The chain of encoders and decoders of `al.associated`, which the same engines train.
+
+    Args:
+      classes: length of the one-hot label.
+      code: width of the code of each component.
+      encoder: g_i, as for `al.associated`.
+      decoder: h_i, as for `al.associated`.
+      loss: of the decoded code and the code below.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, al_jax as al
+      >>> trainer = al.sequential(al.label_codes(10, (32, 32)), optax.adam(1e-3))
+      >>> labels = {"label": jnp.arange(10)}
+      >>> state = trainer.init(jax.random.key(0), labels)
+      >>> state, metrics = trainer.step(state, {"label": jnp.tile(labels["label"], (300, 1))})
+    """
+    below = (classes, *code[:-1])
+    modules = [
+        CodeComponent(g, h, loss, None if index else classes)
+        for index, (g, h) in enumerate(zip(parts_of(encoder, code), parts_of(decoder, below), strict=True))
+    ]
+    return compose(map(component, modules))
+
+
+def with_codes(components: Sequence[ComponentState], codes: Sequence[ComponentState]) -> tuple[ComponentState, ...]:
+    """Components of `al.associated` with the encoders and decoders that `al.label_codes` trained."""
+    return tuple(
+        own._replace(params={**own.params, **trained.params}) for own, trained in zip(components, codes, strict=True)
+    )
