@@ -8,6 +8,7 @@ import optax
 
 import al_jax as al
 from al_jax.chain import signal_shapes
+from al_jax.networks.convolution import conv_general_dilated
 
 
 class ConvBlock(nn.Module):
@@ -20,7 +21,7 @@ class ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        x = nn.Conv(self.width, (3, 3), strides=self.stride)(x)
+        x = nn.Conv(self.width, (3, 3), strides=self.stride, conv_general_dilated=conv_general_dilated)(x)
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
         return nn.Dropout(self.dropout, deterministic=not train)(nn.elu(x))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import al_jax as al
+from al_jax.networks.convolution import LAYOUT, conv_general_dilated
 from al_jax.rules import Bridge, CodeLayer, NoBridge
 from al_jax.rules.parts import average_pool
 
@@ -146,3 +147,39 @@ def test_layers_compute_in_their_type_and_keep_float32_parameters():
         output, variables = jax.eval_shape(lambda module=module: module.init_with_output(KEY, jnp.zeros((3, 5))))
         assert output.dtype == jnp.bfloat16
         assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+# The convolution of all of them.
+
+CONVOLUTIONS = {  # height and width, kernel, strides, padding
+    "same": ((8, 8), (3, 3), (1, 1), "SAME"),
+    "strided": ((8, 8), (3, 3), (2, 2), "SAME"),
+    "strided, odd": ((9, 7), (3, 3), (2, 2), "SAME"),
+    "shortcut": ((8, 8), (1, 1), (2, 2), "SAME"),
+    "nothing around": ((9, 10), (5, 3), (3, 2), "VALID"),
+    "uneven": ((10, 10), (3, 2), (2, 1), ((2, 1), (0, 3))),
+}
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolutions_and_their_gradients_are_those_of_jax(case):
+    size, taps, strides, padding = case
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(4, *size, 3)).astype(np.float32), rng.normal(size=(*taps, 3, 5)).astype(np.float32)
+
+    def of(convolve):
+        def total(x, kernel):
+            return jnp.sum(jnp.sin(convolve(x, kernel, strides, padding, dimension_numbers=LAYOUT)))
+
+        return jax.jit(jax.value_and_grad(total, (0, 1)))(x, kernel)
+
+    own, plain = of(conv_general_dilated), of(jax.lax.conv_general_dilated)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), own, plain)
+
+
+@pytest.mark.parametrize("options", [{"feature_group_count": 2}, {"kernel_dilation": 2}, {"input_dilation": 2, "padding": 1}])
+def test_other_convolutions_are_left_to_jax(options):
+    x, given = jnp.ones((2, 8, 8, 4)), {"features": 4, "kernel_size": (3, 3), **options}
+    own, plain = nn.Conv(conv_general_dilated=conv_general_dilated, **given), nn.Conv(**given)
+    variables = plain.init(KEY, x)
+    np.testing.assert_array_equal(own.apply(variables, x), plain.apply(variables, x))

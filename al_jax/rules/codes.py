@@ -17,7 +17,7 @@ from al_jax.types import ComponentState, Network
 
 
 class CodeComponent(nn.Module):
-    """The encoder g_i and decoder h_i of one component; component 1 receives the batch, of which it takes labels only."""
+    """The encoder g_i and decoder h_i of one component; component 1 takes the labels of the batch."""
 
     g: nn.Module
     h: nn.Module

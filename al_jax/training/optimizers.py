@@ -28,8 +28,8 @@ def build_optimizer(config: Config, updates: int) -> optax.GradientTransformatio
 def scale_by_adam_hat(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8) -> optax.GradientTransformation:
     """Adam as TensorFlow 1 computes it: epsilon is added before the correction of bias.
 
-    It is the "epsilon hat" of Kingma & Ba (2015), section 2: early on it weighs `1 / sqrt(1 - b2^t)` times as much as in
-    `optax.scale_by_adam`, 32 times at the first update.
+    It is the "epsilon hat" of Kingma & Ba (2015), section 2: early on it weighs `1 / sqrt(1 - b2^t)` times as much as
+    in `optax.scale_by_adam`, 32 times at the first update.
     """
 
     def init(params):
@@ -40,7 +40,8 @@ def scale_by_adam_hat(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8)
         count = optax.safe_increment(state.count)
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g), state.nu, updates)
-        correction = jnp.sqrt(1 - b2**count) / (1 - b1**count)
+        power = count.astype(jnp.float32)
+        correction = jnp.sqrt(1 - b2**power) / (1 - b1**power)
         scaled = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), mu, nu)
         return scaled, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 

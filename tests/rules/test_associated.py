@@ -200,7 +200,7 @@ def gradient_of_one_loss(part, params, signal, name):
 
 @pytest.mark.parametrize("examples", [3, 4, 6], ids=lambda examples: f"{examples} examples")
 def test_codes_of_classes_are_the_codes_of_their_examples(variables, examples):
-    """With more than three examples g and h see each class once, with three every example, and a class may be absent."""
+    """With over three examples g and h see each class once, with three every example; a class may be absent."""
     batch = jax.tree.map(lambda x: x[:examples], {**BATCH, "label": np.array([2, 0, 2, 0, 0, 2], np.int32)})
     signal = batch
     for part, own, expected in zip(network().components, variables, chain_by_hand(variables, batch), strict=True):

@@ -1,0 +1,68 @@
+"""The codes of the labels: trained by themselves, they are the autoencoders of Associated Learning."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support import assert_same_bits, first, make_batches, random_components
+
+import al_jax as al
+
+CLASSES, CODES = 4, (8, 6)
+BATCHES = make_batches(5, size=CLASSES, classes=CLASSES)
+LABELS = {"label": np.tile(np.arange(CLASSES, dtype=np.int32), (5, 1))}
+
+
+def network(**options):
+    return al.associated(al.networks.mlp([5, 6]), CLASSES, CODES, **options)
+
+
+def of_codes(components):
+    """What `al.label_codes` knows of the components of a network."""
+    rate = optax.sgd(0.5)
+    params = [{part: own.params[part] for part in "gh"} for own in components]
+    return [own._replace(params=p, opt_state=rate.init(p)) for own, p in zip(components, params, strict=True)]
+
+
+def test_codes_alone_learn_what_they_learn_in_the_network():
+    """On batches of one example a class, with any images."""
+    batches = {**BATCHES, **LABELS}
+    inside, alone = network(autoencoder_rate=1.0), al.label_codes(CLASSES, CODES)
+    components = random_components(inside, optax.sgd(0.5), first(batches))
+    trainers = [al.sequential(chain, optax.sgd(0.5)) for chain in (inside, alone)]
+    starts = components, of_codes(components)
+    ends = []
+    for trainer, start, fed in zip(trainers, starts, (batches, LABELS), strict=True):
+        state, _ = trainer.step(trainer.place(start), fed)
+        ends.append([{part: own.params[part] for part in "gh"} for own in trainer.components(state)])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *ends)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), ends[1], [own.params for own in starts[1]])
+    assert min(jax.tree.leaves(moved)) > 1e-4
+
+
+def test_enough_updates_make_codes_that_decode():
+    chain = al.label_codes(CLASSES, (32, 32))
+    trainer = al.sequential(chain, optax.adam(1e-2))
+    state = trainer.init(jax.random.key(0), first(LABELS))
+    _, metrics = trainer.step(state, {"label": np.tile(LABELS["label"], (100, 1))})
+    assert all(losses["autoencoder"][-1] < 1e-2 < losses["autoencoder"][0] for losses in metrics.losses)
+
+
+def test_codes_are_put_into_a_network_that_keeps_them():
+    kept = network(autoencoder_rate=0.0)
+    optimizer = optax.adamw(1e-2)  # its decay would move them too
+    components = random_components(kept, optimizer, first(BATCHES))
+    trained = of_codes(random_components(kept, optimizer, first(BATCHES), seed=1))
+    ready = al.with_codes(components, trained)
+    trainer = al.sequential(kept, optimizer)
+    state, _ = trainer.step(trainer.place(ready), BATCHES)
+    for own, before, codes in zip(trainer.components(state), components, trained, strict=True):
+        assert_same_bits({part: own.params[part] for part in "gh"}, codes.params)
+        assert not np.array_equal(own.params["f"]["Dense_0"]["kernel"], before.params["f"]["Dense_0"]["kernel"])
+
+
+def test_codes_predict_nothing():
+    chain = al.label_codes(CLASSES, CODES)
+    with pytest.raises(ValueError, match="without a prediction"):
+        chain.predict([], BATCHES["image"][0])

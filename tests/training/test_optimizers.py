@@ -1,0 +1,40 @@
+"""The optimizers of a configuration."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from al_jax.training.config import default_config
+from al_jax.training.optimizers import build_optimizer, scale_by_adam_hat
+
+
+def first_updates(optimizer, gradients):
+    state, found = optimizer.init(gradients[0]), []
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes int32 counts with Python floats
+        update = jax.jit(optimizer.update)
+        for gradient in gradients:
+            step, state = update(gradient, state)
+            found.append(np.asarray(step))
+    return np.stack(found)
+
+
+def test_epsilon_hat_is_added_before_the_correction_of_bias():
+    gradients = np.random.default_rng(0).normal(0, 1e-3, (20, 7)).astype(np.float32)
+    m = v = np.zeros(7)
+    expected = []
+    for t, gradient in enumerate(np.float64(gradients), 1):
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        expected.append(np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-4))
+    np.testing.assert_allclose(first_updates(scale_by_adam_hat(epsilon=1e-4), gradients), expected, rtol=1e-3)
+    # With no epsilon to speak of, it is the Adam of optax.
+    own, theirs = scale_by_adam_hat(epsilon=1e-30), optax.scale_by_adam(eps=1e-30)
+    np.testing.assert_allclose(first_updates(own, gradients), first_updates(theirs, gradients), rtol=1e-3)
+
+
+@pytest.mark.parametrize("hat", [False, True])
+def test_the_authors_steps(hat):
+    config = default_config(schedule="steps", learning_rate=1.0, epsilon_hat=hat, epsilon=1e-12)
+    moves = -first_updates(build_optimizer(config, updates=100), np.ones((100, 1), np.float32))[:, 0]
+    for updates, rate in (((0, 39), 1), ((41, 59), 0.1), ((61, 79), 0.01), ((81, 89), 1e-3), ((91, 99), 5e-4)):
+        np.testing.assert_allclose(moves[list(updates)], rate, rtol=1e-2)
