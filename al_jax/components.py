@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from al_jax.types import Component, Network, PyTree
 
@@ -98,8 +99,19 @@ def with_prepare(network: Network, prepare: Callable[[jax.Array, jax.Array, bool
     def predict(variables, images, depth=None):
         return network.predict(variables, prepare(images, jax.random.key(0), False), depth)
 
+    def anytime(variables, images, depth=None):
+        return anytime_scores(network, variables, prepare(images, jax.random.key(0), False), depth)
+
     prepared = first._replace(init=init, apply=apply)
-    return network._replace(components=(prepared, *network.components[1:]), predict=predict)
+    return network._replace(components=(prepared, *network.components[1:]), predict=predict, anytime=anytime)
+
+
+def anytime_scores(network: Network, variables, images, depth: int | None = None) -> jax.Array:
+    """Scores `(depth, B, classes)` by the first 1, 2, … components of any network, all by default."""
+    if network.anytime is not None:
+        return network.anytime(variables, images, depth)
+    depths = range(1, (depth or len(network.components)) + 1)
+    return jnp.stack([network.predict(variables, images, depth=k) for k in depths])
 
 
 def groups_of(prefix: PyTree, tree: PyTree) -> PyTree:

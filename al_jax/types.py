@@ -43,11 +43,14 @@ class Network(NamedTuple):
         first k components only.
       effective: for each component a tree prefix of its parameters, True where inference with all components uses them
         (the paper's effective parameters; the others are affiliated).
+      anytime: `(variables, images, depth=None) -> scores (depth, B, classes)`, the predictions of the first 1, 2, …
+        components with shared work done once; None where `predict` for each depth has nothing to share.
     """
 
     components: tuple[Component, ...]
     predict: Callable[..., jax.Array]
     effective: tuple[PyTree, ...]
+    anytime: Callable[..., jax.Array] | None = None
 
 
 class ComponentState(NamedTuple):

@@ -177,7 +177,9 @@ def test_convolutions_and_their_gradients_are_those_of_jax(case):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), own, plain)
 
 
-@pytest.mark.parametrize("options", [{"feature_group_count": 2}, {"kernel_dilation": 2}, {"input_dilation": 2, "padding": 1}])
+@pytest.mark.parametrize(
+    "options", [{"feature_group_count": 2}, {"kernel_dilation": 2}, {"input_dilation": 2, "padding": 1}]
+)
 def test_other_convolutions_are_left_to_jax(options):
     x, given = jnp.ones((2, 8, 8, 4)), {"features": 4, "kernel_size": (3, 3), **options}
     own, plain = nn.Conv(conv_general_dilated=conv_general_dilated, **given), nn.Conv(**given)

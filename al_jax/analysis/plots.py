@@ -25,7 +25,7 @@ def plot_losses(rows: Rows, path: Path) -> None:
             label = name.split("/")[0].replace("_", " ")
             axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, **_style(index))
         axes.set(title=kind, xlabel="update", ylabel="loss, mean over the updates of a call", yscale="log")
-        _finish(axes)
+        finish(axes)
     figure.savefig(path, dpi=140)
 
 
@@ -48,7 +48,7 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
     by_depth.set_ylim(max(0, min(last) - 0.02), min(1, max(last) + 0.02))
     for axes in (over_time, by_depth):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        _finish(axes)
+        finish(axes)
     figure.savefig(path, dpi=140)
 
 
@@ -63,7 +63,7 @@ def _style(index: int) -> dict[str, str]:
     return {"color": COLOURS[colour], "linestyle": DASHES[dash % len(DASHES)]}
 
 
-def _finish(axes) -> None:
+def finish(axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     if axes.get_legend_handles_labels()[0]:

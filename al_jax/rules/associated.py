@@ -154,6 +154,7 @@ def associated(
         components=tuple(_component(module, autoencoder_rate) for module in modules),
         predict=_prediction(modules),
         effective=tuple({"f": True, "b": i == top, "g": False, "h": True} for i in range(len(modules))),
+        anytime=_anytime(modules),
     )
 
 
@@ -168,20 +169,42 @@ def _component(module: AssociatedComponent, autoencoder_rate: float) -> Componen
 def _prediction(modules: Sequence[AssociatedComponent]):
     def predict(variables, images, depth=None):
         """Scores `(B, classes)` by the first `depth` components, all by default."""
-        depth = len(modules) if depth is None else depth
-        if not 1 <= depth <= len(modules):
-            raise ValueError(f"depth is {depth}, allowed are 1 to {len(modules)}")
-        chain = list(zip(modules, variables, strict=True))[:depth]
-        signal = images
+        chain = _first(modules, variables, depth)
+        features = images
         for module, own in chain:
-            signal = module.apply(own, signal, False, method="lift")
-        top, own = chain[-1]
-        signal = top.apply(own, signal, False, method="associate")
-        for module, own in reversed(chain):
-            signal = module.apply(own, signal, False, method="decode")
-        return jnp.asarray(signal, jnp.float32)
+            features = module.apply(own, features, False, method="lift")
+        return _descend(chain, features)
 
     return predict
+
+
+def _anytime(modules: Sequence[AssociatedComponent]):
+    def anytime(variables, images, depth=None):
+        """Scores `(depth, B, classes)` by the first 1, 2, …, `depth` components; features are lifted once."""
+        chain = _first(modules, variables, depth)
+        features, scores = images, []
+        for index, (module, own) in enumerate(chain):
+            features = module.apply(own, features, False, method="lift")
+            scores.append(_descend(chain[: index + 1], features))
+        return jnp.stack(scores)
+
+    return anytime
+
+
+def _first(modules, variables, depth):
+    depth = len(modules) if depth is None else depth
+    if not 1 <= depth <= len(modules):
+        raise ValueError(f"depth is {depth}, allowed are 1 to {len(modules)}")
+    return list(zip(modules, variables, strict=True))[:depth]
+
+
+def _descend(chain, features):
+    """Over the bridge of the top component and down all decoders."""
+    top, own = chain[-1]
+    code = top.apply(own, features, False, method="associate")
+    for module, own in reversed(chain):
+        code = module.apply(own, code, False, method="decode")
+    return jnp.asarray(code, jnp.float32)
 
 
 def _rows(one_hot: jax.Array, of_classes: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from al_jax.components import call_block, component, compose
 from al_jax.losses import mean_squared_error
@@ -25,9 +26,17 @@ class CodeComponent(nn.Module):
     classes: int | None = None
 
     def __call__(self, signal, train):
-        below = signal if self.classes is None else jax.nn.one_hot(signal["label"], self.classes)
-        code = call_block(self.g, below, train)
-        return code, {"autoencoder": self.loss(call_block(self.h, code, train), below)}
+        code = self.encode(signal, train)
+        return code, {"autoencoder": self.loss(self.decode(code, train), self._below(signal))}
+
+    def encode(self, signal, train):
+        return call_block(self.g, self._below(signal), train)
+
+    def decode(self, code, train):
+        return call_block(self.h, code, train)
+
+    def _below(self, signal):
+        return signal if self.classes is None else jax.nn.one_hot(signal["label"], self.classes)
 
 
 def label_codes(
@@ -39,6 +48,8 @@ def label_codes(
     loss: Loss = mean_squared_error,
 ) -> Network:
     """The chain of encoders and decoders of `al.associated`, which the same engines train.
+
+    Its `predict` takes labels in the place of images, and decodes the code of component `depth` down to scores.
 
     Args:
       classes: length of the one-hot label.
@@ -59,7 +70,18 @@ def label_codes(
         CodeComponent(g, h, loss, None if index else classes)
         for index, (g, h) in enumerate(zip(parts_of(encoder, code), parts_of(decoder, below), strict=True))
     ]
-    return compose(map(component, modules))
+
+    def decoded(variables, label, depth=None):
+        """The labels `(B,)` encoded up to the code of component `depth` and decoded again, `(B, classes)`."""
+        chain = list(zip(modules, variables, strict=True))[:depth]
+        code = {"label": label}
+        for module, own in chain:
+            code = module.apply(own, code, False, method="encode")
+        for module, own in reversed(chain):
+            code = module.apply(own, code, False, method="decode")
+        return jnp.asarray(code, jnp.float32)
+
+    return compose(map(component, modules), predict=decoded)
 
 
 def with_codes(components: Sequence[ComponentState], codes: Sequence[ComponentState]) -> tuple[ComponentState, ...]:

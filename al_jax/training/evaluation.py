@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax.components import anytime_scores
 from al_jax.data import Split
 from al_jax.types import Network, Variables
 
@@ -27,12 +28,10 @@ class Accuracy(NamedTuple):
 
 def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Split], Accuracy]:
     """Compiles `(variables, split) -> Accuracy` once for a network."""
-    depths = range(1, len(network.components) + 1)
 
     @jax.jit
     def count(variables, image, label, real):
-        def correct(depth):
-            scores = network.predict(variables, image, depth=depth)
+        def correct(scores):
             own = jnp.take_along_axis(scores, label[:, None], axis=1)
             classes = jnp.arange(scores.shape[1], dtype=label.dtype)[None]
             # As for argmax, the first of equal scores wins; a row with NaN is never right.
@@ -41,11 +40,11 @@ def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Split], Ac
             rank = ahead.sum(axis=1)
             return jnp.stack([jnp.sum((rank < places) & real & real_number) for places in (1, 5)])
 
-        return jnp.stack([correct(depth) for depth in depths])
+        return jnp.stack([correct(scores) for scores in anytime_scores(network, variables, image)])
 
     def evaluate(variables, split):
         size = min(BATCH, len(split.label))
-        total = np.zeros((len(depths), 2), np.int64)
+        total = np.zeros((len(network.components), 2), np.int64)
         for start in range(0, len(split.label), size):
             # The last batch is filled up with examples that do not count, so that one program serves all.
             index = np.arange(start, start + size)

@@ -3,7 +3,7 @@
 import json
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -42,6 +42,7 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
     return {
         **(_averaged(seeds) if len(seeds) > 1 else seeds[0]),
         "digest": digest(finished.components),
+        "losses": _last_losses(read_rows(run.workdir)),
         "updates": run.updates,
         "epochs": run.config.epochs,
         "examples_per_second": finished.examples_per_second,
@@ -74,6 +75,12 @@ def _averaged(seeds: list[dict[str, Any]]) -> dict[str, Any]:
         averages |= {name: statistics.mean(values), f"{name}_std": statistics.stdev(values)}
     depths = zip(*(entry["accuracy_by_depth"] for entry in seeds), strict=True)
     return averages | {"accuracy_by_depth": [statistics.mean(depth) for depth in depths]}
+
+
+def _last_losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Every loss as the mean over the last call's updates, on training batches and of the last seed."""
+    found = [row for row in rows if any(name.startswith("component_") for name in row)]
+    return {name: loss for name, loss in found[-1].items() if name.startswith("component_")} if found else {}
 
 
 def _parameters(run: Run) -> dict[str, int]:

@@ -228,6 +228,11 @@ def test_prediction_goes_up_over_the_bridge_and_down(variables, depth):
     assert_close(scores, inference_by_hand(variables, BATCH["image"], depth or 2))
 
 
+def test_predictions_of_all_depths_come_at_once(variables):
+    scores = network().anytime(variables, BATCH["image"])
+    assert_close(scores, jnp.stack([network().predict(variables, BATCH["image"], depth) for depth in (1, 2)]))
+
+
 @pytest.mark.parametrize("depth", [0, 3, -1])
 def test_a_depth_that_is_not_there_is_refused(variables, depth):
     with pytest.raises(ValueError, match=f"depth is {depth}, allowed are 1 to 2"):

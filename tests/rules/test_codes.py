@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from support import assert_same_bits, first, make_batches, random_components
 
 import al_jax as al
@@ -45,8 +44,11 @@ def test_enough_updates_make_codes_that_decode():
     chain = al.label_codes(CLASSES, (32, 32))
     trainer = al.sequential(chain, optax.adam(1e-2))
     state = trainer.init(jax.random.key(0), first(LABELS))
-    _, metrics = trainer.step(state, {"label": np.tile(LABELS["label"], (100, 1))})
+    state, metrics = trainer.step(state, {"label": np.tile(LABELS["label"], (100, 1))})
     assert all(losses["autoencoder"][-1] < 1e-2 < losses["autoencoder"][0] for losses in metrics.losses)
+    for depth in (1, 2):
+        scores = trainer.predict(state, np.arange(CLASSES), depth)
+        np.testing.assert_array_equal(np.argmax(scores, 1), np.arange(CLASSES))
 
 
 def test_codes_are_put_into_a_network_that_keeps_them():
@@ -60,9 +62,3 @@ def test_codes_are_put_into_a_network_that_keeps_them():
     for own, before, codes in zip(trainer.components(state), components, trained, strict=True):
         assert_same_bits({part: own.params[part] for part in "gh"}, codes.params)
         assert not np.array_equal(own.params["f"]["Dense_0"]["kernel"], before.params["f"]["Dense_0"]["kernel"])
-
-
-def test_codes_predict_nothing():
-    chain = al.label_codes(CLASSES, CODES)
-    with pytest.raises(ValueError, match="without a prediction"):
-        chain.predict([], BATCHES["image"][0])

@@ -1,0 +1,131 @@
+"""What a finished run has learned, beyond its accuracy.
+
+    python -m al_jax.analysis.inspect runs/cifar10_mlp [runs/...]
+
+writes `analysis.json` and pictures into each workdir: distances between and within classes for every layer, statistics
+of the codes, the cost of every depth, accuracy against computation with early exits, and t-SNE maps of some layers.
+Of a run of several seeds it looks at the first.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from al_jax.analysis.anytime import exits
+from al_jax.analysis.distances import class_distances
+from al_jax.analysis.layers import layer_outputs
+from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
+from al_jax.analysis.pictures import plot_exits, plot_tsne
+from al_jax.components import anytime_scores, with_prepare
+from al_jax.data import DataError, Split
+from al_jax.training import load
+from al_jax.training.build import build_codes
+from al_jax.training.config import Config
+from al_jax.training.errors import RunError
+from al_jax.training.records import read_json, write_json
+from al_jax.training.run import micro_batch_shapes, per_seed
+from al_jax.types import ComponentState, Network
+
+LAYER_EXAMPLES = 2000  # test images whose layers are compared; the output is compared on all of them
+BATCH = 1000
+SHOWN_LAYERS = {"mlp": (2, 4), "vanilla_cnn": (4, 8, 12)}  # as in the paper's Figures 5 and 6
+
+
+def inspect(workdir: Path, data_dir: str = "") -> dict[str, Any]:
+    """Measures a finished run and leaves analysis.json and pictures in its workdir.
+
+    Raises:
+      RunError: there is no finished run.
+    """
+    run = load.load_run(workdir, data_dir)
+    components = per_seed(run, load.finished(run).components)[0]
+    network = with_prepare(run.network, run.prepare)
+    test, batch = run.held_out["test"], micro_batch_shapes(run.config, run.facts)
+    variables = [part.variables for part in components]
+
+    scores = _scores(network, variables, test.image)
+    found: dict[str, Any] = {
+        "distances": _distances(run.config, network, variables, test, scores[-1]),
+        "macs": {"inference": inference_macs(network, batch), "training": training_macs(network, batch)},
+    }
+    if run.config.rule == "associated":
+        codes = code_statistics(run.config, run.facts.classes, components)
+        losses = read_json(workdir / "summary.json").get("losses", {})
+        for index, code in enumerate(codes):
+            if f"component_{index + 1}/associated" in losses:
+                code["associated_by_variance"] = losses[f"component_{index + 1}/associated"] / code["class_variance"]
+        found["codes"] = codes
+        cost = found["macs"]["anytime"] = anytime_macs(network, batch)
+        found["early_exit"] = [one._asdict() for one in exits(scores, test.label, cost)]
+        plot_exits(found["early_exit"], workdir / "early_exit.png")
+    if shown := SHOWN_LAYERS.get(run.config.network):
+        few = Split(test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES])
+        layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, few.image, shown)}
+        points = {"input": few.image / 255.0, **layers, "output": scores[-1][:LAYER_EXAMPLES]}
+        plot_tsne(points, few.label, workdir / "tsne.png")
+    write_json(workdir / "analysis.json", found)
+    return found
+
+
+def code_statistics(config: Config, classes: int, components: Sequence[ComponentState]) -> list[dict[str, float]]:
+    """For every component: how far the codes of classes lie apart, and whether they decode to their class.
+
+    `class_variance` is the variance over classes, averaged over units; `decoded` the share of classes that
+    h_1 ∘ … ∘ h_k makes of t_k.
+    """
+    chain, labels = build_codes(config, classes), jnp.arange(classes)
+    variables = [{"params": {part: own.params[part] for part in "gh"}} for own in components]
+    signal: Any = {"label": labels}
+    found = []
+    for depth, (part, own) in enumerate(zip(chain.components, variables, strict=True), 1):
+        signal, _, _ = part.apply(own, signal, jax.random.key(0), False)
+        decoded = chain.predict(variables, labels, depth).argmax(1) == labels
+        variance = jnp.asarray(signal, jnp.float32).var(0).mean()
+        found.append({"class_variance": float(variance), "decoded": float(decoded.mean())})
+    return found
+
+
+def _scores(network: Network, variables, images: np.ndarray) -> np.ndarray:
+    """Of every depth, `(K, N, classes)`."""
+    predict = jax.jit(lambda variables, images: anytime_scores(network, variables, images))
+    parts = [predict(variables, images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    return np.concatenate(jax.device_get(parts), axis=1)
+
+
+def _distances(config: Config, network: Network, variables, test: Split, output: np.ndarray) -> dict[str, Any]:
+    def entry(points, labels):
+        found = class_distances(points, labels)
+        return {**found._asdict(), "ratio": found.ratio}
+
+    distances: dict[str, Any] = {"output": entry(output, test.label)}
+    if config.rule == "backprop":
+        distances["softmax"] = entry(jax.nn.softmax(output), test.label)
+    images, labels = test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES]
+    distances["layers"] = [
+        {"number": layer.number, "kind": layer.kind, **entry(layer.output, labels)}
+        for layer in layer_outputs(network, variables, images)
+    ]
+    return distances
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.inspect", description="What a run has learned.")
+    parser.add_argument("workdirs", type=Path, nargs="+")
+    parser.add_argument("--data_dir", default="", help="where the data lies now, if it has moved")
+    given = parser.parse_args()
+    for workdir in given.workdirs:
+        inspect(workdir, given.data_dir)
+        print(f"{workdir}/analysis.json")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (RunError, DataError) as error:
+        sys.exit(f"error: {error}")
