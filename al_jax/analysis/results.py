@@ -19,15 +19,17 @@ PATHS = ("data_dir", "warm_start")
 
 
 def record(path: Path, workdirs: Sequence[Path]) -> None:
-    """Writes the summaries of runs that differ in nothing but their seeds into one file.
+    """Writes the summaries of runs that differ in nothing but their seeds into one file, with their analysis.json.
 
     Raises:
       RunError: a run has no summary, or the runs differ in more than the seed.
     """
     summaries = [read_json(workdir / "summary.json") for workdir in workdirs]
-    for summary in summaries:
+    for summary, workdir in zip(summaries, workdirs, strict=True):
         for field in PATHS:
             summary["config"].pop(field)
+        if (analysis := workdir / "analysis.json").exists():
+            summary["analysis"] = read_json(analysis)
     settings = [{**summary["config"], "seed": None} for summary in summaries]
     if any(other != settings[0] for other in settings):
         raise RunError(f"the runs for {path} differ in more than their seeds: record them one by one")

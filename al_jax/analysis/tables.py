@@ -2,44 +2,153 @@
 
     python -m al_jax.analysis.tables [RESULTS]
 
-Cells come from the files in `results/` and say `not run` where there is none.
+Cells come from the files in `results/`, as mean ± standard deviation over seeds at the last epoch, and say `not run`
+where there is none. A number of epochs in brackets marks a run that is shorter than its config.
 """
 
 import argparse
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
 from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of
 from al_jax.training.records import read_json
 
-TABLE_6 = {1: "98.49 %", 2: "98.60 %", 3: "98.71 %"}  # the paper's test accuracy by number of components
+Runs = Sequence[Mapping[str, Any]]
+NOT_RUN = "not run"
+CIFAR_10_NOTE = (
+    "The CIFAR-10 of these results is a copy in which 18 of the 10,000 test images are decoded from JPEG files."
+)
+
+
+def read_runs(results: Path, config: str) -> Runs:
+    """The runs of a config, none where it was not run."""
+    path = results / f"{name_of(config)}.json"
+    return read_json(path)["runs"] if path.exists() else []
+
+
+def accuracy_table(results: Path, number: int) -> str:
+    """Table 2, 3 or 4: accuracy of the paper's networks on one data set."""
+    _, rows = TABLES[number]
+    lines = _header("network", "paper: backprop", "paper: DTP", "paper: AL", *ARMS)
+    hardware = []
+    for row in rows:
+        cells = []
+        for arm in ARMS.values():
+            cell, on = _accuracy(results, row.config, arm)
+            cells.append(cell)
+            hardware.extend(on)
+        lines.append(_row(row.network, row.backprop, row.target_propagation, row.associated, *cells))
+    notes = [f"Measured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
+    if number == 3:
+        notes.append(CIFAR_10_NOTE)
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
+
+
+def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list[str]]:
+    """A cell and its hardware: of the full run, else of the short one, else of a taller network's lower components."""
+    if runs := read_runs(results, with_variants(config, *arm)):
+        return f"{_mean(runs)}, {_seeds(runs)}", [hardware_of(runs)]
+    if runs := read_runs(results, with_variants(config, "short", *arm)):
+        return f"{_mean(runs)}, {_seeds(runs)} ({runs[0]['epochs']} epochs)", [hardware_of(runs)]
+    if (config, arm) == ("mnist_mlp", ()) and (runs := read_runs(results, "mnist_mlp:three")):
+        return f"{_mean(runs, depth=2)}, {_seeds(runs)}", [hardware_of(runs)]
+    return NOT_RUN, []
+
+
+def _mean(runs: Runs, depth: int = 0) -> str:
+    """Accuracy by the first `depth` components, by all for 0."""
+    return in_percent(entry["accuracy_by_depth"][depth - 1] for entry in seeds_of(runs))
+
+
+def _seeds(runs: Runs) -> str:
+    number = len(seeds_of(runs))
+    return f"{number} seed{'s' * (number > 1)}"
+
+
+def table_5(results: Path) -> str:
+    """Associated loss of each component on MNIST's training images, at the end.
+
+    All rows come from runs of three: the lower components of a network train as if there were no upper ones.
+    """
+    lines = _header("component", *(f"paper: of {count}" for count in TABLE_5), "here", "here, by the code's variance")
+    runs = read_runs(results, "mnist_mlp:three")
+    for index in range(3):
+        published = [losses[index] if index < len(losses) else "–" for losses in TABLE_5.values()]
+        loss = [run["losses"][f"component_{index + 1}/associated"] for run in runs if run.get("losses")]
+        codes = [run["analysis"]["codes"][index] for run in runs if run.get("analysis")]
+        share = [code["associated_by_variance"] for code in codes if "associated_by_variance" in code]
+        lines.append(_row(index + 1, *published, _scientific(loss), _scientific(share)))
+    return "\n".join(lines)
 
 
 def table_6(results: Path) -> str:
-    """Test accuracy on MNIST with one, two and three components.
-
-    All rows come from runs of three: the lower components of a network train as if there were no upper ones, so the
-    network of k components is the first k of a taller one, and its accuracy is that by depth k.
-    """
-    rows = [
-        "| components | paper | here | seeds | epochs | hardware |",
-        "|---|---|---|---|---|---|",
-    ]
-    path = results / "mnist_mlp_three.json"
-    runs = read_json(path)["runs"] if path.exists() else []
-    seeds = seeds_of(runs)
+    """Test accuracy on MNIST with one, two and three components, from runs of three as in Table 5."""
+    lines = _header("components", "paper", "here", "seeds", "epochs", "hardware")
+    runs = read_runs(results, "mnist_mlp:three")
     for components, paper in TABLE_6.items():
-        cells = ["not run", "", "", ""]
+        cells = [NOT_RUN, "", "", ""]
         if runs:
-            here = in_percent(entry["accuracy_by_depth"][components - 1] for entry in seeds)
-            cells = [here, numbers_of(seeds), str(runs[0]["epochs"]), hardware_of(runs)]
-        rows.append(f"| {components} | {paper} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+            cells = [_mean(runs, components), numbers_of(seeds_of(runs)), str(runs[0]["epochs"]), hardware_of(runs)]
+        lines.append(_row(components, f"{paper} %", *cells))
+    return "\n".join(lines)
+
+
+def table_7(results: Path) -> str:
+    """Distances between and within classes of the network's output on test images, as `inter / intra = ratio`."""
+    lines = _header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
+    for row in TABLE_7:
+        backprop, associated = _either(results, row.config, "backprop"), _either(results, row.config)
+        published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (row.backprop, row.associated))
+        found = _distance(backprop, "output"), _distance(backprop, "softmax"), _distance(associated, "output")
+        lines.append(_row(row.network, *published, *found))
+    return "\n".join(lines)
+
+
+def _either(results: Path, config: str, *arm: str) -> Runs:
+    return read_runs(results, with_variants(config, *arm)) or read_runs(results, with_variants(config, "short", *arm))
+
+
+def _distance(runs: Runs, of: str) -> str:
+    found = [run["analysis"]["distances"][of] for run in runs if run.get("analysis")]
+    if not found:
+        return NOT_RUN
+    inter, intra = (statistics.mean(entry[name] for entry in found) for name in ("inter", "intra"))
+    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}"
+
+
+def _scientific(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.2e}" if values else NOT_RUN
+
+
+def _header(*names: str) -> list[str]:
+    return [_row(*names), "|" + "---|" * len(names)]
+
+
+def _row(*cells: Any) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def render(results: Path) -> str:
+    """All tables as Markdown."""
+    parts = [
+        (f"Table {number}: test accuracy on {data}", accuracy_table(results, number))
+        for number, (data, _) in TABLES.items()
+    ]
+    parts += [
+        ("Table 5: associated loss of each component on MNIST, the MLP by number of components", table_5(results)),
+        ("Table 6: MNIST, the MLP by number of components", table_6(results)),
+        ("Table 7: distances between and within classes, and their ratio", table_7(results)),
+    ]
+    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.tables", description="Tables of the paper.")
     parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
-    print(f"Table 6: MNIST, the MLP by number of components\n\n{table_6(parser.parse_args().results)}")
+    print(render(parser.parse_args().results))
 
 
 if __name__ == "__main__":

@@ -115,10 +115,11 @@ def wrong_type(field: str, value: Any) -> ConfigError:
 
 
 def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The config of `configs/NAME.py:VARIANT`; an empty variant changes nothing."""
-    if variant and variant not in variants:
-        raise ConfigError(f"unknown variant {variant!r}: there are {', '.join(variants)}")
-    _put(config, variants.get(variant, {}))
+    """The config of `configs/NAME.py:VARIANT`; of several variants, `a,b`, each is put over those before it."""
+    for name in filter(None, variant.split(",")):
+        if name not in variants:
+            raise ConfigError(f"unknown variant {name!r}: there are {', '.join(variants)}")
+        _put(config, variants[name])
     return config
 
 

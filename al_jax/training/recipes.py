@@ -1,0 +1,23 @@
+"""Fields that several configs share: what the authors of Associated Learning did, and what replaces it here."""
+
+# The authors' code for every network of theirs; batches are shuffled here, theirs were not. Networks add to it.
+AUTHORS = {
+    "normalisation": "subtract_mean",
+    "batch_size": 32,
+    "epochs": 200,
+    "schedule": "steps",
+    "learning_rate": 1e-4,
+    "autoencoder_rate": 2.0,
+    "epsilon_hat": True,
+    "bridge": "paper",
+    "codes": "online",
+}
+
+# Of CIFAR images, in training and in inference.
+AUTHORS_CIFAR = {**AUTHORS, "augmentation": "authors"}
+
+# The same inference network as one component, with the activation and the loss of backprop.
+BACKPROP = {"rule": "backprop", "activation": "relu", "codes": "online"}
+
+# On embedded digits in seconds, to see that every part works.
+SMOKE = {"dataset": "digits", "augmentation": "none", "batch_size": 32, "epochs": 5, "code": 32, "code_updates": 1000}

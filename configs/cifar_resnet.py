@@ -1,0 +1,55 @@
+"""Associated Learning on CIFAR: ResNet-20 and ResNet-32, the stem and three stages as four components.
+
+    python train.py --config=configs/cifar_resnet.py --config.data_dir=DIR --workdir=runs/cifar_resnet
+    python train.py --config=configs/cifar_resnet.py:resnet32 ...          32 layers in place of 20
+    python train.py --config=configs/cifar_resnet.py:cifar100 ...          CIFAR-100, codes of 500 in place of 300
+    python train.py --config=configs/cifar_resnet.py:backprop ...          the same inference network as one component
+    python train.py --config=configs/cifar_resnet.py:authors ...           the authors' recipe, 200 epochs
+    python train.py --config=configs/cifar_resnet.py:authors_backprop ...  and their baseline
+    python train.py --config=configs/cifar_resnet.py:smoke                 a small network on embedded digits
+
+Variants add up, as in `:resnet32,cifar100,backprop`.
+"""
+
+from al_jax.training.config import default_config, with_variant
+from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, SMOKE
+
+AUTHORS = {**AUTHORS_CIFAR, "residual": "authors", "l2": 1e-4}
+# Global average pooling, batch norm in the dense layers, L2 on every kernel (on CIFAR-100 five times as much).
+AUTHORS_BACKPROP = {
+    **AUTHORS,
+    **BACKPROP,
+    "learning_rate": 1e-3,
+    "bridge": "pooled",
+    "pool": 1,
+    "dense_norm": True,
+    "l2_kernels": "all",
+}
+
+
+def get_config(variant=""):
+    config = default_config(
+        dataset="cifar10",
+        normalisation="standardise",
+        augmentation="crop_flip",
+        network="resnet20",
+        residual="standard",
+        code=300,
+        bridge="pooled",
+        codes="pretrained",
+        epochs=100,
+        batch_size=128,
+        learning_rate=1e-3,
+    )
+    return with_variant(
+        config,
+        variant,
+        {
+            "smoke": {**SMOKE, "network": "resnet8"},
+            "resnet32": {"network": "resnet32"},
+            "cifar100": {"dataset": "cifar100", "code": 500},
+            "authors": AUTHORS,
+            "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in variant else 1e-4},
+            "backprop": BACKPROP,
+        },
+    )

@@ -1,0 +1,36 @@
+"""Associated Learning on MNIST: the paper's convolutional network, four components of two convolutions, codes of 256.
+
+python train.py --config=configs/mnist_cnn.py --config.data_dir=DIR --workdir=runs/mnist_cnn
+python train.py --config=configs/mnist_cnn.py:backprop ...          the same inference network as one component
+python train.py --config=configs/mnist_cnn.py:authors ...           the authors' recipe, 200 epochs
+python train.py --config=configs/mnist_cnn.py:authors_backprop ...  and their baseline
+python train.py --config=configs/mnist_cnn.py:smoke                 a small network on embedded digits
+"""
+
+from al_jax.training.config import default_config, with_variant
+from al_jax.training.recipes import AUTHORS, BACKPROP, SMOKE
+
+
+def get_config(variant=""):
+    config = default_config(
+        dataset="mnist",
+        normalisation="standardise",
+        network="vanilla_cnn",
+        code=256,
+        bridge="pooled",
+        codes="pretrained",
+        epochs=20,
+        batch_size=128,
+        learning_rate=1e-3,
+    )
+    return with_variant(
+        config,
+        variant,
+        {
+            "smoke": {**SMOKE, "width_factor": 0.25},
+            "short": {"epochs": 2},
+            "authors": AUTHORS,
+            "authors_backprop": {**AUTHORS, **BACKPROP},
+            "backprop": BACKPROP,
+        },
+    )
