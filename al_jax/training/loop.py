@@ -82,6 +82,11 @@ class Training:
             state = trainer.place(warm_start(trainer.components(state), run.config.warm_start))
         return state
 
+    @property
+    def components(self) -> tuple[ComponentState, ...]:
+        """The components as they are now."""
+        return self._run.trainer.components(self._state)
+
     def finish(self) -> Finished:
         """Trains to the end.
 
@@ -182,7 +187,7 @@ class Training:
             variables = [part.variables for part in own]
             accuracies = {name: self._evaluate(variables, split) for name, split in self._run.held_out.items()}
             values = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
-            by_depth = accuracies["test"].by_depth
+            by_depth = next(iter(accuracies.values())).by_depth
             self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
             shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
         self._display.epoch(epoch, shown, self._losses, self._watch.examples_per_second)

@@ -36,7 +36,7 @@ class Run(NamedTuple):
       workdir: where its files go.
       dataset: its data, without the validation examples.
       facts: what the network knows of the data.
-      held_out: the splits that training does not see, `test` first.
+      held_out: the splits that training does not see, the one whose accuracy by depth is recorded first: `test`.
       network: without the preparation of images.
       optimizer: of every component.
       prepare: of images, inside jit.

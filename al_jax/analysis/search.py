@@ -1,0 +1,143 @@
+"""Random search with the same budget for Associated Learning and backpropagation, on validation images alone.
+
+    python -m al_jax.analysis.search configs/cifar_cnn.py --trials 8 --validation 5000 \\
+        --space learning_rate=log:1e-4:1e-2 l2=0,1e-6,1e-5 -- --config.epochs=2 --config.examples=10000
+
+Trial i draws one setting from the space and trains both rules with it: the config, and the config with its `:backprop`
+variant put over it. Test images are not even evaluated. Everything is written to `results/search/NAME.json` after each
+trial, and the same command continues; what follows `--` are fields for both.
+"""
+
+import argparse
+import math
+import runpy
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_jax.analysis.published import name_of, with_variants
+from al_jax.components import with_prepare
+from al_jax.data import DataError
+from al_jax.training.config import Config, default_config, nearest
+from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.evaluation import make_evaluate
+from al_jax.training.loop import Training
+from al_jax.training.records import read_json, write_json
+from al_jax.training.run import claimed, set_up
+
+Space = Mapping[str, str]
+RULES = {"associated": (), "backprop": ("backprop",)}
+
+
+def draw(space: Space, seed: int, trial: int) -> dict[str, Any]:
+    """The setting of a trial, a function of seed and trial alone.
+
+    Raises:
+      ConfigError: a field is unknown, or its range is neither `log:LOW:HIGH` nor values with commas between them.
+
+    Example:
+      >>> draw({"learning_rate": "log:1e-4:1e-2", "batch_size": "32,128"}, seed=0, trial=0)
+      {'learning_rate': 0.00188, 'batch_size': 32}
+    """
+    rng, defaults = np.random.Generator(np.random.PCG64([seed, trial])), default_config()
+    setting = {}
+    for field, values in space.items():
+        if field not in defaults:
+            raise ConfigError(f"there is no field config.{field}{nearest(field, defaults)}")
+        kind = type(defaults[field])
+        try:
+            if values.startswith("log:"):
+                low, high = (math.log(float(end)) for end in values.split(":")[1:])
+                setting[field] = kind(f"{math.exp(low + (high - low) * rng.random()):.3g}")
+            else:
+                choices = values.split(",")
+                setting[field] = kind(choices[int(rng.random() * len(choices))])
+        except ValueError as error:
+            raise ConfigError(
+                f"--space {field}={values}: give log:LOW:HIGH or values with commas between them, each {kind.__name__}"
+            ) from error
+    return setting
+
+
+def validation_accuracy(config: Config) -> float:
+    """Trains to the end, and looks at the validation images only."""
+    if not config.validation:
+        raise ConfigError("a search needs validation images: give --validation, or a config with some")
+    with tempfile.TemporaryDirectory() as folder:
+        run = set_up(config, Path(folder))
+        run = run._replace(held_out={"validation": run.held_out["validation"]})
+        with claimed(config, run.workdir):
+            finished = Training(run).finish()
+    evaluate = make_evaluate(with_prepare(run.network, run.prepare))
+    return evaluate([part.variables for part in finished.components], run.held_out["validation"]).full
+
+
+def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed: int, path: Path) -> dict[str, Any]:
+    """Works through the trials that `path` does not have yet."""
+    found = read_json(path) if path.exists() else {"config": spec, "space": dict(space), "trials": []}
+    asked = {"config": spec, "space": dict(space), "fields": dict(fields), "seed": seed}
+    found = {**asked, "trials": found["trials"]} if not found["trials"] else found
+    if {name: found.get(name) for name in asked} != asked:
+        raise RunError(f"{path} holds another search: give another --out")
+    done = {(entry["trial"], entry["rule"]) for entry in found["trials"]}
+    for trial in range(trials):
+        setting = draw(space, seed, trial)
+        for rule, variants in RULES.items():
+            if (trial, rule) in done:
+                continue
+            config = read_config(with_variants(spec, *variants), fields)
+            config.update({**setting, "eval_every": config.epochs})
+            accuracy = validation_accuracy(config)
+            print(f"trial {trial}, {rule}: {accuracy:.2%} with {setting}", flush=True)
+            found["trials"].append({"trial": trial, "rule": rule, **setting, "validation_accuracy": accuracy})
+            write_json(path, found)
+    return found
+
+
+def read_config(spec: str, fields: Mapping[str, str]) -> Config:
+    """The config of `FILE.py:VARIANT` with fields given as text."""
+    path, _, variant = spec.partition(":")
+    config = runpy.run_path(path)["get_config"](variant)
+    for name, text in fields.items():
+        if name not in config:
+            raise ConfigError(f"there is no field config.{name}{nearest(name, config)}")
+        kind = type(config[name])
+        config[name] = text.lower() == "true" if kind is bool else kind(text)
+    return config
+
+
+def best(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The trial of the highest validation accuracy of each rule."""
+    trials: Sequence[Mapping[str, Any]] = found["trials"]
+    by_rule = {rule: [entry for entry in trials if entry["rule"] == rule] for rule in RULES}
+    return {rule: max(own, key=lambda entry: entry["validation_accuracy"]) for rule, own in by_rule.items() if own}
+
+
+def main() -> None:
+    argv = sys.argv[1:]
+    end = argv.index("--") if "--" in argv else len(argv)
+    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.search", description="Random search.")
+    parser.add_argument("config")
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--validation", type=int, default=5000)
+    parser.add_argument("--space", nargs="+", default=["learning_rate=log:1e-4:1e-2", "l2=0,1e-6,1e-5"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args(argv[:end])
+    path = given.out or Path("results/search") / f"{name_of(given.config)}.json"
+    space = dict(entry.split("=", 1) for entry in given.space)
+    fields = dict(entry.removeprefix("--config.").split("=", 1) for entry in argv[end + 1 :])
+    fields = {"validation": str(given.validation), **fields}
+    for rule, entry in best(search(given.config, given.trials, space, fields, given.seed, path)).items():
+        print(f"best of {rule}: {entry}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (RunError, DataError) as error:
+        sys.exit(f"error: {error}")
