@@ -18,25 +18,25 @@ def dense(layer, x, activation):
     return activation(x @ kernel + bias)
 
 
-def component(params, features, code_below):
-    """Features and code of one component, its associated and its autoencoder loss."""
-    features, code_below = jax.lax.stop_gradient((features, code_below))
+def component(params, features, codes_below, one_hot):
+    """Features, the codes of the classes `(C, n)`, the associated and the autoencoder loss of one component."""
+    features, codes_below = jax.lax.stop_gradient((features, codes_below))
     features = dense(params["f"][0], features, jax.nn.elu)
-    code = dense(params["g"][0], code_below, jax.nn.sigmoid)
+    codes = dense(params["g"][0], codes_below, jax.nn.sigmoid)
     bridge = dense(params["b"][1], dense(params["b"][0], features, jax.nn.sigmoid), jax.nn.sigmoid)
-    decoded = dense(params["h"][0], code, jax.nn.sigmoid)
-    associated = jnp.mean((bridge - jax.lax.stop_gradient(code)) ** 2)
-    autoencoder = jnp.mean((decoded - code_below) ** 2)
-    return features, code, jnp.stack([associated, autoencoder])
+    decoded = dense(params["h"][0], codes, jax.nn.sigmoid)
+    associated = jnp.mean((bridge - jax.lax.stop_gradient(one_hot @ codes)) ** 2)
+    autoencoder = jnp.mean((one_hot @ decoded - one_hot @ codes_below) ** 2)
+    return features, codes, jnp.stack([associated, autoencoder])
 
 
 def objective(params, batch, classes):
     """The sum of all components' losses, which share no gradient, and the losses `(K, 2)`."""
     features = batch["image"].reshape(len(batch["image"]), -1)
-    code = jax.nn.one_hot(batch["label"], classes)
+    codes, one_hot = jnp.eye(classes), jax.nn.one_hot(batch["label"], classes)
     losses = []
     for own in params:
-        features, code, pair = component(own, features, code)
+        features, codes, pair = component(own, features, codes, one_hot)
         losses.append(pair)
     losses = jnp.stack(losses)
     return losses.sum(), losses

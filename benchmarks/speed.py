@@ -1,0 +1,161 @@
+"""Images a second of Associated Learning and backpropagation, for the networks of the paper.
+
+Every arm trains on the same random 32x32 colour images with Adam, many updates in one dispatch. `MACs` are the
+multiply-accumulates of an image in the forward pass of all losses; an update takes about three times as many, and
+`of peak` is the share that this makes of the matrix products which the device does in the same time. Backpropagation
+trains the inference network of the pooled arm.
+
+  python -m benchmarks.speed [--quick] [--accelerator] [--dtype bfloat16] [--batch 128] [--json FILE]
+
+Without --accelerator it runs on one CPU core.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import al_jax as al
+from al_jax.analysis.macs import training_macs
+from al_jax.data import unit_range
+from al_jax.rules import Bridge
+from benchmarks import timing
+
+IMAGE = (32, 32, 3)
+BACKPROP = "backprop"
+FORWARD_AND_BACKWARD = 3  # times the multiply-accumulates of the forward pass
+
+
+class Case(NamedTuple):
+    """A network of the paper with its number of classes and width of codes."""
+
+    name: str
+    blocks: Callable[..., Sequence[nn.Module]]
+    classes: int
+    code: int
+
+
+def mlp(width: float, dtype) -> Sequence[nn.Module]:
+    return al.networks.mlp([round(3000 * width)] * 2, dtype=dtype)
+
+
+networks = al.networks
+CASES = (
+    Case("MLP", mlp, 10, 3000),
+    Case("Vanilla CNN", networks.vanilla_cnn, 10, 256),
+    Case("ResNet-20", functools.partial(networks.resnet, 20), 10, 300),
+    Case("ResNet-32", functools.partial(networks.resnet, 32), 10, 300),
+    Case("VGG", networks.vgg, 10, 300),
+)
+
+
+def arms_of(case: Case, width: float, dtype) -> dict[str, al.Network]:
+    blocks, code = case.blocks(width=width, dtype=dtype), max(1, round(case.code * width))
+
+    def bridge(pool):
+        return functools.partial(Bridge, pool=pool, dtype=dtype)
+
+    relu = functools.partial(Bridge, pool=4, dtype=dtype, activation=nn.relu)
+    return {
+        "AL, paper's bridges": al.associated(blocks, case.classes, code, bridge=bridge(None)),
+        "AL, pooled bridges": al.associated(blocks, case.classes, code, bridge=bridge(4)),
+        BACKPROP: al.backprop(blocks, case.classes, code, bridge=relu),
+    }
+
+
+def compare(case: Case, options: argparse.Namespace, peak: float) -> dict:
+    """Times the arms of one network."""
+    rng = np.random.default_rng(0)
+    size = (options.updates, options.batch)
+    batches = {
+        "image": rng.integers(0, 256, (*size, *IMAGE)).astype(np.uint8),
+        "label": rng.integers(0, case.classes, size).astype(np.int32),
+    }
+    shapes = {
+        "image": jax.ShapeDtypeStruct((options.batch, *IMAGE), jnp.float32),
+        "label": jax.ShapeDtypeStruct((options.batch,), jnp.int32),
+    }
+    dtype = None if options.dtype == "float32" else jnp.dtype(options.dtype)
+    arms, macs = {}, {}
+    for name, network in arms_of(case, 0.05 if options.quick else 1.0, dtype).items():
+        trainer = al.sequential(network, optax.adam(1e-4), prepare=unit_range())
+        macs[name] = sum(training_macs(network, shapes))
+        arms[name] = _repetition(trainer, batches)
+    samples = timing.interleaved(arms, options.rounds)
+    result = {"case": case.name, "arms": {}, "ratio": {}}
+    for name, own in samples.items():
+        summary = timing.summarise(own, options.updates)
+        images = 1e3 * options.batch / summary["ms_per_update"]
+        flops = 2 * FORWARD_AND_BACKWARD * macs[name] * images
+        result["arms"][name] = {**summary, "images_per_second": images, "macs": macs[name], "of_peak": flops / peak}
+        result["ratio"][name] = timing.ratio(samples, name, BACKPROP)
+    return result
+
+
+def _repetition(trainer: al.Trainer, batches):
+    held = [trainer.init(jax.random.key(0), {name: x[0] for name, x in batches.items()})]
+
+    def run():
+        held[0], metrics = trainer.step(held[0], batches)
+        return metrics
+
+    return lambda: timing.measure(run)
+
+
+def matmul_peak(size: int, dtype: str) -> float:
+    """Floating-point operations a second of a square matrix product."""
+    x = jnp.ones((size, size), dtype)
+    product = jax.jit(lambda x: x @ x)
+    samples = timing.interleaved({"product": lambda: timing.measure(lambda: product(x))}, 10)
+    return 2 * size**3 / min(sample.wall for sample in samples["product"])
+
+
+def row(result: dict, name: str) -> list[str]:
+    arm = result["arms"][name]
+    return [
+        result["case"],
+        name,
+        f"{arm['images_per_second']:,.0f}",
+        f"{arm['macs'] / 1e6:.1f} M",
+        f"{arm['of_peak']:.0%}",
+        f"{1 / result['ratio'][name]:.2f}",
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny networks: a check, not a measurement")
+    parser.add_argument("--accelerator", action="store_true", help="JAX's default device in place of one core")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what layers compute in")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--updates", type=int, default=2, help="in one dispatch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, default=Path("results", "benchmarks", "speed.json"))
+    options = parser.parse_args()
+    if not options.accelerator:
+        timing.one_core()
+    peak = matmul_peak(256 if options.quick else 8192 if options.accelerator else 2048, options.dtype)
+    results = [compare(case, options, peak) for case in (CASES[:2] if options.quick else CASES)]
+    rows = [row(result, name) for result in results for name in result["arms"]]
+    columns = ["network", "arm", "images/s", "MACs", "of peak", "speed by backprop's"]
+    record = {
+        **timing.machine(),
+        "device": jax.devices()[0].device_kind,
+        "dtype": options.dtype,
+        "batch": options.batch,
+        "peak_flops": peak,
+        "rounds": options.rounds,
+        "results": results,
+    }
+    timing.report("Associated Learning and backpropagation", columns, rows, record, options.json)
+
+
+if __name__ == "__main__":
+    main()
