@@ -77,7 +77,7 @@ def gradient_norms(run: Run, components: Sequence[ComponentState]) -> list[float
     return norms
 
 
-def draw(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
     """Accuracy by depth, and the gradients of the deepest networks from layer to layer."""
     figure = Figure(figsize=(10.4, 3.6), layout="constrained")
     accuracy, gradients = figure.subplots(1, 2)
@@ -102,7 +102,7 @@ def draw(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     )
     for axes in (accuracy, gradients):
         finish(axes)
-    figure.savefig(path, dpi=140)
+    return figure
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as workdir:
                     entries.append(measure(config, Path(workdir)))
                 write_json(given.out, {"name": given.out.stem, "dataset": given.dataset, "runs": entries})
-    draw(entries, given.out.with_suffix(".png"))
+    draw(entries).savefig(given.out.with_suffix(".png"), dpi=140)
     print(f"{given.out}, {given.out.with_suffix('.png')}; {hardware_of(entries)}")
 
 

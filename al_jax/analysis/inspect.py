@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax.analysis import pictures
 from al_jax.analysis.anytime import exits
 from al_jax.analysis.distances import class_distances
 from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
-from al_jax.analysis.pictures import plot_exits, plot_tsne
 from al_jax.components import anytime_scores, with_prepare
 from al_jax.data import DataError, Split
 from al_jax.training import load
@@ -62,13 +62,13 @@ def inspect(workdir: Path, data_dir: str = "") -> dict[str, Any]:
                 code["associated_by_variance"] = losses[f"component_{index + 1}/associated"] / code["class_variance"]
         found["codes"] = codes
         cost = found["macs"]["anytime"] = anytime_macs(network, batch)
-        found["early_exit"] = [one._asdict() for one in exits(scores, test.label, cost)]
-        plot_exits(found["early_exit"], workdir / "early_exit.png")
+        found["early_exit"] = [{**one._asdict(), "shares": list(one.shares)} for one in exits(scores, test.label, cost)]
+        pictures.exits(found["early_exit"]).savefig(workdir / "early_exit.png", dpi=140)
     if shown := SHOWN_LAYERS.get(run.config.network):
         few = Split(test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES])
         layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, few.image, shown)}
         points = {"input": few.image / 255.0, **layers, "output": scores[-1][:LAYER_EXAMPLES]}
-        plot_tsne(points, few.label, workdir / "tsne.png")
+        pictures.tsne(points, few.label).savefig(workdir / "tsne.png", dpi=140)
     write_json(workdir / "analysis.json", found)
     return found
 

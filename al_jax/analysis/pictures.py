@@ -1,7 +1,6 @@
-"""Pictures of what networks have learned."""
+"""Pictures of what networks have learned, from `analysis.json` or `results/*.json`; each function returns a figure."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,34 +14,74 @@ from al_jax.analysis.plots import COLOURS, finish
 
 PCA_DIMENSIONS = 50  # what t-SNE is given, as its authors advise
 MAX_CLASSES = 20  # told apart by colour; of more, the first ones are shown
+Runs = Sequence[Mapping[str, Any]]
 
 
-def plot_tsne(points: Mapping[str, np.ndarray], labels: np.ndarray, path: Path, seed: int = 0) -> None:
+def tsne(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) -> Figure:
     """A t-SNE map (van der Maaten & Hinton 2008) of each set of points `(N, ...)`, coloured by class."""
     shown = labels < MAX_CLASSES
+    colours = colormaps["tab20" if labels.max() > 9 else "tab10"]
     figure = Figure(figsize=(3.2 * len(points), 3.4), layout="constrained")
     for axes, (name, given) in zip(figure.subplots(1, len(points), squeeze=False)[0], points.items(), strict=True):
         flat = np.asarray(given[shown], np.float32).reshape(int(shown.sum()), -1)
         if flat.shape[1] > PCA_DIMENSIONS:
             flat = PCA(PCA_DIMENSIONS, random_state=seed).fit_transform(flat)
         placed = TSNE(init="pca", random_state=seed).fit_transform(flat)
-        axes.scatter(*placed.T, c=labels[shown], cmap=colormaps["tab20" if labels.max() > 9 else "tab10"], s=3)
+        axes.scatter(*placed.T, c=labels[shown], cmap=colours, s=3)
         axes.set(title=name, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    figure.savefig(path, dpi=140)
+    return figure
 
 
-def plot_exits(exits: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Accuracy against the average cost of an example, a point for each threshold."""
+def exits(found: Sequence[Mapping[str, Any]]) -> Figure:
+    """Accuracy against the average cost of an example, a point for each threshold of the confidence."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    cost, accuracy = [one["macs"] / 1e6 for one in exits], [one["accuracy"] for one in exits]
+    cost, accuracy = [one["macs"] / 1e6 for one in found], [one["accuracy"] for one in found]
     axes.plot(cost, accuracy, color=COLOURS[0], marker="o", linewidth=1.2, markersize=4)
-    for one in (exits[0], exits[-1]):
-        axes.annotate(
-            f"{one['threshold']:g}", (one["macs"] / 1e6, one["accuracy"]), textcoords="offset points", xytext=(4, -10)
-        )
+    for one in (found[0], found[-1]):
+        place = one["macs"] / 1e6, one["accuracy"]
+        axes.annotate(f"{one['threshold']:g}", place, textcoords="offset points", xytext=(3, -11))
     axes.set(title="exit at a confidence", xlabel="million multiply-accumulates an image", ylabel="test accuracy")
+    axes.set_ylim(min(accuracy) - 0.01, min(1, max(accuracy) + 0.01))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     finish(axes)
-    figure.savefig(path, dpi=140)
+    return figure
+
+
+def by_depth(runs: Runs) -> Figure:
+    """Accuracy by the first k components; the associated loss in units of the code's variance; and that variance."""
+    figure = Figure(figsize=(10.4, 3.4), layout="constrained")
+    accuracy, loss, variance = figure.subplots(1, 3)
+    codes = [run["analysis"]["codes"] for run in runs]
+    depths = range(1, len(codes[0]) + 1)
+    _with_spread(accuracy, depths, [run["accuracy_by_depth"] for run in runs])
+    _with_spread(loss, depths, [[code["associated_by_variance"] for code in own] for own in codes])
+    _with_spread(variance, depths, [[code["class_variance"] for code in own] for own in codes])
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    accuracy.set(title="test accuracy", xlabel="components used")
+    loss.set(title="associated loss / variance of the code", xlabel="component", yscale="log")
+    variance.set(title="variance of the code over classes", xlabel="component")
+    for axes in (accuracy, loss, variance):
+        axes.set_xticks(list(depths))
+        finish(axes)
+    return figure
+
+
+def distances(of: Mapping[str, Runs]) -> Figure:
+    """Distance between classes over distance within, layer by layer on test images, for each named set of runs."""
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for (name, runs), colour in zip(of.items(), COLOURS, strict=False):
+        layers = [run["analysis"]["distances"]["layers"] for run in runs]
+        ratios = [[layer["ratio"] for layer in own] for own in layers]
+        _with_spread(axes, range(1, len(layers[0]) + 1), ratios, color=colour, label=name)
+    axes.set(title="inter-class / intra-class distance", xlabel="layer", yscale="log")
+    finish(axes)
+    return figure
+
+
+def _with_spread(axes, places: Sequence[int], values: Sequence[Sequence[float]], **style) -> None:
+    """Mean over seeds, and bars of a standard deviation."""
+    style = {"color": COLOURS[0], "marker": "o", "linewidth": 1.2, "capsize": 2, **style}
+    axes.errorbar(list(places), np.mean(values, axis=0), np.std(values, axis=0), **style)

@@ -1,0 +1,125 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The tables and figures of the Associated Learning paper
+#
+# [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/al-jax/al_jax/blob/main/notebooks/02_paper_tables.ipynb)
+#
+# Everything below is drawn from `results/*.json`, the files that finished runs leave, beside the numbers of
+# [Kao and Chen (2021)](https://arxiv.org/abs/1906.05560). A cell without a run says `not run`. The last
+# section trains a small cell of its own on embedded digits, in a minute.
+
+# %% tags=["skip-execution"]
+# !git clone -q --depth 1 https://github.com/al-jax/al_jax && pip install -q ./al_jax
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+from al_jax.analysis import depth, pictures, tables
+from al_jax.analysis.inspect import inspect
+from al_jax.analysis.layers import layer_outputs
+from al_jax.training import load
+from al_jax.training.config import default_config
+from al_jax.training.loop import Training
+from al_jax.training.records import read_json
+from al_jax.training.run import claimed, set_up
+from al_jax.training.summary import leave, summarise
+
+# %matplotlib inline
+SMOKE = bool(os.environ.get("AL_JAX_SMOKE"))  # set where the notebook is tested: the same cells, fewer epochs
+RESULTS = next(path for path in map(Path, ("results", "../results", "al_jax/results")) if path.is_dir())
+
+# %% [markdown]
+# ## 1. Tables 2 to 7
+#
+# The last four columns of the accuracy tables are this library's: backpropagation with the authors' recipe, and
+# on the network that Associated Learning uses in inference; Associated Learning with the authors' recipe, and
+# with the one of the config. A number of epochs in brackets marks a run that is shorter than its config.
+
+# %%
+display(Markdown(tables.render(RESULTS)))
+
+# %% [markdown]
+# ## 2. Accuracy, losses and codes by depth
+#
+# The MLP of three components on MNIST. Raw associated losses of different components cannot be compared: at the
+# start the codes of different classes differ ten times less from component to component, so that a constant has a
+# tiny loss, too. In units of the code's variance over classes, 1 is what the best constant reaches.
+
+# %%
+three = read_json(RESULTS / "mnist_mlp_three.json")["runs"]
+display(pictures.by_depth(three))
+
+# %% [markdown]
+# ## 3. How far classes lie apart, layer by layer
+#
+# The paper's Table 7 has one number for a network. Here is the same measure for every layer on the way from image
+# to output: distance between the means of two classes over the distance of two images of one class.
+
+# %%
+backprop = read_json(RESULTS / "mnist_mlp_backprop.json")["runs"]
+display(pictures.distances({"Associated Learning": three, "backpropagation": backprop}))
+
+# %% [markdown]
+# ## 4. Stopping early
+#
+# Every component can predict by itself. An image whose decoded class is confident enough after the first one needs
+# no second: a point for each threshold.
+
+# %%
+display(pictures.exits(three[0]["analysis"]["early_exit"]))
+
+# %% [markdown]
+# ## 5. Depth
+#
+# Networks of 2 to 64 layers on digits (`python -m al_jax.analysis.depth`). Under backpropagation the first layer's
+# gradient has passed all layers above it; under Associated Learning every layer has a loss next door.
+
+# %%
+display(depth.draw(read_json(RESULTS / "depth.json")["runs"]))
+
+# %% [markdown]
+# ## 6. A cell of one's own
+#
+# A run is a config, a folder, and what it leaves there. This one trains the MLP of three components on digits.
+
+# %%
+config = default_config(components=3, codes="pretrained", code_updates=1000, epochs=5 if SMOKE else 30)
+workdir = Path(tempfile.mkdtemp())
+run = set_up(config, workdir)
+with claimed(config, workdir):
+    finished = Training(run).finish()
+summary = summarise(run, finished)
+leave(run, summary)
+print({name: summary[name] for name in ("test_accuracy", "accuracy_by_depth", "parameters", "effective_parameters")})
+
+# %% [markdown]
+# `inspect` measures what the tables above are made of, and maps some layers with t-SNE, as in the paper's Figures 5
+# and 6.
+
+# %%
+analysis = inspect(workdir)
+print({name: f"{value:.2f}" for name, value in analysis["distances"]["output"].items()})
+
+# %%
+network, components = load.load(workdir)
+test = run.held_out["test"]
+layers = layer_outputs(network, [part.variables for part in components], test.image, [1, 3, 5])
+display(pictures.tsne({"input": test.image / 255.0, **{f"layer {x.number}": x.output for x in layers}}, test.label))
