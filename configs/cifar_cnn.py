@@ -22,6 +22,7 @@ def get_config(variant=""):
         network="vanilla_cnn",
         code=256,
         bridge="pooled",
+        pool=4,
         codes="pretrained",
         epochs=100,
         batch_size=128,

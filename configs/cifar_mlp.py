@@ -25,7 +25,9 @@ def get_config(variant=""):
         epochs=100,
         batch_size=128,
         learning_rate=3e-4,
-        autoencoder_rate=0.5,
+        codes="pretrained",
+        code_updates=1000,
+        code_learning_rate=3e-4,
     )
     return with_variant(
         config,

@@ -36,10 +36,11 @@ def get_config(variant=""):
         residual="standard",
         code=300,
         bridge="pooled",
+        pool=4,
         codes="pretrained",
         epochs=100,
         batch_size=128,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
     )
     return with_variant(
         config,

@@ -25,6 +25,7 @@ def get_config(variant=""):
         batch_norm=True,
         code=300,
         bridge="pooled",
+        pool=4,
         codes="pretrained",
         epochs=100,
         batch_size=128,

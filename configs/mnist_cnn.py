@@ -18,6 +18,7 @@ def get_config(variant=""):
         network="vanilla_cnn",
         code=256,
         bridge="pooled",
+        pool=4,
         codes="pretrained",
         epochs=20,
         batch_size=128,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(14)) + (0.97, 0.99)
+THRESHOLDS = (*(round(0.3 + 0.05 * step, 2) for step in range(14)), 0.97, 0.99)
 
 
 class Exit(NamedTuple):
