@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from al_jax.analysis.published import name_of, with_variants
+from al_jax.analysis.results import PATHS
 from al_jax.components import with_prepare
 from al_jax.data import DataError
 from al_jax.training.config import Config, default_config, nearest
@@ -78,12 +79,15 @@ def validation_accuracy(config: Config) -> float:
 
 def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed: int, path: Path) -> dict[str, Any]:
     """Works through the trials that `path` does not have yet."""
-    found = read_json(path) if path.exists() else {"config": spec, "space": dict(space), "trials": []}
-    asked = {"config": spec, "space": dict(space), "fields": dict(fields), "seed": seed}
-    found = {**asked, "trials": found["trials"]} if not found["trials"] else found
-    if {name: found.get(name) for name in asked} != asked:
-        raise RunError(f"{path} holds another search: give another --out")
-    done = {(entry["trial"], entry["rule"]) for entry in found["trials"]}
+    kept = {name: text for name, text in fields.items() if name not in PATHS}
+    asked: dict[str, Any] = {"config": spec, "space": dict(space), "fields": kept, "seed": seed}
+    entries: list[dict[str, Any]] = []
+    if path.exists():
+        found = read_json(path)
+        if any(found[name] != asked[name] for name in asked):
+            raise RunError(f"{path} holds another search: give another --out")
+        entries = found["trials"]
+    done = {(entry["trial"], entry["rule"]) for entry in entries}
     for trial in range(trials):
         setting = draw(space, seed, trial)
         for rule, variants in RULES.items():
@@ -93,9 +97,9 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
             config.update({**setting, "eval_every": config.epochs})
             accuracy = validation_accuracy(config)
             print(f"trial {trial}, {rule}: {accuracy:.2%} with {setting}", flush=True)
-            found["trials"].append({"trial": trial, "rule": rule, **setting, "validation_accuracy": accuracy})
-            write_json(path, found)
-    return found
+            entries.append({"trial": trial, "rule": rule, **setting, "validation_accuracy": accuracy})
+            write_json(path, {**asked, "trials": entries})
+    return {**asked, "trials": entries}
 
 
 def read_config(spec: str, fields: Mapping[str, str]) -> Config:

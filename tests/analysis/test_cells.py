@@ -67,7 +67,7 @@ def test_a_search_tries_both_rules_with_the_same_settings_and_continues(tmp_path
 
 
 def test_a_space_is_refused_in_one_sentence():
-    with pytest.raises(ConfigError, match="no field config.lr"):
+    with pytest.raises(ConfigError, match=r"no field config\.lr"):
         search.draw({"lr": "1"}, 0, 0)
     with pytest.raises(ConfigError, match="give log:LOW:HIGH or values"):
         search.draw({"learning_rate": "log:low:high"}, 0, 0)
