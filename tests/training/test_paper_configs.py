@@ -1,0 +1,69 @@
+"""Configs of the paper's networks: the authors' numbers of parameters, and arms that differ in nothing else."""
+
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from support import parameter_shapes
+
+from al_jax.chain import parameter_counts
+from al_jax.training.build import build_network
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+IMAGES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
+
+# Parameters of the authors' backprop network, and of their Associated Learning in training and in inference.
+PUBLISHED = {
+    ("mnist_mlp", ""): (13_405_194, 24_957_962, 13_405_194),
+    ("mnist_cnn", ""): (4_700_586, 62_085_546, 4_700_586),
+    ("cifar_mlp", ""): (117_273_010, 216_327_010, 117_273_010),
+    ("cifar_mlp", "cifar100"): (117_543_100, 216_867_100, 117_543_100),
+    ("cifar_cnn", ""): (5_929_962, 80_518_122, 5_929_962),
+    ("cifar_cnn", "cifar100"): (12_452_520, 160_373_520, 12_452_520),
+    ("cifar_resnet", ""): (1_099_526, 70_211_726, 7_142_126),
+    ("cifar_resnet", "resnet32"): (1_294_406, 70_406_606, 7_337_006),
+    ("cifar_vgg", ""): (10_596_070, 164_355_694, 12_198_094),
+}
+
+
+def read(name, *variants):
+    return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](",".join(filter(None, variants)))
+
+
+def count(config):
+    classes = 100 if config.dataset == "cifar100" else 10
+    network = build_network(config, classes)
+    batch = {
+        "image": jax.ShapeDtypeStruct((2, *IMAGES[config.dataset]), jnp.float32),
+        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
+    }
+    return parameter_counts(network, parameter_shapes(network, batch))
+
+
+@pytest.mark.parametrize("key", PUBLISHED, ids=lambda key: " ".join(key))
+def test_the_authors_arms_have_the_authors_numbers_of_parameters(key):
+    backprop, training, inference = PUBLISHED[key]
+    assert count(read(*key, "authors")) == (training, inference)
+    assert count(read(*key, "authors_backprop")) == (backprop, backprop)
+
+
+@pytest.mark.parametrize("key", PUBLISHED, ids=lambda key: " ".join(key))
+def test_the_fair_arm_is_the_inference_network_with_the_same_budget(key):
+    ours, fair = read(*key), read(*key, "backprop")
+    assert count(fair)[0] == count(ours)[1]
+    allowed = {"rule", "activation", "codes"}
+    assert {name for name in ours if ours[name] != fair[name]} <= allowed
+
+
+def test_the_authors_recipe():
+    for name in ("cifar_mlp", "cifar_cnn", "cifar_resnet", "cifar_vgg"):
+        config = read(name, "authors")
+        assert (config.batch_size, config.epochs, config.schedule) == (32, 200, "steps")
+        assert (config.learning_rate, config.autoencoder_rate, config.epsilon_hat) == (1e-4, 2.0, True)
+        assert (config.augmentation, config.codes, config.bridge) == ("authors", "online", "paper")
+    assert read("cifar_resnet", "authors_backprop").learning_rate == 1e-3
+    assert read("cifar_resnet", "authors_backprop").l2 == 1e-4
+    assert read("cifar_resnet", "cifar100", "authors_backprop").l2 == 5e-4
+    assert (read("cifar_vgg", "authors").l2, read("cifar_vgg", "authors_backprop").l2) == (1e-5, 5e-4)
