@@ -38,7 +38,7 @@ def train_on_digits(workdir, **fields):
 
 @pytest.mark.slow
 def test_analysis_of_associated_learning(tmp_path):
-    workdir = train_on_digits(tmp_path / "run", codes="pretrained", code_updates=800)
+    workdir = train_on_digits(tmp_path / "run", codes="pretrained", code_updates=2500)
     found = inspect(workdir)
     assert found == read_json(workdir / "analysis.json")
     kinds = [layer["kind"] for layer in found["distances"]["layers"]]
@@ -103,7 +103,7 @@ def test_multiply_accumulates_of_convolutions_products_and_what_they_are_wrapped
         return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
     assert macs(convolve, x, kernel) == 2 * 4 * 4 * 5 * 27
-    assert macs(jax.checkpoint(lambda x: jnp.einsum("bhwc,cd->bd", x, kernel[0, 0])), x) == 2 * 3 * 5 * 64
+    assert macs(jax.checkpoint(lambda x: jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0])), x) == 2 * 3 * 5 * 64
 
 
 def test_multiply_accumulates_of_an_mlp():
