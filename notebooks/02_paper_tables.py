@@ -23,7 +23,8 @@
 # section trains a small cell of its own on embedded digits, in a minute.
 
 # %% tags=["skip-execution"]
-# !git clone -q --depth 1 https://github.com/al-jax/al_jax && pip install -q ./al_jax
+# %pip install -q "al_jax @ git+https://github.com/al-jax/al_jax"
+# !git clone -q --depth 1 https://github.com/al-jax/al_jax
 
 # %%
 import os

@@ -39,18 +39,23 @@ def record(path: Path, workdirs: Sequence[Path]) -> None:
 def table(paths: Sequence[Path]) -> str:
     """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds."""
     rows = [
-        "| run | test accuracy | seeds | epochs | wall time a seed | hardware |",
-        "|---|---|---|---|---|---|",
+        "| run | test accuracy | validation | seeds | epochs | wall time a seed | hardware |",
+        "|---|---|---|---|---|---|---|",
     ]
     for path in paths:
         runs = read_json(path)["runs"]
         seeds = seeds_of(runs)
         minutes = sum(run["wall_seconds"] for run in runs) / len(seeds) / 60
         rows.append(
-            f"| {path.stem} | {in_percent(entry['test_accuracy'] for entry in seeds)} | "
+            f"| {path.stem} | {in_percent(entry['test_accuracy'] for entry in seeds)} | {_validation(seeds)} | "
             f"{numbers_of(seeds)} | {runs[0]['epochs']} | {minutes:.1f} min | {hardware_of(runs)} |"
         )
     return "\n".join(rows)
+
+
+def _validation(seeds: Sequence[Mapping[str, Any]]) -> str:
+    found = [entry["validation_accuracy"] for entry in seeds if "validation_accuracy" in entry]
+    return in_percent(found) if found else "–"
 
 
 def seeds_of(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

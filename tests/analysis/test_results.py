@@ -23,7 +23,7 @@ def test_seeds_become_mean_and_standard_deviation(tmp_path):
     record(tmp_path / "digits.json", runs)
     assert "somewhere" not in (tmp_path / "digits.json").read_text()
     row = table([tmp_path / "digits.json"]).splitlines()[-1]
-    assert row == "| digits | 98.00 ± 1.00 % | 0, 1, 2 | 60 | 2.0 min | a processor |"
+    assert row == "| digits | 98.00 ± 1.00 % | – | 0, 1, 2 | 60 | 2.0 min | a processor |"
 
 
 def test_several_seeds_of_one_run_count_each(tmp_path):
@@ -32,7 +32,7 @@ def test_several_seeds_of_one_run_count_each(tmp_path):
     summary["seeds"] = [{"seed": 0, "test_accuracy": 0.97}, {"seed": 1, "test_accuracy": 0.99}]
     (run / "summary.json").write_text(json.dumps(summary))
     record(tmp_path / "digits.json", [run])
-    assert "| digits | 98.00 ± 1.41 % | 0, 1 | 60 | 1.0 min |" in table([tmp_path / "digits.json"])
+    assert "| digits | 98.00 ± 1.41 % | – | 0, 1 | 60 | 1.0 min |" in table([tmp_path / "digits.json"])
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
