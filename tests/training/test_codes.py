@@ -1,0 +1,50 @@
+"""Pre-trained codes in a run: ready before the first image, kept to the end, the same on every engine and seed."""
+
+import numpy as np
+import pytest
+from support import assert_same_bits
+
+from al_jax.analysis.inspect import code_statistics
+from al_jax.training import loop
+from al_jax.training.config import default_config
+from al_jax.training.run import claimed, per_seed, set_up
+
+FIELDS = {
+    "components": 2,
+    "width": 8,
+    "code": 16,
+    "epochs": 1,
+    "batch_size": 48,
+    "updates_per_call": 40,
+    "exact": True,
+    "codes": "pretrained",
+    "code_updates": 1050,  # no multiple of the updates of a call
+    "code_learning_rate": 3e-3,
+}
+
+
+def trained(workdir, **fields):
+    """The components before the first update and after the last."""
+    config = default_config(**{**FIELDS, **fields})
+    run = set_up(config, workdir)
+    with claimed(config, workdir):
+        training = loop.Training(run)
+        before = training.components
+        return run, before, training.finish().components
+
+
+@pytest.mark.slow
+def test_codes_decode_before_the_first_update_and_are_kept(tmp_path):
+    run, before, after = trained(tmp_path / "sequential")
+    statistics = code_statistics(run.config, 10, before)
+    assert [code["decoded"] for code in statistics] == [1.0, 1.0]
+    assert min(code["class_variance"] for code in statistics) > 1e-2
+    for own, later in zip(before, after, strict=True):
+        assert_same_bits({part: own.params[part] for part in "gh"}, {part: later.params[part] for part in "gh"})
+        assert not np.array_equal(
+            own.params["b"]["CodeLayer_0"]["Dense_0"]["bias"], later.params["b"]["CodeLayer_0"]["Dense_0"]["bias"]
+        )
+    _, _, pipelined = trained(tmp_path / "pipelined", engine="pipelined", devices=2)
+    assert_same_bits(after, pipelined)
+    both, _, of_both = trained(tmp_path / "both", num_seeds=2)
+    assert_same_bits(after, per_seed(both, of_both)[0])
