@@ -26,7 +26,7 @@ def get_config(variant=""):
         codes="pretrained",
         epochs=100,
         batch_size=128,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
     )
     return with_variant(
         config,

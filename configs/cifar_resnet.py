@@ -49,8 +49,9 @@ def get_config(variant=""):
             "smoke": {**SMOKE, "network": "resnet8"},
             "resnet32": {"network": "resnet32"},
             "cifar100": {"dataset": "cifar100", "code": 500},
+            "short": {"epochs": 2},
             "authors": AUTHORS,
-            "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in variant else 1e-4},
+            "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in variant.split(",") else 1e-4},
             "backprop": BACKPROP,
         },
     )

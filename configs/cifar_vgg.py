@@ -37,6 +37,7 @@ def get_config(variant=""):
         {
             "smoke": {**SMOKE, "width_factor": 0.125},
             "cifar100": {"dataset": "cifar100", "code": 500},
+            "short": {"epochs": 2},
             "authors": AUTHORS,
             "authors_backprop": {
                 **AUTHORS,

@@ -20,13 +20,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from al_jax.analysis.plots import COLOURS, finish
 from al_jax.analysis.results import hardware_of
 from al_jax.components import with_prepare
 from al_jax.data import DataError, gather
 from al_jax.training.config import Config, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.loop import Training
+from al_jax.training.plots import COLOURS, finish
 from al_jax.training.recipes import BACKPROP
 from al_jax.training.records import read_json, write_json
 from al_jax.training.run import Run, claimed, set_up
@@ -34,7 +34,6 @@ from al_jax.training.summary import summarise
 from al_jax.types import ComponentState
 
 RULES = {"associated": {"codes": "pretrained", "code_updates": 5000}, "backprop": BACKPROP}
-WIDTH = 128
 
 
 def measure(config: Config, workdir: Path) -> dict[str, Any]:
@@ -86,7 +85,7 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
         own = [entry for entry in entries if entry["rule"] == rule]
         depths = sorted({entry["depth"] for entry in own})
         values = [[entry["test_accuracy"] for entry in own if entry["depth"] == depth] for depth in depths]
-        mean, spread = (np.array([f(v) for v in values]) for f in (np.mean, np.std))
+        mean, spread = (np.array([f(v) for v in values]) for f in (np.mean, _deviation))
         accuracy.errorbar(depths, mean, spread, color=colour, marker="o", linewidth=1.2, capsize=2, label=rule)
         for when, dash in (("before", "--"), ("after", "-")):
             norms = np.mean([entry[f"gradients_{when}"] for entry in own if entry["depth"] == deepest], axis=0)
@@ -105,6 +104,10 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=min(1, len(values) - 1)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.depth", description="Accuracy against depth.")
     parser.add_argument("--dataset", default="digits")
@@ -113,23 +116,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path("results/depth.json"))
+    parser.add_argument("--width", type=int, default=128)
     given = parser.parse_args()
-    entries: list[dict[str, Any]] = read_json(given.out)["runs"] if given.out.exists() else []
+    if not all(depth.isdigit() and int(depth) for depth in given.depths.split(",")):
+        parser.error(f"--depths is {given.depths}: give whole numbers with commas between them")
+    of = {"name": given.out.stem, "dataset": given.dataset, "epochs": given.epochs, "width": given.width}
+    entries = _earlier(given.out, of)
     done = {(entry["rule"], entry["depth"], entry["seed"]) for entry in entries}
     for depth in map(int, given.depths.split(",")):
         for seed in range(given.seeds):
             for rule, fields in RULES.items():
                 if (rule, depth, seed) in done:
                     continue
-                config = default_config(
-                    **fields, dataset=given.dataset, data_dir=given.data_dir, components=depth, width=WIDTH, code=WIDTH,
-                    epochs=given.epochs, eval_every=given.epochs, seed=seed,
-                )  # fmt: skip
+                fields = {**fields, "dataset": given.dataset, "data_dir": given.data_dir, "epochs": given.epochs}
+                fields |= {"components": depth, "width": given.width, "code": given.width, "seed": seed}
                 with tempfile.TemporaryDirectory() as workdir:
-                    entries.append(measure(config, Path(workdir)))
-                write_json(given.out, {"name": given.out.stem, "dataset": given.dataset, "runs": entries})
+                    entries.append(measure(default_config(**fields, eval_every=given.epochs), Path(workdir)))
+                write_json(given.out, {**of, "runs": entries})
     draw(entries).savefig(given.out.with_suffix(".png"), dpi=140)
     print(f"{given.out}, {given.out.with_suffix('.png')}; {hardware_of(entries)}")
+
+
+def _earlier(path: Path, of: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a file has already."""
+    if not path.exists():
+        return []
+    found = read_json(path)
+    if any(found[name] != of[name] for name in of):
+        raise RunError(f"{path} holds other runs: give another --out")
+    return found["runs"]
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@
 
 writes `analysis.json` and pictures into each workdir: distances between and within classes for every layer, statistics
 of the codes, the cost of every depth, accuracy against computation with early exits, and t-SNE maps of some layers.
-Of a run of several seeds it looks at the first.
+Pictures are of the first seed.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from al_jax.training.build import build_codes
 from al_jax.training.config import Config
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json, write_json
-from al_jax.training.run import micro_batch_shapes, per_seed
+from al_jax.training.run import Run, micro_batch_shapes, per_seed
 from al_jax.types import ComponentState, Network
 
 LAYER_EXAMPLES = 2000  # test images whose layers are compared; the output is compared on all of them
@@ -37,40 +37,57 @@ BATCH = 1000
 SHOWN_LAYERS = {"mlp": (2, 4), "vanilla_cnn": (4, 8, 12)}  # as in the paper's Figures 5 and 6
 
 
-def inspect(workdir: Path, data_dir: str = "") -> dict[str, Any]:
-    """Measures a finished run and leaves analysis.json and pictures in its workdir.
+def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
+    """Measures a finished run, each seed of it, and leaves analysis.json and pictures of the first seed in its workdir.
 
     Raises:
       RunError: there is no finished run.
     """
     run = load.load_run(workdir, data_dir)
-    components = per_seed(run, load.finished(run).components)[0]
     network = with_prepare(run.network, run.prepare)
+    summary = read_json(workdir / "summary.json")
+    found = []
+    for components, entry in zip(
+        per_seed(run, load.finished(run).components), summary.get("seeds", [summary]), strict=True
+    ):
+        variables = [part.variables for part in components]
+        scores = _scores(network, variables, run.held_out["test"].image)
+        found.append(_analysis(run, network, components, scores, entry.get("losses", {})))
+        if len(found) == 1:
+            _draw(run, network, variables, scores, found[0])
+    write_json(workdir / "analysis.json", {"seeds": found})
+    return found
+
+
+def _analysis(
+    run: Run, network: Network, components: Sequence[ComponentState], scores: np.ndarray, losses: Mapping[str, float]
+) -> dict[str, Any]:
     test, batch = run.held_out["test"], micro_batch_shapes(run.config, run.facts)
     variables = [part.variables for part in components]
-
-    scores = _scores(network, variables, test.image)
     found: dict[str, Any] = {
         "distances": _distances(run.config, network, variables, test, scores[-1]),
         "macs": {"inference": inference_macs(network, batch), "training": training_macs(network, batch)},
     }
     if run.config.rule == "associated":
-        codes = code_statistics(run.config, run.facts.classes, components)
-        losses = read_json(workdir / "summary.json").get("losses", {})
-        for index, code in enumerate(codes):
-            if f"component_{index + 1}/associated" in losses:
-                code["associated_by_variance"] = losses[f"component_{index + 1}/associated"] / code["class_variance"]
-        found["codes"] = codes
+        found["codes"] = code_statistics(run.config, run.facts.classes, components)
+        for index, code in enumerate(found["codes"], 1):
+            if f"component_{index}/associated" in losses:
+                code["associated_by_variance"] = losses[f"component_{index}/associated"] / code["class_variance"]
         cost = found["macs"]["anytime"] = anytime_macs(network, batch)
         found["early_exit"] = [{**one._asdict(), "shares": list(one.shares)} for one in exits(scores, test.label, cost)]
-        pictures.exits(found["early_exit"]).savefig(workdir / "early_exit.png", dpi=140)
-    if shown := SHOWN_LAYERS.get(run.config.network):
-        few = Split(test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES])
-        layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, few.image, shown)}
-        points = {"input": few.image / 255.0, **layers, "output": scores[-1][:LAYER_EXAMPLES]}
-        pictures.tsne(points, few.label).savefig(workdir / "tsne.png", dpi=140)
-    write_json(workdir / "analysis.json", found)
     return found
+
+
+def _draw(run: Run, network: Network, variables, scores: np.ndarray, found: Mapping[str, Any]) -> None:
+    if "early_exit" in found:
+        full = found["macs"]["inference"][-1], found["early_exit"][-1]["accuracy"]
+        pictures.exits(found["early_exit"], full).savefig(run.workdir / "early_exit.png", dpi=140)
+    if shown := SHOWN_LAYERS.get(run.config.network):
+        test = run.held_out["test"]
+        images, labels = test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES]
+        layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, images, shown)}
+        points = {"input": images / 255.0, **layers, "output": scores[-1][:LAYER_EXAMPLES]}
+        pictures.tsne(points, labels).savefig(run.workdir / "tsne.png", dpi=140)
 
 
 def code_statistics(config: Config, classes: int, components: Sequence[ComponentState]) -> list[dict[str, float]]:

@@ -26,7 +26,7 @@ class Layer(NamedTuple):
 def layer_outputs(
     network: Network, variables: Sequence[Variables], images: np.ndarray, numbers: Sequence[int] | None = None
 ) -> list[Layer]:
-    """Runs images through all components and keeps the outputs of layers, all or those of these numbers.
+    """Runs images through all components and keeps the outputs of layers, all or those of these numbers that exist.
 
     The network's own `predict` is followed, whatever rule made it: every call of a backbone's or code's layer is noted
     in its order.
@@ -46,7 +46,8 @@ def layer_outputs(
 
         with nn.intercept_methods(note):
             network.predict(variables, images)
-        wanted = range(1, len(outputs) + 1) if numbers is None else numbers
+        existing = range(1, len(outputs) + 1)
+        wanted = existing if numbers is None else [number for number in numbers if number in existing]
         return {number: outputs[number - 1] for number in wanted}
 
     parts = [

@@ -12,7 +12,7 @@ from al_jax.types import Batch, Network
 
 
 def macs(function: Callable, *operands: Any) -> int:
-    """Multiply-accumulates of one call with arguments of these shapes; branches and loops count once.
+    """Multiply-accumulates of one call with arguments of these shapes; all branches count, and loops once.
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,15 +64,15 @@ def _of_jaxpr(jaxpr) -> int:
 
 
 def _of_equation(equation) -> int:
-    name, out = equation.primitive.name, equation.outvars[0].aval
+    name = equation.primitive.name
     if name == "dot_general":
         left = equation.invars[0].aval.shape
         (contracted, _), _ = equation.params["dimension_numbers"]
-        return math.prod(out.shape) * math.prod(left[axis] for axis in contracted)
+        return math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         of_one_output = math.prod(kernel) // kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-        return math.prod(out.shape) * of_one_output
+        return math.prod(equation.outvars[0].aval.shape) * of_one_output
     inner = [_jaxprs(value) for value in equation.params.values()]
     return sum(_of_jaxpr(jaxpr) for found in inner for jaxpr in found)
 

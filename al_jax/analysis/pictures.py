@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from al_jax.analysis.plots import COLOURS, finish
+from al_jax.training.plots import COLOURS, finish
 
 PCA_DIMENSIONS = 50  # what t-SNE is given, as its authors advise
 MAX_CLASSES = 20  # told apart by colour; of more, the first ones are shown
@@ -33,8 +33,11 @@ def tsne(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) ->
     return figure
 
 
-def exits(found: Sequence[Mapping[str, Any]]) -> Figure:
-    """Accuracy against the average cost of an example, a point for each threshold of the confidence."""
+def exits(found: Sequence[Mapping[str, Any]], full: tuple[float, float]) -> Figure:
+    """Accuracy against the average cost of an example, a point for each threshold of the confidence.
+
+    `full` is the cost and the accuracy of a prediction by all components that asks no lower one on the way.
+    """
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     cost, accuracy = [one["macs"] / 1e6 for one in found], [one["accuracy"] for one in found]
@@ -42,6 +45,7 @@ def exits(found: Sequence[Mapping[str, Any]]) -> Figure:
     for one in (found[0], found[-1]):
         place = one["macs"] / 1e6, one["accuracy"]
         axes.annotate(f"{one['threshold']:g}", place, textcoords="offset points", xytext=(3, -11))
+    axes.plot(full[0] / 1e6, full[1], "x", color=COLOURS[1], label="all components, no exits")
     axes.set(title="exit at a confidence", xlabel="million multiply-accumulates an image", ylabel="test accuracy")
     axes.set_ylim(min(accuracy) - 0.01, min(1, max(accuracy) + 0.01))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -84,4 +88,4 @@ def distances(of: Mapping[str, Runs]) -> Figure:
 def _with_spread(axes, places: Sequence[int], values: Sequence[Sequence[float]], **style) -> None:
     """Mean over seeds, and bars of a standard deviation."""
     style = {"color": COLOURS[0], "marker": "o", "linewidth": 1.2, "capsize": 2, **style}
-    axes.errorbar(list(places), np.mean(values, axis=0), np.std(values, axis=0), **style)
+    axes.errorbar(list(places), np.mean(values, axis=0), np.std(values, axis=0, ddof=min(1, len(values) - 1)), **style)

@@ -11,29 +11,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from al_jax.training.config import MAY_CHANGE
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json, write_json
 
 # Where something lies on one machine is no part of a result.
 PATHS = ("data_dir", "warm_start")
+# Fields that may differ between the seeds of a result.
+FREE = MAY_CHANGE - {"epochs", "evaluate"}
 
 
 def record(path: Path, workdirs: Sequence[Path]) -> None:
-    """Writes the summaries of runs that differ in nothing but their seeds into one file, with their analysis.json.
+    """Writes the summaries of runs that differ in nothing but their seeds into one file, with their analyses.
 
     Raises:
-      RunError: a run has no summary, or the runs differ in more than the seed.
+      RunError: there is no run, one has no summary, two have the same seed, or they differ in more than the seed.
     """
-    summaries = [read_json(workdir / "summary.json") for workdir in workdirs]
-    for summary, workdir in zip(summaries, workdirs, strict=True):
-        for field in PATHS:
-            summary["config"].pop(field)
-        if (analysis := workdir / "analysis.json").exists():
-            summary["analysis"] = read_json(analysis)
-    settings = [{**summary["config"], "seed": None} for summary in summaries]
-    if any(other != settings[0] for other in settings):
+    summaries = [_summary(workdir) for workdir in workdirs]
+    settings = [
+        {name: value for name, value in summary["config"].items() if name not in FREE | {"seed"}}
+        for summary in summaries
+    ]
+    if not settings or any(other != settings[0] for other in settings):
         raise RunError(f"the runs for {path} differ in more than their seeds: record them one by one")
+    numbers = [entry["seed"] for entry in seeds_of(summaries)]
+    if len(set(numbers)) < len(numbers):
+        raise RunError(f"the runs for {path} have the seeds {', '.join(map(str, numbers))}: give each seed once")
     write_json(path, {"name": path.stem, "runs": summaries})
+
+
+def _summary(workdir: Path) -> dict[str, Any]:
+    """summary.json without paths, and each seed's analysis in it."""
+    summary = read_json(workdir / "summary.json")
+    for field in PATHS:
+        summary["config"].pop(field)
+    if (path := workdir / "analysis.json").exists():
+        for entry, analysis in zip(summary.get("seeds", [summary]), read_json(path)["seeds"], strict=True):
+            entry["analysis"] = analysis
+    return summary
 
 
 def table(paths: Sequence[Path]) -> str:

@@ -23,8 +23,8 @@ from al_jax.analysis.published import name_of, with_variants
 from al_jax.analysis.results import PATHS
 from al_jax.components import with_prepare
 from al_jax.data import DataError
-from al_jax.training.config import Config, default_config, nearest
-from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.config import Config, default_config, from_text
+from al_jax.training.errors import ConfigError, Diverged, RunError
 from al_jax.training.evaluation import make_evaluate
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json, write_json
@@ -44,23 +44,22 @@ def draw(space: Space, seed: int, trial: int) -> dict[str, Any]:
       >>> draw({"learning_rate": "log:1e-4:1e-2", "batch_size": "32,128"}, seed=0, trial=0)
       {'learning_rate': 0.00188, 'batch_size': 32}
     """
-    rng, defaults = np.random.Generator(np.random.PCG64([seed, trial])), default_config()
+    rng = np.random.Generator(np.random.PCG64([seed, trial]))
     setting = {}
     for field, values in space.items():
-        if field not in defaults:
-            raise ConfigError(f"there is no field config.{field}{nearest(field, defaults)}")
-        kind = type(defaults[field])
+        if not values.startswith("log:"):
+            choices = [from_text(field, text) for text in values.split(",")]
+            setting[field] = choices[int(rng.random() * len(choices))]
+            continue
+        kind = type(from_text(field, str(default_config().get(field))))
         try:
-            if values.startswith("log:"):
-                low, high = (math.log(float(end)) for end in values.split(":")[1:])
-                setting[field] = kind(f"{math.exp(low + (high - low) * rng.random()):.3g}")
-            else:
-                choices = values.split(",")
-                setting[field] = kind(choices[int(rng.random() * len(choices))])
+            low, high = (math.log(float(end)) for end in values.split(":")[1:])
         except ValueError as error:
             raise ConfigError(
-                f"--space {field}={values}: give log:LOW:HIGH or values with commas between them, each {kind.__name__}"
+                f"--space {field}={values}: give log:LOW:HIGH or values with commas between them"
             ) from error
+        value = math.exp(low + (high - low) * rng.random())
+        setting[field] = round(value) if kind is int else float(f"{value:.3g}")
     return setting
 
 
@@ -95,9 +94,13 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
                 continue
             config = read_config(with_variants(spec, *variants), fields)
             config.update({**setting, "eval_every": config.epochs})
-            accuracy = validation_accuracy(config)
-            print(f"trial {trial}, {rule}: {accuracy:.2%} with {setting}", flush=True)
-            entries.append({"trial": trial, "rule": rule, **setting, "validation_accuracy": accuracy})
+            entry = {"trial": trial, "rule": rule, **setting, "validation_accuracy": 0.0}
+            try:
+                entry["validation_accuracy"] = validation_accuracy(config)
+            except Diverged as error:
+                entry["diverged"] = str(error)
+            print(f"trial {trial}, {rule}: {entry['validation_accuracy']:.2%} with {setting}", flush=True)
+            entries.append(entry)
             write_json(path, {**asked, "trials": entries})
     return {**asked, "trials": entries}
 
@@ -105,12 +108,10 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
 def read_config(spec: str, fields: Mapping[str, str]) -> Config:
     """The config of `FILE.py:VARIANT` with fields given as text."""
     path, _, variant = spec.partition(":")
+    if not Path(path).is_file():
+        raise ConfigError(f"there is no config file {path}")
     config = runpy.run_path(path)["get_config"](variant)
-    for name, text in fields.items():
-        if name not in config:
-            raise ConfigError(f"there is no field config.{name}{nearest(name, config)}")
-        kind = type(config[name])
-        config[name] = text.lower() == "true" if kind is bool else kind(text)
+    config.update({name: from_text(name, text) for name, text in fields.items()})
     return config
 
 
@@ -119,6 +120,13 @@ def best(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     trials: Sequence[Mapping[str, Any]] = found["trials"]
     by_rule = {rule: [entry for entry in trials if entry["rule"] == rule] for rule in RULES}
     return {rule: max(own, key=lambda entry: entry["validation_accuracy"]) for rule, own in by_rule.items() if own}
+
+
+def _pairs(entries: Sequence[str]) -> dict[str, str]:
+    for entry in entries:
+        if "=" not in entry:
+            raise ConfigError(f"{entry!r} is not FIELD=VALUE")
+    return dict(entry.split("=", 1) for entry in entries)
 
 
 def main() -> None:
@@ -133,8 +141,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(argv[:end])
     path = given.out or Path("results/search") / f"{name_of(given.config)}.json"
-    space = dict(entry.split("=", 1) for entry in given.space)
-    fields = dict(entry.removeprefix("--config.").split("=", 1) for entry in argv[end + 1 :])
+    space = _pairs(given.space)
+    fields = _pairs([entry.removeprefix("--config.") for entry in argv[end + 1 :]])
     fields = {"validation": str(given.validation), **fields}
     for rule, entry in best(search(given.config, given.trials, space, fields, given.seed, path)).items():
         print(f"best of {rule}: {entry}")

@@ -2,18 +2,21 @@
 
     python -m al_jax.analysis.tables [RESULTS]
 
-Cells come from the files in `results/`, as mean ± standard deviation over seeds at the last epoch, and say `not run`
-where there is none. A number of epochs in brackets marks a run that is shorter than its config.
+Cells come from the files in `results/`, as mean ± standard deviation over seeds after so many epochs, always the last,
+and say `not run` where there is none. The paper trains for 200 epochs. Where a config was not run at its full length,
+its `:short` variant stands in its place, marked as such.
 """
 
 import argparse
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
 from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of
+from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
 Runs = Sequence[Mapping[str, Any]]
@@ -42,20 +45,19 @@ def accuracy_table(results: Path, number: int) -> str:
             hardware.extend(on)
         lines.append(_row(row.network, row.backprop, row.target_propagation, row.associated, *cells))
     notes = [f"Measured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
-    if number == 3:
+    if number == 3 and hardware:
         notes.append(CIFAR_10_NOTE)
     return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
 def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list[str]]:
     """A cell and its hardware: of the full run, else of the short one, else of a taller network's lower components."""
-    if runs := read_runs(results, with_variants(config, *arm)):
-        return f"{_mean(runs)}, {_seeds(runs)}", [hardware_of(runs)]
-    if runs := read_runs(results, with_variants(config, "short", *arm)):
-        return f"{_mean(runs)}, {_seeds(runs)} ({runs[0]['epochs']} epochs)", [hardware_of(runs)]
-    if (config, arm) == ("mnist_mlp", ()) and (runs := read_runs(results, "mnist_mlp:three")):
-        return f"{_mean(runs, depth=2)}, {_seeds(runs)}", [hardware_of(runs)]
-    return NOT_RUN, []
+    runs, depth, mark = read_runs(results, with_variants(config, *arm)), 0, ""
+    if not runs and (config, arm) == ("mnist_mlp", ()):
+        runs, depth = read_runs(results, "mnist_mlp:three"), 2
+    if not runs:
+        runs, mark = read_runs(results, with_variants(config, "short", *arm)), " (short)"
+    return (f"{_mean(runs, depth)}, {_effort(runs)}{mark}", [hardware_of(runs)]) if runs else (NOT_RUN, [])
 
 
 def _mean(runs: Runs, depth: int = 0) -> str:
@@ -63,9 +65,9 @@ def _mean(runs: Runs, depth: int = 0) -> str:
     return in_percent(entry["accuracy_by_depth"][depth - 1] for entry in seeds_of(runs))
 
 
-def _seeds(runs: Runs) -> str:
+def _effort(runs: Runs) -> str:
     number = len(seeds_of(runs))
-    return f"{number} seed{'s' * (number > 1)}"
+    return f"{number} seed{'s' * (number > 1)}, {runs[0]['epochs']} epochs"
 
 
 def table_5(results: Path) -> str:
@@ -77,8 +79,9 @@ def table_5(results: Path) -> str:
     runs = read_runs(results, "mnist_mlp:three")
     for index in range(3):
         published = [losses[index] if index < len(losses) else "–" for losses in TABLE_5.values()]
-        loss = [run["losses"][f"component_{index + 1}/associated"] for run in runs if run.get("losses")]
-        codes = [run["analysis"]["codes"][index] for run in runs if run.get("analysis")]
+        seeds = seeds_of(runs)
+        loss = [entry["losses"][f"component_{index + 1}/associated"] for entry in seeds if entry.get("losses")]
+        codes = [entry["analysis"]["codes"][index] for entry in seeds if entry.get("analysis")]
         share = [code["associated_by_variance"] for code in codes if "associated_by_variance" in code]
         lines.append(_row(index + 1, *published, _scientific(loss), _scientific(share)))
     return "\n".join(lines)
@@ -104,7 +107,8 @@ def table_7(results: Path) -> str:
         published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (row.backprop, row.associated))
         found = _distance(backprop, "output"), _distance(backprop, "softmax"), _distance(associated, "output")
         lines.append(_row(row.network, *published, *found))
-    return "\n".join(lines)
+    measured = any(_either(results, row.config, *arm) for row in TABLE_7 for arm in ((), ("backprop",)))
+    return "\n".join([*lines, *([f"\n{CIFAR_10_NOTE}"] if measured else [])])
 
 
 def _either(results: Path, config: str, *arm: str) -> Runs:
@@ -112,11 +116,11 @@ def _either(results: Path, config: str, *arm: str) -> Runs:
 
 
 def _distance(runs: Runs, of: str) -> str:
-    found = [run["analysis"]["distances"][of] for run in runs if run.get("analysis")]
+    found = [entry["analysis"]["distances"][of] for entry in seeds_of(runs) if entry.get("analysis")]
     if not found:
         return NOT_RUN
     inter, intra = (statistics.mean(entry[name] for entry in found) for name in ("inter", "intra"))
-    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}"
+    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}, {_effort(runs)}"
 
 
 def _scientific(values: Sequence[float]) -> str:
@@ -148,8 +152,14 @@ def render(results: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.tables", description="Tables of the paper.")
     parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
-    print(render(parser.parse_args().results))
+    results = parser.parse_args().results
+    if not results.is_dir():
+        parser.error(f"there is no folder {results}")
+    print(render(results))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RunError as error:
+        sys.exit(f"error: {error}")

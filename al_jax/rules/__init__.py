@@ -1,7 +1,7 @@
 """Learning rules: each assembles the components of a network from the blocks of a backbone; they know no device."""
 
 from al_jax.rules.associated import AssociatedComponent, associated
-from al_jax.rules.backprop import BackpropComponent, backprop
+from al_jax.rules.backprop import BackpropComponent, backprop, linear
 from al_jax.rules.codes import label_codes, with_codes
 from al_jax.rules.parts import Bridge, CodeLayer, NoBridge
 
@@ -14,5 +14,6 @@ __all__ = [
     "associated",
     "backprop",
     "label_codes",
+    "linear",
     "with_codes",
 ]

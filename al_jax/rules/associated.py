@@ -11,8 +11,7 @@ down the h's: h_1 ∘ … ∘ h_K ∘ b_K ∘ f_K ∘ … ∘ f_1. Means over ex
 are what the authors' code computes.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -20,11 +19,8 @@ import jax.numpy as jnp
 
 from al_jax.components import call_block, component
 from al_jax.losses import mean_squared_error
-from al_jax.rules.parts import Bridge, CodeLayer, Parts, l2_penalty, parts_of, widths_of
+from al_jax.rules.parts import Bridge, CodeLayer, L2Kernels, Loss, Parts, l2_penalty, parts_of, up_to, widths_of
 from al_jax.types import Component, Network
-
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
-L2Kernels = Literal["blocks", "convolutions", "all"]
 
 
 class AssociatedComponent(nn.Module):
@@ -169,7 +165,7 @@ def _component(module: AssociatedComponent, autoencoder_rate: float) -> Componen
 def _prediction(modules: Sequence[AssociatedComponent]):
     def predict(variables, images, depth=None):
         """Scores `(B, classes)` by the first `depth` components, all by default."""
-        chain = _first(modules, variables, depth)
+        chain = up_to(depth, modules, variables)
         features = images
         for module, own in chain:
             features = module.apply(own, features, False, method="lift")
@@ -181,7 +177,7 @@ def _prediction(modules: Sequence[AssociatedComponent]):
 def _anytime(modules: Sequence[AssociatedComponent]):
     def anytime(variables, images, depth=None):
         """Scores `(depth, B, classes)` by the first 1, 2, …, `depth` components; features are lifted once."""
-        chain = _first(modules, variables, depth)
+        chain = up_to(depth, modules, variables)
         features, scores = images, []
         for index, (module, own) in enumerate(chain):
             features = module.apply(own, features, False, method="lift")
@@ -189,13 +185,6 @@ def _anytime(modules: Sequence[AssociatedComponent]):
         return jnp.stack(scores)
 
     return anytime
-
-
-def _first(modules, variables, depth):
-    depth = len(modules) if depth is None else depth
-    if not 1 <= depth <= len(modules):
-        raise ValueError(f"depth is {depth}, allowed are 1 to {len(modules)}")
-    return list(zip(modules, variables, strict=True))[:depth]
 
 
 def _descend(chain, features):

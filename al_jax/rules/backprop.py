@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.associated import L2Kernels, Loss
-from al_jax.rules.parts import Bridge, CodeLayer, PartFactory, l2_penalty, part_of, widths_of
+from al_jax.rules.parts import Bridge, CodeLayer, L2Kernels, Loss, PartFactory, l2_penalty, part_of, widths_of
 from al_jax.types import Network
 
 
@@ -38,7 +37,7 @@ class BackpropComponent(nn.Module):
         return x
 
 
-def _linear(x: jax.Array) -> jax.Array:
+def linear(x: jax.Array) -> jax.Array:
     return x
 
 
@@ -49,7 +48,7 @@ def backprop(
     *,
     bridge: PartFactory = functools.partial(Bridge, activation=nn.relu),
     decoder: PartFactory = functools.partial(CodeLayer, activation=nn.relu),
-    head: PartFactory = functools.partial(CodeLayer, activation=_linear),
+    head: PartFactory = functools.partial(CodeLayer, activation=linear),
     loss: Loss = cross_entropy,
     l2: float = 0.0,
     l2_kernels: L2Kernels = "blocks",

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from al_jax.components import call_block, component, compose
 from al_jax.losses import mean_squared_error
-from al_jax.rules.associated import Loss
-from al_jax.rules.parts import CodeLayer, Parts, parts_of
+from al_jax.rules.parts import CodeLayer, Loss, Parts, parts_of, up_to
 from al_jax.types import ComponentState, Network
 
 
@@ -73,7 +72,7 @@ def label_codes(
 
     def decoded(variables, label, depth=None):
         """The labels `(B,)` encoded up to the code of component `depth` and decoded again, `(B, classes)`."""
-        chain = list(zip(modules, variables, strict=True))[:depth]
+        chain = up_to(depth, modules, variables)
         code = {"label": label}
         for module, own in chain:
             code = module.apply(own, code, False, method="encode")

@@ -1,6 +1,7 @@
 """The small parts that the rules put between and above the blocks of a backbone."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,8 @@ from al_jax.components import call_block
 from al_jax.networks.layers import batch_norm
 from al_jax.types import PyTree
 
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+L2Kernels = Literal["blocks", "convolutions", "all"]
 PartFactory = nn.Module | Callable[[int], nn.Module]
 Parts = PartFactory | Sequence[PartFactory]
 
@@ -98,6 +101,14 @@ def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[i
     if len(codes) != len(blocks):
         raise ValueError(f"code gives {len(codes)} widths for {len(blocks)} blocks: give one number, or one for each")
     return codes
+
+
+def up_to(depth: int | None, modules: Sequence[nn.Module], variables: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The first `depth` modules with their variables, all for None."""
+    depth = len(modules) if depth is None else depth
+    if not 1 <= depth <= len(modules):
+        raise ValueError(f"depth is {depth}, allowed are 1 to {len(modules)}")
+    return list(zip(modules, variables, strict=True))[:depth]
 
 
 def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:

@@ -55,6 +55,7 @@ def build_network(config: Config, classes: int) -> Network:
             config.code,
             bridge=_bridges(config, blocks, nn.relu)[-1],
             decoder=functools.partial(layer, activation=nn.relu, norm=config.dense_norm),
+            head=functools.partial(layer, activation=rules.linear),
             **l2,
         )
     return freeze(network, fields.freeze_indices(config))

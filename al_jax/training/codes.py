@@ -16,13 +16,26 @@ CALL = 100  # updates in one compiled call
 
 
 def pretrain(
-    config: Config, classes: int, components: Sequence[ComponentState], key: jax.Array
-) -> tuple[ComponentState, ...]:
-    """Trains g and h of the components of one seed for `config.code_updates` updates on one example of each class."""
+    config: Config, classes: int, seeds: Sequence[Sequence[ComponentState]], keys: Sequence[jax.Array]
+) -> list[tuple[ComponentState, ...]]:
+    """Trains g and h for `config.code_updates` updates on one example of each class.
+
+    Args:
+      config: the fields.
+      classes: of the labels.
+      seeds: for each seed its components.
+      keys: for each seed the key that its codes are drawn with.
+
+    Returns:
+      The components of each seed with trained g and h.
+    """
     trainer = sequential(build_codes(config, classes), optax.adam(config.code_learning_rate))
     labels = jnp.arange(classes, dtype=jnp.int32)
     batches = {"label": jnp.tile(labels, (CALL, 1))}
-    state = trainer.init(key, {"label": labels})
-    for start in range(0, config.code_updates, CALL):
-        state, _ = trainer.step(state, batches, valid=min(CALL, config.code_updates - start))
-    return with_codes(components, trainer.components(state))
+    ready = []
+    for components, key in zip(seeds, keys, strict=True):
+        state = trainer.init(key, {"label": labels})
+        for start in range(0, config.code_updates, CALL):
+            state, _ = trainer.step(state, batches, valid=min(CALL, config.code_updates - start))
+        ready.append(with_codes(components, trainer.components(state)))
+    return ready

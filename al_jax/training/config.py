@@ -108,6 +108,22 @@ def _put(config: Config, fields: Mapping[str, Any]) -> None:
             raise wrong_type(name, fields[name]) from error
 
 
+def from_text(name: str, text: str) -> Any:
+    """A field's value as text, `true` or `1e-3`, in the field's own type.
+
+    Raises:
+      ConfigError: there is no such field, or the text is not of its type.
+    """
+    defaults = default_config()
+    if name not in defaults:
+        raise ConfigError(f"there is no field config.{name}{nearest(name, defaults)}")
+    kind = type(defaults[name])
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        raise wrong_type(name, text) from error
+
+
 def wrong_type(field: str, value: Any) -> ConfigError:
     """What to raise for a value that is not of the field's kind."""
     kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[type(default_config()[field])]

@@ -7,3 +7,7 @@ class RunError(Exception):
 
 class ConfigError(RunError):
     """A configuration that cannot run, found before anything is compiled."""
+
+
+class Diverged(RunError):
+    """A loss or a parameter became NaN or infinite."""

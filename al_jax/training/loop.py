@@ -15,7 +15,7 @@ from al_jax.data import epoch_order, gather
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
-from al_jax.training.errors import RunError
+from al_jax.training.errors import Diverged, RunError
 from al_jax.training.evaluation import make_evaluate
 from al_jax.training.losses import LossLog
 from al_jax.training.records import Records, write_json
@@ -75,8 +75,7 @@ class Training:
         keys = [jax.random.key(seed) for seed in run.seeds]
         state = trainer.init(keys if len(keys) > 1 else keys[0], micro_batch_shapes(run.config, run.facts))
         if run.config.codes == "pretrained":
-            drawn = per_seed(run, trainer.components(state))
-            ready = [pretrain(run.config, run.facts.classes, own, key) for own, key in zip(drawn, keys, strict=True)]
+            ready = pretrain(run.config, run.facts.classes, per_seed(run, trainer.components(state)), keys)
             state = trainer.place(jax.tree.map(lambda *x: jnp.stack(x), *ready) if len(ready) > 1 else ready[0])
         if run.config.warm_start:
             state = trainer.place(warm_start(trainer.components(state), run.config.warm_start))
@@ -196,7 +195,7 @@ class Training:
         for path, leaf in jax.tree_util.tree_leaves_with_path(components):
             if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
                 name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
-                raise RunError(f"{name} of component {path[0].idx + 1} is not finite after update {self._done}")
+                raise Diverged(f"{name} of component {path[0].idx + 1} is not finite after update {self._done}")
         self._checkpoints.save(self._done, components, self._notes())
         self._saved = time.monotonic()
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from al_jax.training.errors import RunError
+from al_jax.training.errors import Diverged
 from al_jax.types import Metrics
 
 
@@ -33,7 +33,7 @@ class LossLog:
         """Takes in what a call measured; returns `(updates done, mean losses)` for each window that is complete.
 
         Raises:
-          RunError: a loss is NaN or infinite.
+          Diverged: a loss is NaN or infinite.
         """
         updates = np.asarray(metrics.updates)
         broken = []
@@ -46,7 +46,7 @@ class LossLog:
                     broken.append((int(updates[index][worked][place]), index + 1, name, own[place]))
         if broken:
             update, component, name, value = min(broken)
-            raise RunError(
+            raise Diverged(
                 f"the loss {name!r} of component {component} is {value} at update {update}{self._suffix}: start anew "
                 "with a smaller learning_rate; the last good checkpoint is kept"
             )

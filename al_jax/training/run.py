@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from al_jax.chain import signal_shapes
 from al_jax.components import with_prepare
 from al_jax.data import Dataset, Split, drawn, load, validation_split
 from al_jax.engines.optimizers import optimizers_of
@@ -107,6 +108,10 @@ def set_up(config: Config, workdir: Path) -> Run:
     facts = DataFacts.of(config, dataset)
     network, prepare = build_network(config, facts.classes), build_prepare(config, facts)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
+    try:
+        signal_shapes(with_prepare(network, prepare), micro_batch_shapes(config, facts))
+    except ValueError as error:
+        raise ConfigError(f"these fields make no network: {error}") from error
     trainer = build_trainer(config, network, optimizer, prepare)
     return Run(config, workdir, dataset, facts, held_out, network, optimizer, prepare, trainer, updates_per_epoch)
 

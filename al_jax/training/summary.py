@@ -10,12 +10,12 @@ import jax
 import jaxlib
 
 from al_jax import schedule
-from al_jax.analysis.plots import plot_accuracy, plot_losses
 from al_jax.chain import parameter_counts
 from al_jax.components import with_prepare
 from al_jax.training import config as fields
 from al_jax.training.digest import digest
 from al_jax.training.evaluation import make_evaluate
+from al_jax.training.plots import plot_accuracy, plot_losses
 from al_jax.training.records import read_rows, write_json
 from al_jax.training.run import Finished, Run, component_shapes, per_seed
 
@@ -30,7 +30,7 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
     """
     evaluate = make_evaluate(with_prepare(run.network, run.prepare))
     splits = {**run.held_out, "train": run.dataset.train}
-    seeds = []
+    rows, seeds = read_rows(run.workdir), []
     for seed, own in zip(run.seeds, per_seed(run, finished.components), strict=True):
         variables = [part.variables for part in own]
         accuracies = {name: evaluate(variables, split) for name, split in splits.items()}
@@ -38,11 +38,11 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
         if run.dataset.classes > 10:
             entry["test_top5_accuracy"] = accuracies["test"].top5_by_depth[-1]
         entry["accuracy_by_depth"] = list(accuracies["test"].by_depth)
+        entry["losses"] = _last_losses([row for row in rows if row.get("seed", seed) == seed])
         seeds.append({"seed": seed, **entry, "digest": digest(own)})
     return {
         **(_averaged(seeds) if len(seeds) > 1 else seeds[0]),
         "digest": digest(finished.components),
-        "losses": _last_losses(read_rows(run.workdir)),
         "updates": run.updates,
         "epochs": run.config.epochs,
         "examples_per_second": finished.examples_per_second,
@@ -78,7 +78,7 @@ def _averaged(seeds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _last_losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Every loss as the mean over the last call's updates, on training batches and of the last seed."""
+    """Every loss as the mean over the last call's updates, on training batches."""
     found = [row for row in rows if any(name.startswith("component_") for name in row)]
     return {name: loss for name, loss in found[-1].items() if name.startswith("component_")} if found else {}
 

@@ -70,6 +70,10 @@ def validate(config: Config) -> None:
         raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
     if config.codes == "pretrained" and config.rule != "associated":
         raise ConfigError(f"config.codes is 'pretrained', but rule={config.rule} has no codes: leave it 'online'")
+    if config.codes == "pretrained" and config.warm_start:
+        raise ConfigError(
+            "config.warm_start brings its own codes: leave codes='online', with autoencoder_rate=0 to keep them"
+        )
     cuts = cuts_of(config)
     if cuts and (config.network == "mlp" or len(cuts) != config.components):
         raise ConfigError(

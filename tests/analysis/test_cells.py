@@ -2,6 +2,11 @@
 
 import argparse
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -10,32 +15,63 @@ from al_jax.analysis.published import ARMS, TABLES
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.validation import validate
 
-TINY = ["--config.width=8", "--config.code=8", "--config.epochs=1", "--config.components=1"]
+ROOT = Path(__file__).parents[2]
+
+TINY = """from al_jax.training.config import default_config
+def get_config(variant=""):
+    return default_config(width=8, code=8, epochs=1, components=1)
+"""
 
 
-def given(folder, minutes=float("inf")):
+def given(folder, seeds=2, minutes=float("inf")):
     return argparse.Namespace(
-        seeds=2, minutes=minutes, together=False, runs=folder / "runs", results=folder / "results"
+        seeds=seeds, minutes=minutes, together=False, runs=folder / "runs", results=folder / "results"
     )
 
 
 @pytest.mark.slow
 def test_a_stopped_list_continues_and_ends_in_a_result(tmp_path):
-    (tmp_path / "results").mkdir()
-    assert not cells.work(["configs/digits.py"], TINY, given(tmp_path, minutes=0.0))
-    assert not list(tmp_path.glob("results/*"))
-    assert cells.work(["configs/digits.py"], TINY, given(tmp_path))
-    runs = json.loads((tmp_path / "results/digits.json").read_text())["runs"]
-    assert [run["config"]["seed"] for run in runs] == [0, 1]
-    assert all(run["config"]["width"] == 8 and "distances" in run["analysis"] for run in runs)
-    before = (tmp_path / "results/digits.json").stat().st_mtime_ns
-    assert cells.work(["configs/digits.py"], TINY, given(tmp_path))  # nothing is left to do
-    assert (tmp_path / "results/digits.json").stat().st_mtime_ns == before
+    config, path = tmp_path / "tiny.py", tmp_path / "results" / "tiny.json"
+    config.write_text(TINY)
+    with pytest.raises(cells.Stopped):
+        cells.work([str(config)], [], given(tmp_path, minutes=0.0))
+    assert not path.exists()
+    for seeds in (1, 2):  # a result of fewer seeds is completed
+        cells.work([str(config)], ["--config.keep=1"], given(tmp_path, seeds))
+        runs = json.loads(path.read_text())["runs"]
+        assert [run["config"]["seed"] for run in runs] == list(range(seeds))
+        assert all(run["config"]["width"] == 8 and "distances" in run["analysis"] for run in runs)
+    elsewhere = given(tmp_path)
+    elsewhere.runs = tmp_path / "a folder without runs"
+    cells.work([str(config)], [], elsewhere)  # nothing is left to do
+    assert not elsewhere.runs.exists()
+
+
+@pytest.mark.slow
+def test_a_list_that_is_asked_to_stop_asks_its_run_to_save(tmp_path):
+    config = tmp_path / "tiny.py"
+    config.write_text(TINY.replace("epochs=1", "epochs=100000"))
+    command = [sys.executable, "-m", "al_jax.analysis.cells", str(config), "--runs", str(tmp_path / "runs")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        while not list((tmp_path / "runs/tiny-0/checkpoints").glob("*")):
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert "saved" in said
+    assert "stopped; the same command continues" in said
 
 
 def test_a_run_that_fails_ends_the_list(tmp_path):
+    config = tmp_path / "tiny.py"
+    config.write_text(TINY.replace("epochs=1", "epochs=0"))
     with pytest.raises(RunError, match="failed with exit status 1"):
-        cells.work(["configs/digits.py"], ["--config.epochs=0"], given(tmp_path))
+        cells.work([str(config)], [], given(tmp_path))
+
+
+def test_a_list_takes_no_field_that_changes_its_results(tmp_path):
+    with pytest.raises(ConfigError, match="only fields that change no result"):
+        cells.work(["configs/digits.py"], ["--config.epochs=1"], given(tmp_path))
 
 
 def test_every_cell_of_the_tables_is_a_config_that_can_run():
@@ -66,10 +102,21 @@ def test_a_search_tries_both_rules_with_the_same_settings_and_continues(tmp_path
         search.search("configs/digits.py", 1, {"l2": "0,1"}, fields, 0, tmp_path / "found.json")
 
 
+@pytest.mark.slow
+def test_a_trial_that_diverges_is_recorded_and_does_not_end_the_search(tmp_path):
+    fields = {"validation": "200", "epochs": "1", "optimizer": "sgd", "components": "1"}
+    found = search.search("configs/digits.py", 1, {"learning_rate": "1e30"}, fields, 0, tmp_path / "found.json")
+    assert any("diverged" in entry and entry["validation_accuracy"] == 0 for entry in found["trials"])
+    assert len(found["trials"]) == 2
+
+
 def test_a_space_is_refused_in_one_sentence():
     with pytest.raises(ConfigError, match=r"no field config\.lr"):
         search.draw({"lr": "1"}, 0, 0)
     with pytest.raises(ConfigError, match="give log:LOW:HIGH or values"):
         search.draw({"learning_rate": "log:low:high"}, 0, 0)
+    assert search.draw({"epsilon_hat": "true,true", "width": "log:16:64"}, 0, 0)["epsilon_hat"] is True
+    assert search.draw({"epsilon_hat": "false"}, 0, 0) == {"epsilon_hat": False}
+    assert isinstance(search.draw({"width": "log:16:64"}, 0, 0)["width"], int)
     with pytest.raises(ConfigError, match="needs validation images"):
         search.validation_accuracy(search.read_config("configs/digits.py", {}))

@@ -14,6 +14,7 @@ from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, macs, training_macs
 from al_jax.analysis.results import record
 from al_jax.training.config import default_config
+from al_jax.training.errors import RunError
 from al_jax.training.loop import Training
 from al_jax.training.recipes import BACKPROP
 from al_jax.training.records import read_json
@@ -39,8 +40,8 @@ def train_on_digits(workdir, **fields):
 @pytest.mark.slow
 def test_analysis_of_associated_learning(tmp_path):
     workdir = train_on_digits(tmp_path / "run", codes="pretrained", code_updates=2500)
-    found = inspect(workdir)
-    assert found == read_json(workdir / "analysis.json")
+    (found,) = inspect(workdir)
+    assert read_json(workdir / "analysis.json") == {"seeds": [found]}
     kinds = [layer["kind"] for layer in found["distances"]["layers"]]
     assert kinds == ["DenseBlock"] * 2 + ["CodeLayer"] * 4
     assert found["distances"]["output"]["inter"] > 0
@@ -49,12 +50,14 @@ def test_analysis_of_associated_learning(tmp_path):
     assert found["codes"][1]["associated_by_variance"] * found["codes"][1]["class_variance"] == pytest.approx(loss)
     assert {"tsne.png", "early_exit.png"} <= {path.name for path in workdir.iterdir()}
     record(tmp_path / "results.json", [workdir])
+    with pytest.raises(RunError, match="give each seed once"):
+        record(tmp_path / "twice.json", [workdir, workdir])
     assert read_json(tmp_path / "results.json")["runs"][0]["analysis"] == found
 
 
 @pytest.mark.slow
 def test_analysis_of_backprop_has_logits_and_probabilities_but_no_codes(tmp_path):
-    found = inspect(train_on_digits(tmp_path / "run", **BACKPROP))
+    (found,) = inspect(train_on_digits(tmp_path / "run", **BACKPROP))
     assert found["distances"]["softmax"]["inter"] < 2**0.5 + 1e-6
     assert found["distances"]["softmax"] != found["distances"]["output"]
     assert "codes" not in found

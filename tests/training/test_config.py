@@ -33,6 +33,8 @@ REFUSED = {
     "seeds from one": ({"num_seeds": 2, "warm_start": "runs/x"}, "run each seed by itself"),
     "cuts of an mlp": ({"cuts": "1,1,1,1"}, "must be 'even' for an mlp"),
     "too few cuts": ({"network": "vgg", "cuts": "4,4"}, "give 4 components their numbers of layers"),
+    "codes of backprop": ({"rule": "backprop", "codes": "pretrained"}, "has no codes"),
+    "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),
     "frozen component": ({"freeze": "1,9"}, "names component 9"),
 }
 
@@ -92,6 +94,7 @@ COMMANDS = {
         ["--config.data_dir=/nowhere", "--config", "configs/mnist_mlp.py"],
         "mnist is not prepared",
     ),
+    "no network": (["--config.bridge=none", "--config.code=9"], "make no network: component 1 of 4"),
     "no data": (["--config=configs/mnist_mlp.py", "--config.data_dir=/nowhere"], "mnist is not prepared"),
 }
 
