@@ -8,6 +8,10 @@
     python train.py --config=configs/cifar_cnn.py:smoke                 a small network on embedded digits
 
 Variants add up, as in `:cifar100,short,backprop`.
+
+How it was chosen: three random learning rates for each rule, the same ones, on 5000 validation images, seed 0, after 2
+epochs of 20,000 images (`python -m al_jax.analysis.search`, `results/search/cifar_cnn.json`): Associated Learning
+reaches 42.4, 50.5 and 10.0 % with 3.8e-4, 2.0e-3 and 4.3e-3, backprop 44.7, 43.0 and 10.1 %; each takes its best.
 """
 
 from al_jax.training.config import default_config, with_variant
@@ -37,6 +41,6 @@ def get_config(variant=""):
             "short": {"epochs": 5},
             "authors": AUTHORS_CIFAR,
             "authors_backprop": {**AUTHORS_CIFAR, **BACKPROP},
-            "backprop": BACKPROP,
+            "backprop": {**BACKPROP, "learning_rate": 4e-4},
         },
     )

@@ -53,7 +53,7 @@ def test_the_authors_arms_have_the_authors_numbers_of_parameters(key):
 def test_the_fair_arm_is_the_inference_network_with_the_same_budget(key):
     ours, fair = read(*key), read(*key, "backprop")
     assert count(fair)[0] == count(ours)[1]
-    allowed = {"rule", "activation", "codes"}
+    allowed = {"rule", "activation", "codes", "learning_rate"}  # each rule has its own rate, out of the same search
     assert {name for name in ours if ours[name] != fair[name]} <= allowed
 
 
