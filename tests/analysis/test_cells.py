@@ -50,14 +50,15 @@ def test_a_stopped_list_continues_and_ends_in_a_result(tmp_path):
 @pytest.mark.slow
 def test_a_list_that_is_asked_to_stop_asks_its_run_to_save(tmp_path):
     config = tmp_path / "tiny.py"
-    config.write_text(TINY.replace("epochs=1", "epochs=100000"))
+    config.write_text(TINY.replace("epochs=1", "epochs=100000, eval_every=100000, checkpoint_seconds=0.0"))
     command = [sys.executable, "-m", "al_jax.analysis.cells", str(config), "--runs", str(tmp_path / "runs")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with (tmp_path / "said").open("w") as said, subprocess.Popen(command, cwd=ROOT, stdout=said) as process:
         while not list((tmp_path / "runs/tiny-0/checkpoints").glob("*")):
             assert process.poll() is None
             time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
+        process.wait(timeout=120)
+    said = (tmp_path / "said").read_text()
     assert "saved" in said
     assert "stopped; the same command continues" in said
 
