@@ -8,6 +8,9 @@
     python train.py --config=configs/cifar_mlp.py:smoke                 a small network on embedded digits
 
 Variants add up, as in `:cifar100,short,backprop`.
+
+Not run at its full length yet. Codes of 3000 units decode after 200 updates at 3e-4, and are stranded at 1e-3 (80 % of
+the classes after 1000 updates).
 """
 
 from al_jax.training.config import default_config, with_variant
