@@ -91,7 +91,7 @@ display(pictures.exits(first["early_exit"], (first["macs"]["inference"][-1], thr
 # %% [markdown]
 # ## 5. Depth
 #
-# Networks of 2 to 64 layers on digits (`python -m al_jax.analysis.depth`). Under backpropagation the first layer's
+# Ever deeper networks on digits (`python -m al_jax.analysis.depth`). Under backpropagation the first layer's
 # gradient has passed all layers above it; under Associated Learning every layer has a loss next door.
 
 # %%
