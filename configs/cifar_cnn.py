@@ -15,21 +15,14 @@ reaches 42.4, 50.5 and 10.0 % with 3.8e-4, 2.0e-3 and 4.3e-3, backprop 44.7, 43.
 """
 
 from al_jax.training.config import default_config, with_variant
-from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, SMOKE
+from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, CIFAR, POOLED, SMOKE
 
 
 def get_config(variant=""):
     config = default_config(
-        dataset="cifar10",
-        normalisation="standardise",
-        augmentation="crop_flip",
+        **{**POOLED, **CIFAR},
         network="vanilla_cnn",
         code=256,
-        bridge="pooled",
-        pool=4,
-        codes="pretrained",
-        epochs=100,
-        batch_size=128,
         learning_rate=2e-3,
     )
     return with_variant(

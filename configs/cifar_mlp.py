@@ -14,18 +14,15 @@ the classes after 1000 updates).
 """
 
 from al_jax.training.config import default_config, with_variant
-from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, SMOKE
+from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, CIFAR, SMOKE
 
 
 def get_config(variant=""):
     config = default_config(
-        dataset="cifar10",
-        normalisation="standardise",
-        augmentation="crop_flip",
+        **CIFAR,
         components=2,
         width=3000,
         code=3000,
-        epochs=100,
         batch_size=128,
         learning_rate=3e-4,
         codes="pretrained",

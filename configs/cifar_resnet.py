@@ -19,7 +19,7 @@ authors' units and 62.3 % with standard ones. Backprop on the same network, at 3
 """
 
 from al_jax.training.config import default_config, with_variant
-from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, SMOKE
+from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, CIFAR, POOLED, SMOKE
 
 AUTHORS = {**AUTHORS_CIFAR, "residual": "authors", "l2": 1e-4}
 # Global average pooling, batch norm in the dense layers, L2 on every kernel (on CIFAR-100 five times as much).
@@ -36,17 +36,10 @@ AUTHORS_BACKPROP = {
 
 def get_config(variant=""):
     config = default_config(
-        dataset="cifar10",
-        normalisation="standardise",
-        augmentation="crop_flip",
+        **{**POOLED, **CIFAR},
         network="resnet20",
         residual="standard",
         code=300,
-        bridge="pooled",
-        pool=4,
-        codes="pretrained",
-        epochs=100,
-        batch_size=128,
         learning_rate=3e-3,
     )
     return with_variant(

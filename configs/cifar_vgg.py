@@ -11,24 +11,17 @@ Variants add up, as in `:cifar100,backprop`.
 """
 
 from al_jax.training.config import default_config, with_variant
-from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, SMOKE
+from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, CIFAR, POOLED, SMOKE
 
 AUTHORS = {**AUTHORS_CIFAR, "batch_norm": False, "l2": 1e-5, "l2_kernels": "convolutions"}
 
 
 def get_config(variant=""):
     config = default_config(
-        dataset="cifar10",
-        normalisation="standardise",
-        augmentation="crop_flip",
+        **{**POOLED, **CIFAR},
         network="vgg",
         batch_norm=True,
         code=300,
-        bridge="pooled",
-        pool=4,
-        codes="pretrained",
-        epochs=100,
-        batch_size=128,
         learning_rate=1e-3,
     )
     return with_variant(

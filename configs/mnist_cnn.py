@@ -8,20 +8,16 @@ python train.py --config=configs/mnist_cnn.py:smoke                 a small netw
 """
 
 from al_jax.training.config import default_config, with_variant
-from al_jax.training.recipes import AUTHORS, BACKPROP, SMOKE
+from al_jax.training.recipes import AUTHORS, BACKPROP, POOLED, SMOKE
 
 
 def get_config(variant=""):
     config = default_config(
         dataset="mnist",
-        normalisation="standardise",
+        **POOLED,
         network="vanilla_cnn",
         code=256,
-        bridge="pooled",
-        pool=4,
-        codes="pretrained",
         epochs=20,
-        batch_size=128,
         learning_rate=1e-3,
     )
     return with_variant(

@@ -16,6 +16,10 @@ AUTHORS = {
 # Of CIFAR images, in training and in inference.
 AUTHORS_CIFAR = {**AUTHORS, "augmentation": "authors"}
 
+# What replaces it here: for networks of convolutions, and for CIFAR images.
+POOLED = {"normalisation": "standardise", "bridge": "pooled", "pool": 4, "codes": "pretrained", "batch_size": 128}
+CIFAR = {"dataset": "cifar10", "normalisation": "standardise", "augmentation": "crop_flip", "epochs": 100}
+
 # The same inference network as one component, with the activation and the loss of backprop.
 BACKPROP = {"rule": "backprop", "activation": "relu", "codes": "online"}
 
