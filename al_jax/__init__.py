@@ -4,7 +4,7 @@ from al_jax import networks
 from al_jax.components import component, compose, freeze, groups_of
 from al_jax.engines import pipelined, sequential
 from al_jax.losses import cross_entropy, mean_squared_error
-from al_jax.rules import associated, backprop, label_codes, with_codes
+from al_jax.rules import associated, backprop, greedy, infopro, label_codes, leak, momentum, predsim, with_codes
 from al_jax.training.load import load
 from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
 
@@ -20,12 +20,17 @@ __all__ = [
     "compose",
     "cross_entropy",
     "freeze",
+    "greedy",
     "groups_of",
+    "infopro",
     "label_codes",
+    "leak",
     "load",
     "mean_squared_error",
+    "momentum",
     "networks",
     "pipelined",
+    "predsim",
     "sequential",
     "with_codes",
 ]

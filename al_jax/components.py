@@ -42,7 +42,7 @@ def component(
     if unknown := set(rates or {}) - set(groups):
         raise ValueError(f"rates names the group {min(unknown)!r}, but labels has only {', '.join(sorted(groups))}")
     rates = {**groups, **(rates or {})}
-    return Component(init, apply, labels, rates, type(module).__name__)
+    return Component(init, apply, labels, rates, type(module).__name__, module)
 
 
 def compose(components: Iterable[Component], predict: Callable[..., jax.Array] | None = None) -> Network:
@@ -77,7 +77,7 @@ def _frozen(part: Component) -> Component:
         return part.apply(jax.lax.stop_gradient(variables), signal, key, False)
 
     # A rate of zero also stills optimizers that move parameters without a gradient, such as weight decay.
-    return part._replace(apply=apply, labels="frozen", rates={"frozen": 0.0})
+    return part._replace(apply=apply, labels="frozen", rates={"frozen": 0.0}, hear=None)
 
 
 def with_prepare(network: Network, prepare: Callable[[jax.Array, jax.Array, bool], jax.Array] | None) -> Network:

@@ -6,6 +6,7 @@ In shapes, `B` is the size of a micro-batch, `M` the number of micro-batches in 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 
 PyTree = Any
@@ -24,7 +25,11 @@ class Component(NamedTuple):
       labels: a tree prefix of the parameters that names groups of them, for example `{"f": "associated"}`;
         `al.groups_of` makes labels for `optax.partition` of it.
       rates: factor on the optimizer's updates of each group that `labels` names.
-      name: what messages call it.
+      name: what errors call it.
+      module: the Flax module behind it, None where there is none.
+      tell: `params -> message`, what the component below hears of these parameters before each update of them.
+      hear: `(model_state, message) -> model_state`, how it takes in what the component above tells. Between two updates
+        of a component the one above is heard once, about its parameters before the later of the two.
     """
 
     init: Callable[[jax.Array, Signal], Variables]
@@ -32,6 +37,9 @@ class Component(NamedTuple):
     labels: PyTree
     rates: Mapping[str, float]
     name: str
+    module: nn.Module | None = None
+    tell: Callable[[PyTree], PyTree] | None = None
+    hear: Callable[[PyTree, PyTree], PyTree] | None = None
 
 
 class Network(NamedTuple):

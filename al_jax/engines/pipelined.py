@@ -5,8 +5,9 @@ Component i's update u needs its own parameters after u - 1 updates and the sign
 and drained once. Every device runs the same program under `shard_map` (`al_jax/engines/program.py`), and one tick is:
 
   1. the feed belt brings a micro-batch to stage 0, the signal slots have brought every other stage its signal;
-  2. each device does its own block's work alone: losses, gradients and optimizer on the components' real leaves;
-  3. one `ppermute` moves signals up a stage, another moves the belt down.
+  2. where components listen, one `ppermute` brings each stage what the next one says (`al_jax/engines/messages.py`);
+  3. each device does its own block's work alone: losses, gradients and optimizer on the components' real leaves;
+  4. one `ppermute` moves signals up a stage, another moves the belt down.
 
 A `full` flag travels with each signal: a stage works if and only if its flag is set, so filling, draining, resuming
 and a short tail are one program. What is empty holds NaN.
@@ -27,10 +28,11 @@ from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.engines import exact as exactness
+from al_jax.engines.messages import make_workers, say
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, ranked_layout, unpack
-from al_jax.engines.program import make_program
-from al_jax.engines.update import Slices, hold, initialise, make_work
+from al_jax.engines.program import Layouts, make_program
+from al_jax.engines.update import Slices, hold, initialise
 from al_jax.types import Batch, Metrics, Network, Signal, Trainer
 
 AXES = ("stage", "data")
@@ -44,16 +46,20 @@ class InFlight:
 
     Attributes:
       held: packed state of each stage's components.
+      told: packed, what each stage says next to the one below it.
       signal: packed signals on their way into each stage; () before the first call.
       full: whether there is a signal.
       layout: how `held` is packed.
+      telling: how `told` is.
       fed: the shapes of the last call's batches; None before the first.
     """
 
     held: Slots
+    told: Slots
     signal: Slots
     full: jax.Array
     layout: Layout = dataclasses.field(metadata={"static": True})
+    telling: Layout = dataclasses.field(metadata={"static": True})
     fed: Shapes | None = dataclasses.field(default=None, metadata={"static": True})
 
 
@@ -103,10 +109,7 @@ def pipelined(
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
     slices = Slices(shards, data, "data" if data > 1 else None)
-    works = _blocks(
-        [make_work(part, rule, accumulate, slices) for part, rule in zip(network.components, optimizers, strict=True)],
-        sizes,
-    )
+    workers = _blocks(make_workers(network, optimizers, accumulate, slices), sizes)
     mesh = Mesh(np.asarray(devices).reshape(stages, data), AXES)
     options = exactness.compiler_options(exact)
 
@@ -117,10 +120,12 @@ def pipelined(
     def place(components):
         checks.check_components(len(components), len(network.components))
         blocks = _blocks([hold(state, accumulate) for state in components], sizes)
-        layout = in_place_layout(blocks)
-        packed = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
+        said = [say(own, block) for own, block in zip(workers, blocks, strict=True)]
+        layout, telling = in_place_layout(blocks), ranked_layout(said)
+        held = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
+        told = [pack(telling, stage, message) for stage, message in enumerate(said)]
         (full,) = _spread([(jnp.zeros((), bool),)] * stages, mesh)
-        return InFlight(_spread(packed, mesh), (), full, layout)
+        return InFlight(_spread(held, mesh), _spread(told, mesh), (), full, layout, telling)
 
     @functools.cache
     def plan(fed: Shapes):
@@ -132,15 +137,15 @@ def pipelined(
         return _signal_layout(entering, sizes), tuple(tuple(sorted(out[1])) for out in leaving)
 
     @functools.cache
-    def compiled(layout: Layout, fed: Shapes):
+    def compiled(layout: Layout, telling: Layout, fed: Shapes):
         signals, names = plan(fed)
         number = fed[0][1].shape[0]
-        program = make_program(works, layout, signals, number, max(map(len, names)), AXES)
-        state, scanned = (P(*AXES),) * 3, P(None, *AXES)
+        program = make_program(workers, Layouts(layout, telling, signals), number, max(map(len, names)), AXES)
+        state, scanned = (P(*AXES),) * 4, P(None, *AXES)
         mapped = jax.shard_map(
             program, mesh=mesh, in_specs=(*state, scanned, P()), out_specs=(state, (scanned, scanned))
         )
-        return jax.jit(mapped, donate_argnums=(0, 1, 2), compiler_options=options)
+        return jax.jit(mapped, donate_argnums=(0, 1, 2, 3), compiler_options=options)
 
     def advance(state: InFlight, batches: Batch, valid: int):
         fed = tuple((name, jax.ShapeDtypeStruct(x.shape, x.dtype)) for name, x in sorted(batches.items()))
@@ -150,9 +155,9 @@ def pipelined(
             raise ValueError("micro-batches changed their shape while others are in flight: flush before")
         signal = state.signal if fits else _spread([empty(signals)] * stages, mesh)
         rows = jax.device_put(_rows(batches, stages), NamedSharding(mesh, P(None, *AXES)))
-        run = compiled(state.layout, fed)
-        (held, signal, full), measured = run(state.held, signal, state.full, rows, jnp.int32(valid))
-        return InFlight(held, signal, full, state.layout, fed), _named(measured, names, sizes)
+        run = compiled(state.layout, state.telling, fed)
+        moving, measured = run(state.held, state.told, signal, state.full, rows, jnp.int32(valid))
+        return InFlight(*moving, state.layout, state.telling, fed), _named(measured, names, sizes)
 
     def step(state, batches, valid=None):
         return advance(state, batches, checks.check_batches(batches, shards, accumulate, valid))

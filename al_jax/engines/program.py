@@ -2,27 +2,34 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from al_jax.engines.messages import Worker, say, work_through
 from al_jax.engines.packing import Layout, empty, pack, unpack, view
-from al_jax.engines.update import Held, Work
 from al_jax.engines.varying import varying
-from al_jax.types import Signal
+
+
+class Layouts(NamedTuple):
+    """How the stages' components are packed, what each says to the stage below, and the signals that enter it."""
+
+    held: Layout
+    told: Layout
+    signals: Layout
 
 
 def make_program(
-    works: Sequence[Sequence[Work]], layout: Layout, signals: Layout, number: int, losses: int, axes: tuple[str, str]
+    workers: Sequence[Sequence[Worker]], layouts: Layouts, number: int, losses: int, axes: tuple[str, str]
 ) -> Callable:
-    """Builds `(held, signal, full, rows, valid) -> ((held, signal, full), (updates, losses))`.
+    """Builds `(held, told, signal, full, rows, valid) -> ((held, told, signal, full), (updates, losses))`.
 
     It runs inside `shard_map` over the axes (stage, data). Arrays of the state have those axes in front, both 1 here.
 
     Args:
-      works: for each stage the work of its components.
-      layout: how the stages' components are packed.
-      signals: how the signals that enter the stages are packed; nothing for stage 0.
+      workers: for each stage those of its components.
+      layouts: how what the stages hold and exchange is packed.
       number: M, the micro-batches of a call, one a tick.
       losses: the largest number of losses of a component.
       axes: names of the mesh axes.
@@ -32,48 +39,66 @@ def make_program(
       micro-batches m ≡ stage modulo the number of stages, and the number of valid micro-batches. It measures per tick
       the number of the update `(M,)`, -1 without work, and the losses `(M, components, losses)`, NaN without work.
     """
-    stages, deepest = len(works), max(map(len, works))
+    stages, deepest = len(workers), max(map(len, workers))
     stage_axis = axes[0]
     upwards = [(stage, (stage + 1) % stages) for stage in range(stages)]
     downwards = [(to, source) for source, to in upwards]
 
     def turn(stage: int, belt, carry):
-        held_slots, signal_slots, _, _ = carry
-        held = unpack(layout, stage, held_slots)
-        signal = belt if stage == 0 else unpack(signals, stage, signal_slots)
+        held_slots, told, signal_slots, _, _ = carry
+        held = unpack(layouts.held, stage, held_slots)
+        signal = belt if stage == 0 else unpack(layouts.signals, stage, signal_slots)
         update = held[0].state.updates
-        held, signal, measured = _work_through(works[stage], held, signal)
-        signal_slots = empty(signals) if stage == stages - 1 else pack(signals, stage + 1, signal)
+        held, signal, measured = work_through(workers[stage], held, signal)
+        told = pack(layouts.told, stage, say(workers[stage], held), into=told)
+        signal_slots = empty(layouts.signals) if stage == stages - 1 else pack(layouts.signals, stage + 1, signal)
         padding = ((0, deepest - len(measured)), (0, 0))
         table = jnp.pad(_table(measured, losses), padding, constant_values=jnp.nan)
-        return varying((pack(layout, stage, held, into=held_slots), signal_slots, update, table), axes)
+        return varying((pack(layouts.held, stage, held, into=held_slots), told, signal_slots, update, table), axes)
 
-    def program(held, signal, full, rows, valid):
+    def listen(stage: int, told, held_slots):
+        *lower, top = unpack(layouts.held, stage, held_slots)
+        top = workers[stage][-1].listen(top, unpack(layouts.told, stage + 1, told))
+        return varying(pack(layouts.held, stage, (*lower, top), into=held_slots), axes)
+
+    def hear(held, told, full, here):
+        """The top component of each stage hears of the next stage, which speaks in a tick in which it works."""
+        listening = [stage for stage in range(stages - 1) if workers[stage][-1].listen]
+        if not listening:
+            return held
+        told, speaks = jax.lax.ppermute((told, full), stage_axis, downwards)
+        for stage in listening:
+            held = view(layouts.held, stage, held)
+            held = _once_if(speaks & (here == stage), functools.partial(listen, stage, told), held)
+        return jax.tree.map(jnp.ravel, held)
+
+    def program(held, told, signal, full, rows, valid):
         here = jax.lax.axis_index(stage_axis)
         rows = jax.tree.map(lambda x: x[:, 0], rows)
 
         def tick(carry, time):
-            held, signal, full, belt = carry
+            held, told, signal, full, belt = carry
             row = jax.tree.map(lambda x: x[time // stages], rows)
             belt = jax.tree.map(lambda new, old: jnp.where(time % stages == 0, new, old), row, belt)
             full = jnp.where(here == 0, time < valid, full)
+            held = hear(held, told, full, here)
             nothing = jnp.full((deepest, losses), jnp.nan, jnp.float32)
-            carry = varying((held, signal, jnp.int32(-1), nothing), axes)
+            carry = varying((held, told, signal, jnp.int32(-1), nothing), axes)
             for stage in range(stages):
-                carry = (view(layout, stage, carry[0]), *carry[1:])
+                carry = (view(layouts.held, stage, carry[0]), *carry[1:])
                 carry = _once_if(full & (here == stage), functools.partial(turn, stage, belt), carry)
-            held, signal, *measured = carry
+            held, told, signal, *measured = carry
             held = jax.tree.map(jnp.ravel, held)
             full = full & (here < stages - 1)  # the top stage hands nothing on
             if stages > 1:
                 signal, full = jax.lax.ppermute((signal, full), stage_axis, upwards)
                 belt = jax.lax.ppermute(belt, stage_axis, downwards)
-            return (held, signal, full, belt), measured
+            return (held, told, signal, full, belt), measured
 
         belt = jax.tree.map(lambda x: x[0], rows)
-        carry = varying((*jax.tree.map(lambda x: x[0, 0], (held, signal, full)), belt), axes)
-        (held, signal, full, _), measured = jax.lax.scan(tick, carry, jnp.arange(number))
-        state = jax.tree.map(lambda x: x[None, None], (held, signal, full))
+        carry = varying((*jax.tree.map(lambda x: x[0, 0], (held, told, signal, full)), belt), axes)
+        (*state, _), measured = jax.lax.scan(tick, carry, jnp.arange(number))
+        state = jax.tree.map(lambda x: x[None, None], tuple(state))
         return state, jax.tree.map(lambda x: x[:, None, None], tuple(measured))
 
     return program
@@ -90,15 +115,6 @@ def _once_if(condition: jax.Array, run: Callable, carry):
         return jnp.zeros_like(condition), run(operand[1])
 
     return jax.lax.while_loop(lambda operand: operand[0], body, (condition, carry))[1]
-
-
-def _work_through(works: Sequence[Work], held: Sequence[Held], signal: Signal):
-    after, measured = [], []
-    for work, own in zip(works, held, strict=True):
-        own, signal, losses = work(own, signal)
-        after.append(own)
-        measured.append(losses)
-    return tuple(after), signal, measured
 
 
 def _table(measured: Sequence[dict[str, jax.Array]], width: int) -> jax.Array:

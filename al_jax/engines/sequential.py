@@ -9,9 +9,10 @@ from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.engines import exact as exactness
+from al_jax.engines.messages import make_workers, work_through
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.pipelined import pipelined
-from al_jax.engines.update import Held, Slices, hold, initialise, make_work
+from al_jax.engines.update import Held, Slices, hold, initialise
 from al_jax.types import Batch, Metrics, Network, Trainer
 
 State = tuple[Held, ...]
@@ -88,22 +89,11 @@ def sequential(
 
 def make_run(network: Network, optimizers, shards: int, accumulate: int) -> Run:
     """The pure function `(state, batches, valid) -> (state, metrics)` over the first `valid` micro-batches."""
-    works = [
-        make_work(part, optimizer, accumulate, Slices(shards))
-        for part, optimizer in zip(network.components, optimizers, strict=True)
-    ]
-
-    def one_micro_batch(state, batch):
-        signal, new, losses = dict(batch), [], []
-        for work, held in zip(works, state, strict=True):
-            held, signal, own = work(held, signal)
-            new.append(held)
-            losses.append(own)
-        return tuple(new), tuple(losses)
+    workers = make_workers(network, optimizers, accumulate, Slices(shards))
 
     def run(state, batches, valid):
         number = len(jax.tree.leaves(batches)[0])
-        updates = jnp.full((len(works), number), -1, jnp.int32)
+        updates = jnp.full((len(workers), number), -1, jnp.int32)
         entering, leaving = signal_shapes(network, jax.tree.map(lambda x: x[0], batches))
         if shards > 1:
             check_cuttable(network, entering)
@@ -112,7 +102,7 @@ def make_run(network: Network, optimizers, shards: int, accumulate: int) -> Run:
         def tick(m, carry):
             state, metrics = carry
             before = jnp.stack([held.state.updates for held in state])
-            state, own = one_micro_batch(state, jax.tree.map(lambda x: x[m], batches))
+            state, _, own = work_through(workers, state, {name: x[m] for name, x in batches.items()})
             updates = jax.lax.dynamic_update_index_in_dim(metrics.updates, before, m, axis=1)
             losses = jax.tree.map(
                 lambda row, loss: jax.lax.dynamic_update_index_in_dim(row, loss, m, axis=0), metrics.losses, own

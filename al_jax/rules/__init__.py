@@ -3,17 +3,35 @@
 from al_jax.rules.associated import AssociatedComponent, associated
 from al_jax.rules.backprop import BackpropComponent, backprop, linear
 from al_jax.rules.codes import label_codes, with_codes
+from al_jax.rules.greedy import greedy
+from al_jax.rules.heads import AveragedClassifier, ConvHead, MlpSrHead, PooledClassifier, WideHead
+from al_jax.rules.infopro import infopro
+from al_jax.rules.leak import leak
+from al_jax.rules.local import LocalComponent
+from al_jax.rules.momentum import momentum
 from al_jax.rules.parts import Bridge, CodeLayer, NoBridge
+from al_jax.rules.predsim import predsim
 
 __all__ = [
     "AssociatedComponent",
+    "AveragedClassifier",
     "BackpropComponent",
     "Bridge",
     "CodeLayer",
+    "ConvHead",
+    "LocalComponent",
+    "MlpSrHead",
     "NoBridge",
+    "PooledClassifier",
+    "WideHead",
     "associated",
     "backprop",
+    "greedy",
+    "infopro",
     "label_codes",
+    "leak",
     "linear",
+    "momentum",
+    "predsim",
     "with_codes",
 ]

@@ -34,6 +34,8 @@ class AssociatedComponent(nn.Module):
       classes: the length C of the one-hot label.
       first: whether this is component 1, which receives the batch.
       losses: of the bridge's output and the code, and of the decoded code and the code below.
+      branch: what stands between the features and the bridge, but not between this component and the next;
+        `al.momentum` puts something there.
       l2: weight of the penalty on kernels.
       l2_kernels: on which: f's, those of its convolutions, or all of this component's.
     """
@@ -45,6 +47,7 @@ class AssociatedComponent(nn.Module):
     classes: int
     first: bool = False
     losses: tuple[Loss, Loss] = (mean_squared_error, mean_squared_error)
+    branch: nn.Module | None = None
     l2: float = 0.0
     l2_kernels: L2Kernels = "blocks"
 
@@ -82,6 +85,8 @@ class AssociatedComponent(nn.Module):
         return call_block(self.f, features, train)
 
     def associate(self, features, train):
+        if self.branch is not None:
+            features = self.branch(features, train)
         return call_block(self.b, features, train)
 
     def decode(self, code, train):
@@ -100,6 +105,7 @@ def associated(
     autoencoder_rate: float = 2.0,
     l2: float = 0.0,
     l2_kernels: L2Kernels = "blocks",
+    branches: Sequence[nn.Module | None] | None = None,
 ) -> Network:
     """Folds a backbone into components of Associated Learning, one for each block.
 
@@ -117,9 +123,10 @@ def associated(
       l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name.
       l2_kernels: over which kernels: f's (`blocks`), its convolutions' (`convolutions`), or also the bridge's and the
         autoencoder's (`all`).
+      branches: for each component, what its bridge sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block, or `code` or parts are not one for each.
+      ValueError: there is no block, or `code`, parts or branches are not one for each.
 
     Example:
       >>> import jax, jax.numpy as jnp, al_jax as al
@@ -129,6 +136,7 @@ def associated(
     """
     codes = widths_of(code, blocks)
     below = (classes, *codes[:-1])
+    branches = tuple(branches or (None,) * len(blocks))
     modules = [
         AssociatedComponent(
             f=block,
@@ -138,18 +146,28 @@ def associated(
             losses=losses,
             classes=classes,
             first=index == 0,
+            branch=branch,
             l2=l2,
             l2_kernels=l2_kernels,
         )
-        for index, (block, b, g, h) in enumerate(
-            zip(blocks, parts_of(bridge, codes), parts_of(encoder, codes), parts_of(decoder, below), strict=True)
+        for index, (block, b, g, h, branch) in enumerate(
+            zip(
+                blocks,
+                parts_of(bridge, codes),
+                parts_of(encoder, codes),
+                parts_of(decoder, below),
+                branches,
+                strict=True,
+            )
         )
     ]
     top = len(modules) - 1
     return Network(
         components=tuple(_component(module, autoencoder_rate) for module in modules),
         predict=_prediction(modules),
-        effective=tuple({"f": True, "b": i == top, "g": False, "h": True} for i in range(len(modules))),
+        effective=tuple(
+            {"f": True, "b": i == top, "g": False, "h": True, "branch": False} for i in range(len(modules))
+        ),
         anytime=_anytime(modules),
     )
 
@@ -157,7 +175,7 @@ def associated(
 def _component(module: AssociatedComponent, autoencoder_rate: float) -> Component:
     return component(
         module,
-        labels={"f": "associated", "b": "associated", "g": "autoencoder", "h": "autoencoder"},
+        labels={**dict.fromkeys(("f", "b", "branch"), "associated"), **dict.fromkeys("gh", "autoencoder")},
         rates={"autoencoder": autoencoder_rate},
     )
 

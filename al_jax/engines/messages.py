@@ -1,0 +1,85 @@
+"""What a component tells the one below it, and the work of a row of components on one device.
+
+A message says something about parameters before their update u, and is taken in by the component below after its own
+update u and before its update u + 1. On one device that is right after the work of both. In a pipeline the speaker is
+a micro-batch behind: what it says at the beginning of a tick reaches the listener in time for that tick.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.engines.update import Held, Slices, Transformations, Work, make_work
+from al_jax.types import Network, PyTree, Signal
+
+
+class Message(NamedTuple):
+    """What is said, and whether the speaker's next micro-batch ends an update: only then it is taken in."""
+
+    said: PyTree
+    counts: jax.Array
+
+
+class Worker(NamedTuple):
+    """A component's work, what it tells the component below, and how it takes in what the one above tells.
+
+    `say` is None where nobody listens, `listen` where nobody speaks.
+    """
+
+    work: Work
+    say: Callable[[Held], Message] | None
+    listen: Callable[[Held, Message], Held] | None
+
+
+def make_workers(network: Network, optimizers: Transformations, accumulate: int, slices: Slices) -> list[Worker]:
+    """A worker for each component; arguments are those of `make_work`."""
+    parts = network.components
+    works = [make_work(part, rule, accumulate, slices) for part, rule in zip(parts, optimizers, strict=True)]
+    heard = [below.hear is not None and above.tell is not None for below, above in itertools.pairwise(parts)]
+    return [
+        Worker(work, _say(part, accumulate) if says else None, _listen(part) if listens else None)
+        for part, work, says, listens in zip(parts, works, [False, *heard], [*heard, False], strict=True)
+    ]
+
+
+def _say(part, accumulate: int):
+    def say(held: Held) -> Message:
+        counts = held.accumulated.count == accumulate - 1 if held.accumulated else jnp.bool_(True)
+        return Message(part.tell(held.state.params), counts)
+
+    return say
+
+
+def _listen(part):
+    def listen(held: Held, message: Message) -> Held:
+        before = held.state.model_state
+        heard = part.hear(before, message.said)
+        after = jax.tree.map(lambda new, old: jnp.where(message.counts, new, old), heard, before)
+        return held._replace(state=held.state._replace(model_state=after))
+
+    return listen
+
+
+def work_through(workers: Sequence[Worker], held: Sequence[Held], signal: Signal):
+    """One micro-batch through components on one device.
+
+    Returns:
+      The components after it, the signal above them, and the losses of each.
+    """
+    after, measured = [], []
+    for worker, own in zip(workers, held, strict=True):
+        if after and worker.say:
+            after[-1] = workers[len(after) - 1].listen(after[-1], worker.say(own))
+        own, signal, losses = worker.work(own, signal)
+        after.append(own)
+        measured.append(losses)
+    return tuple(after), signal, tuple(measured)
+
+
+def say(workers: Sequence[Worker], held: Sequence[Held]) -> Message | tuple[()]:
+    """What a row of components tells the one below it, () where nobody listens."""
+    first = workers[0].say
+    return first(held[0]) if first else ()

@@ -1,0 +1,40 @@
+"""Greedy local learning: every component learns from a classifier beside it (DGL, Belilovsky et al. 2020)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+
+from al_jax.rules.heads import MlpSrHead, PooledClassifier
+from al_jax.rules.local import Branches, Classification, local
+from al_jax.rules.parts import PartFactory, part_of
+from al_jax.types import Network
+
+
+def greedy(
+    blocks: Sequence[nn.Module],
+    classes: int,
+    *,
+    head: PartFactory = MlpSrHead,
+    top: PartFactory = PooledClassifier,
+    branches: Branches | None = None,
+) -> Network:
+    """Makes a component of each block and an auxiliary classifier; one block alone is end-to-end backpropagation.
+
+    Args:
+      blocks: of the backbone, from the input upwards.
+      classes: number of scores.
+      head: the auxiliary classifier of every component but the top one, a Flax module or a function of `classes`.
+      top: the classifier above the top block, likewise.
+      branches: for each component, what its classifier sees the features through; see `al.momentum`.
+
+    Raises:
+      ValueError: there is no block.
+
+    Example:
+      >>> import al_jax as al
+      >>> network = al.greedy(al.networks.resnet(8, cuts=4, standard=True), classes=10)
+      >>> len(network.components)
+      4
+    """
+    heads = [*(part_of(head, classes) for _ in blocks[1:]), part_of(top, classes)]
+    return local(blocks, [Classification(head) for head in heads], branches)

@@ -1,0 +1,142 @@
+"""Classifiers that stand above blocks: the plain one of the network's top, and auxiliary heads.
+
+All take features `(B, H, W, C)`, or `(B, C)` where a network has no convolutions, and give scores `(B, classes)`. Dense
+kernels are drawn as PyTorch draws them, U(±1/√inputs), and biases are zero.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from al_jax.networks.layers import STANDARD, batch_norm, conv
+from al_jax.rules.parts import average_pool
+
+
+def dense(width: int, use_bias: bool = True, dtype: jnp.dtype | None = None) -> nn.Dense:
+    """A dense layer drawn as PyTorch draws it."""
+    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return nn.Dense(width, use_bias=use_bias, kernel_init=init, dtype=dtype)
+
+
+class PooledClassifier(nn.Module):
+    """Global average, one dense layer: the top of a residual network."""
+
+    classes: int
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features):
+        return dense(self.classes, dtype=self.dtype)(global_average(features))
+
+
+class MlpSrHead(nn.Module):
+    """The auxiliary network "MLP-SR-aux" of DGL (Belilovsky et al. 2020).
+
+    Features are averaged to a quarter of their height, go through three 1x1 convolutions, are averaged to 2x2, and go
+    through `layers` dense layers as wide as that. The authors use three, AugLocal (Ma et al. 2024) two.
+    """
+
+    classes: int
+    layers: int = 3
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features, train):
+        x = features
+        if x.ndim == 4:
+            x = average_pool(x, math.ceil(x.shape[1] / 4))
+            for _ in range(3):
+                x = conv(x.shape[-1], 1, 1, self.dtype, STANDARD)(x)
+                x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+            x = average_pool(x, 2)
+        x = x.reshape(len(x), -1)
+        return _dense_layers(x, (x.shape[-1],) * self.layers, self.classes, train, self.dtype)
+
+
+class WideHead(nn.Module):
+    """The auxiliary network of DGL in the code of MAN++: 635,000 to 641,000 parameters at 16 to 64 channels.
+
+    Three 1x1 convolutions to `channels` at 8x8 pixels at most, a global average, three dense layers four times as wide.
+    """
+
+    classes: int
+    channels: int = 128
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features, train):
+        x = features
+        if x.ndim == 4:
+            x = average_pool(x, 8)
+            for _ in range(3):
+                x = conv(self.channels, 1, 1, self.dtype, STANDARD)(x)
+                x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+        return _dense_layers(global_average(x), (4 * self.channels,) * 3, self.classes, train, self.dtype)
+
+
+class ConvHead(nn.Module):
+    """The auxiliary classifier of InfoPro (Wang et al. 2021): `convolutions` of them, then two dense layers.
+
+    The first convolution doubles the channels and halves the image, up to `most` channels; with one convolution it is
+    their "1c2f", with two their "2c2f".
+    """
+
+    classes: int
+    convolutions: int = 1
+    hidden: int = 128
+    most: int = 64
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features, train):
+        x = features
+        if x.ndim == 4:
+            width = min(2 * x.shape[-1], max(self.most, x.shape[-1]))
+            stride = 2 if width > x.shape[-1] else 1
+            for index in range(self.convolutions):
+                x = conv(width, 3, stride if index == 0 else 1, self.dtype, STANDARD)(x)
+                x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+        x = nn.relu(dense(self.hidden, dtype=self.dtype)(global_average(x)))
+        return dense(self.classes, dtype=self.dtype)(x)
+
+
+class AveragedClassifier(nn.Module):
+    """The classifier of PredSim: features are averaged until at most `inputs` are left, then one dense layer.
+
+    Windows double in height and width in turn (Nøkland & Eidnes 2019), as 512 inputs out of 16 channels of 32x32
+    pixels take windows of 8x4.
+    """
+
+    classes: int
+    inputs: int = 512
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features):
+        x = features
+        if x.ndim == 4:
+            x = nn.avg_pool(x, window := _window(x.shape[1:], self.inputs), window)
+        return dense(self.classes, dtype=self.dtype)(x.reshape(len(x), -1))
+
+
+def _window(shape: tuple[int, int, int], inputs: int) -> tuple[int, int]:
+    height, width, channels = shape
+    window = [1, 1]
+    while (height // window[0]) * (width // window[1]) * channels > inputs and window != [height, width]:
+        axis = 0 if (window[0] <= window[1] and window[0] < height) or window[1] >= width else 1
+        window[axis] = min(2 * window[axis], (height, width)[axis])
+    return window[0], window[1]
+
+
+def _dense_layers(x, widths, classes: int, train: bool, dtype) -> jax.Array:
+    """Dense layers with batch norm, which makes biases idle, and the scores."""
+    for width in widths:
+        x = nn.relu(batch_norm(train, dtype, STANDARD)(dense(width, use_bias=False, dtype=dtype)(x)))
+    return dense(classes, dtype=dtype)(x)
+
+
+def global_average(features: jax.Array) -> jax.Array:
+    """`(B, H, W, C) -> (B, C)`; flat features stay as they are."""
+    return features.mean((1, 2)) if features.ndim == 4 else features.reshape(len(features), -1)

@@ -1,0 +1,157 @@
+"""Local learning by information propagation (InfoPro, Wang et al. 2021).
+
+A component learns to keep what reconstructs the image and what tells the label: its loss is `l1 · R + l2 · L`, where R
+is the binary cross-entropy of a decoder's pixels and L cross-entropy or supervised contrast. The two weights go
+linearly from the lowest component's to those of the highest but one; the top one has plain cross-entropy.
+"""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from al_jax.components import call_block
+from al_jax.losses import cross_entropy
+from al_jax.networks.convolution import conv_general_dilated
+from al_jax.networks.layers import STANDARD, batch_norm
+from al_jax.rules.heads import ConvHead, PooledClassifier, dense, global_average
+from al_jax.rules.local import Branches, Classification, local
+from al_jax.rules.parts import PartFactory, part_of
+from al_jax.types import Network
+
+Weights = tuple[float, float]
+TEMPERATURE = 0.07
+EMBEDDING = 128  # what contrast compares
+
+
+class InfoPro(nn.Module):
+    """The objective of one component.
+
+    Attributes:
+      decoder: `(features, shape, train) -> logits` of the image's pixels.
+      target: `(features, signal, train) -> losses`, with a method `scores`: `Classification` or `Contrast`.
+      weights: of the reconstruction and of the target.
+      restore: from the image that the network sees to pixels in 0..1.
+    """
+
+    decoder: nn.Module
+    target: nn.Module
+    weights: Weights
+    restore: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, features, signal, train):
+        reconstruction, target = self.weights
+        pixels = self.restore(signal["image"])
+        logits = self.decoder(features, pixels.shape[1:], train).astype(jnp.float32)
+        loss = optax.sigmoid_binary_cross_entropy(logits, pixels).mean()
+        own = self.target(features, signal, train)
+        weighted = {name: value if name == "probe" else target * value for name, value in own.items()}
+        return {"reconstruction": reconstruction * loss, **weighted}
+
+    def scores(self, features, train):
+        return self.target.scores(features, train)
+
+
+class Decoder(nn.Module):
+    """Features resized to the image, then two 3x3 convolutions; flat features take one dense layer."""
+
+    width: int = 12
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features, shape, train):
+        if features.ndim != 4:
+            return dense(int(np.prod(shape)), dtype=self.dtype)(features).reshape(-1, *shape)
+        x = resize(features, shape[:2])
+        options = {"dtype": self.dtype, "conv_general_dilated": conv_general_dilated}
+        x = nn.Conv(self.width, (3, 3), **options)(x)
+        x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+        return nn.Conv(shape[-1], (3, 3), **options)(x)
+
+
+class Contrast(nn.Module):
+    """Supervised contrast of embeddings by `head`, and a linear probe beside it, which only makes scores."""
+
+    head: nn.Module
+    classes: int
+
+    def setup(self):
+        self.probe = dense(self.classes)
+
+    def __call__(self, features, signal, train):
+        embedded = call_block(self.head, features, train)
+        probe = cross_entropy(self.scores(features, train), signal["label"])
+        return {"contrast": supervised_contrast(embedded, signal["label"]), "probe": probe}
+
+    def scores(self, features, train):
+        return self.probe(jax.lax.stop_gradient(global_average(features)))
+
+
+def supervised_contrast(embedded: jax.Array, label: jax.Array, temperature: float = TEMPERATURE) -> jax.Array:
+    """The loss of Khosla et al. (2020), Equation 2, with one view of each example `(B, n)`.
+
+    An example without another of its class in the micro-batch counts as 0.
+    """
+    x = embedded.astype(jnp.float32)
+    x = x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(1, keepdims=True), 1e-12))
+    other = ~jnp.eye(len(x), dtype=bool)
+    same = (label[:, None] == label[None]) & other
+    log_share = jax.nn.log_softmax(jnp.where(other, x @ x.T / temperature, -jnp.inf), axis=1)
+    log_share = jnp.where(same, log_share, 0)
+    return -jnp.mean(log_share.sum(1) / jnp.maximum(same.sum(1), 1))
+
+
+def resize(features: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Bilinear, with the corners of both images on each other, `(B, H, W, C) -> (B, *size, C)`."""
+    for axis, length in ((1, size[0]), (2, size[1])):
+        weights = _interpolation(features.shape[axis], length).astype(features.dtype)
+        features = jnp.moveaxis(jnp.tensordot(weights, features, axes=(1, axis)), 0, axis)
+    return features
+
+
+def _interpolation(old: int, new: int) -> np.ndarray:
+    """Row i has the weights of the two pixels around place `i · (old - 1) / (new - 1)`."""
+    places = np.linspace(0, old - 1, new)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)[None])).astype(np.float32)
+
+
+def infopro(
+    blocks: Sequence[nn.Module],
+    classes: int,
+    *,
+    first: Weights = (5.0, 0.0),
+    last: Weights = (0.0, 2.0),
+    contrast: bool = False,
+    head: PartFactory = ConvHead,
+    decoder: nn.Module | None = None,
+    top: PartFactory = PooledClassifier,
+    restore: Callable[[jax.Array], jax.Array] = lambda image: image,
+    branches: Branches | None = None,
+) -> Network:
+    """Makes a component of each block, a decoder and a target; the image travels up with the features.
+
+    Args:
+      blocks: of the backbone, from the input upwards.
+      classes: number of scores.
+      first: weights of reconstruction and target in the lowest component.
+      last: in the highest but one.
+      contrast: supervised contrast in place of cross-entropy.
+      head: the auxiliary classifier, a Flax module or a function of `classes`, or of the size of an embedding.
+      decoder: the decoder, see `Decoder`.
+      top: the classifier above the top block.
+      restore: from the images that component 1 receives to pixels in 0..1; those in 0..1 by default.
+      branches: for each component, what its objective sees the features through; see `al.momentum`.
+
+    Raises:
+      ValueError: there is no block.
+    """
+    objectives = []
+    for index in range(len(blocks) - 1):
+        share = index / max(len(blocks) - 2, 1)
+        low, high = ((1 - share) * a + share * b for a, b in zip(first, last, strict=True))
+        target = Contrast(part_of(head, EMBEDDING), classes) if contrast else Classification(part_of(head, classes))
+        objectives.append(InfoPro((decoder or Decoder()).clone(), target, (low, high), restore))
+    return local(blocks, [*objectives, Classification(part_of(top, classes))], branches, keeps=("label", "image"))

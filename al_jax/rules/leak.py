@@ -1,0 +1,98 @@
+"""Between local and end-to-end learning: a fraction of the gradient goes through each cut."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from al_jax.components import component
+from al_jax.types import Network, PyTree
+
+Rule = Callable[..., Network]
+
+
+class Leaking(nn.Module):
+    """All components of a network as one, with `alpha` of the gradient between them."""
+
+    parts: tuple[nn.Module, ...]
+    alpha: float
+
+    def __call__(self, batch, train):
+        signal, losses = batch, {}
+        for index, part in enumerate(self.parts):
+            signal, own = part(signal, train)
+            signal = _leak(signal, self.alpha)
+            losses |= {f"component_{index + 1}_{name}": loss for name, loss in own.items()}
+        return {}, losses
+
+
+def leak(rule: Rule, alpha: float) -> Rule:
+    """Lets `alpha` of the gradient through each cut: 0 is the local rule, 1 end-to-end training with every loss.
+
+    Components that wait for each other's gradients cannot train by themselves, so the network is one single component,
+    as under `al.backprop`. Its prediction still has the rule's depths. Under Associated Learning the codes below learn
+    from the losses above too, and what an autoencoder has to decode then moves with them.
+
+    Args:
+      rule: `(blocks, classes, ...) -> Network`, whose components are Flax modules and tell each other nothing.
+      alpha: from 0 to 1.
+
+    Returns:
+      A rule with the same arguments.
+
+    Raises:
+      ValueError: `alpha` is no fraction; and, from the rule made, components as under `al.momentum`.
+
+    Example:
+      >>> import al_jax as al
+      >>> network = al.leak(al.greedy, 0.1)(al.networks.mlp([16, 16]), classes=10)
+      >>> len(network.components)
+      1
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}: it must be from 0, local, to 1, end to end")
+
+    def leaking(blocks: Sequence[nn.Module], classes: int, *arguments: Any, **options: Any) -> Network:
+        network = rule(blocks, classes, *arguments, **options)
+        modules = [part.module for part in network.components]
+        if None in modules or any(part.hear for part in network.components):
+            raise ValueError("leak takes rules whose components are Flax modules that tell each other nothing")
+        names = [f"parts_{index}" for index in range(len(modules))]
+        labels = {name: _prefixed(name, part.labels) for name, part in zip(names, network.components, strict=True)}
+        rates = {
+            f"{name} {group}": rate
+            for name, part in zip(names, network.components, strict=True)
+            for group, rate in part.rates.items()
+        }
+        whole = component(Leaking(tuple(modules), alpha), labels=labels, rates=rates)
+
+        def predict(variables, images, depth=None):
+            return network.predict(_split(variables, names), images, depth)
+
+        effective = dict(zip(names, network.effective, strict=True))
+        return Network((whole,), predict, (effective,))
+
+    return leaking
+
+
+def _leak(signal: PyTree, alpha: float) -> PyTree:
+    """The signal itself, to the bit, with `alpha` of its gradient."""
+
+    def leaking(x):
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        stopped = jax.lax.stop_gradient(x)
+        return stopped + alpha * (x - stopped)
+
+    return jax.tree.map(leaking, signal)
+
+
+def _prefixed(name: str, labels: PyTree) -> PyTree:
+    return jax.tree.map(lambda group: f"{name} {group}", labels)
+
+
+def _split(variables: Sequence[PyTree], names: Sequence[str]) -> list[PyTree]:
+    """The variables of each part out of those of the one component."""
+    return [{collection: tree[name] for collection, tree in variables[0].items() if name in tree} for name in names]

@@ -1,0 +1,128 @@
+"""What the rules of supervised local learning share: blocks, each with an objective of its own beside it.
+
+A component lifts the features below, hands them up, and learns from what its objective makes of them. The objectives
+of all components but the top one are auxiliary: prediction with the whole network uses none of them.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from al_jax.components import call_block, component
+from al_jax.losses import cross_entropy
+from al_jax.rules.parts import up_to
+from al_jax.types import Network
+
+Branches = Sequence[nn.Module | None]
+
+
+class LocalComponent(nn.Module):
+    """A block and its objective.
+
+    Attributes:
+      f: features below to features, `(B, ...) -> (B, ...)`.
+      objective: `(features, signal, train) -> losses`, with a method `scores(features, train) -> (B, classes)`.
+      branch: what stands between the features and the objective, but not between this component and the next;
+        `al.momentum` puts something there.
+      keeps: what of the batch travels up beside the features.
+      first: whether this is component 1, which receives the batch.
+    """
+
+    f: nn.Module
+    objective: nn.Module
+    branch: nn.Module | None = None
+    keeps: tuple[str, ...] = ("label",)
+    first: bool = False
+
+    def __call__(self, signal, train):
+        kept = {name: signal[name] for name in self.keeps}
+        features = self.lift(signal["image"] if self.first else signal["features"], train)
+        losses = self.objective(self.aside(features, train), kept, train)
+        return {"features": features, **kept}, losses
+
+    def lift(self, features, train):
+        return call_block(self.f, features, train)
+
+    def aside(self, features, train):
+        return features if self.branch is None else self.branch(features, train)
+
+    def scores(self, features, train):
+        return self.objective.scores(self.aside(features, train), train)
+
+
+class Classification(nn.Module):
+    """The plainest objective, the cross-entropy of a classifier `head`."""
+
+    head: nn.Module
+
+    def __call__(self, features, signal, train):
+        return {"prediction": cross_entropy(self.scores(features, train), signal["label"])}
+
+    def scores(self, features, train):
+        return call_block(self.head, features, train)
+
+
+def local(
+    blocks: Sequence[nn.Module],
+    objectives: Sequence[nn.Module],
+    branches: Branches | None = None,
+    keeps: tuple[str, ...] = ("label",),
+) -> Network:
+    """Makes a component of each block and its objective.
+
+    Args:
+      blocks: from the input upwards.
+      objectives: one for each block, see `LocalComponent`; the top one's scores are the network's.
+      branches: what each component's objective sees the features through; the top component has none.
+      keeps: what of the batch the objectives need.
+
+    Raises:
+      ValueError: there is no block, or not one objective and branch for each.
+    """
+    branches = tuple(branches or (None,) * len(blocks))
+    if not blocks or not len(blocks) == len(objectives) == len(branches):
+        raise ValueError(
+            f"{len(blocks)} blocks, {len(objectives)} objectives, {len(branches)} branches: give one for each block"
+        )
+    modules = [
+        LocalComponent(f.clone(), objective, branch, keeps, first=index == 0)
+        for index, (f, objective, branch) in enumerate(zip(blocks, objectives, branches, strict=True))
+    ]
+    top = len(modules) - 1
+    return Network(
+        components=tuple(map(component, modules)),
+        predict=_prediction(modules),
+        effective=tuple({"f": True, "objective": i == top, "branch": False} for i in range(len(modules))),
+        anytime=_anytime(modules),
+    )
+
+
+def _prediction(modules: Sequence[LocalComponent]):
+    def predict(variables, images, depth=None):
+        """Scores `(B, classes)` by the objective of component `depth`, the top one by default."""
+        chain = up_to(depth, modules, variables)
+        features = images
+        for module, own in chain:
+            features = module.apply(own, features, False, method="lift")
+        module, own = chain[-1]
+        return _scores(module, own, features)
+
+    return predict
+
+
+def _anytime(modules: Sequence[LocalComponent]):
+    def anytime(variables, images, depth=None):
+        """Scores `(depth, B, classes)` of the first 1, 2, …, `depth` components."""
+        features, found = images, []
+        for module, own in up_to(depth, modules, variables):
+            features = module.apply(own, features, False, method="lift")
+            found.append(_scores(module, own, features))
+        return jnp.stack(found)
+
+    return anytime
+
+
+def _scores(module: LocalComponent, variables, features) -> jax.Array:
+    return jnp.asarray(module.apply(variables, features, False, method="scores"), jnp.float32)

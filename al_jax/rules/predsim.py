@@ -1,0 +1,110 @@
+"""Local learning by prediction and similarity (PredSim, Nøkland & Eidnes 2019).
+
+A component's loss is `(1 - beta) · CE(W · average(h), y) + beta · MSE(S(conv(h)), S(one_hot(y)))`, where S compares all
+examples of a micro-batch with each other. Granularity and sizes are those of AugLocal (Ma et al. 2024), so the top
+component's loss is plain cross-entropy.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from al_jax.components import call_block
+from al_jax.losses import cross_entropy, mean_squared_error
+from al_jax.networks.convolution import conv_general_dilated
+from al_jax.rules.heads import AveragedClassifier, PooledClassifier, dense
+from al_jax.rules.local import Branches, Classification, local
+from al_jax.rules.parts import PartFactory, part_of
+from al_jax.types import Network
+
+IMAGE_CHANNELS = 3  # so many channels or fewer are compared pixel by pixel, more by their spread over the image
+
+
+class PredSim(nn.Module):
+    """The objective of one component, `beta` of it by similarity and the rest by the classifier `head`."""
+
+    head: nn.Module
+    compared: nn.Module
+    classes: int
+    beta: float = 0.99
+
+    def __call__(self, features, signal, train):
+        prediction = cross_entropy(self.scores(features, train), signal["label"])
+        targets = similarity(jax.nn.one_hot(signal["label"], self.classes))
+        loss = mean_squared_error(similarity(self.compared(features)), targets)
+        return {"prediction": (1 - self.beta) * prediction, "similarity": self.beta * loss}
+
+    def scores(self, features, train):
+        return call_block(self.head, features, train)
+
+
+class Compared(nn.Module):
+    """One linear map without bias of as many channels, by 3x3 convolution where features are images."""
+
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features):
+        width = features.shape[-1]
+        if features.ndim != 4:
+            return dense(width, use_bias=False, dtype=self.dtype)(features)
+        conv = nn.Conv(width, (3, 3), use_bias=False, dtype=self.dtype, conv_general_dilated=conv_general_dilated)
+        return conv(features)
+
+
+def similarity(x: jax.Array) -> jax.Array:
+    """Adjusted cosine similarity of all examples with each other, `(B, ...) -> (B, B)` in [-1, 1].
+
+    Images of more than three channels are compared by the standard deviation of each channel over the image.
+    """
+    x = x.astype(jnp.float32)
+    if x.ndim == 4 and x.shape[-1] > IMAGE_CHANNELS:
+        x = _spread(x)
+    x = x.reshape(len(x), -1)
+    x = x - x.mean(1, keepdims=True)
+    x = x / (1e-8 + _safe_sqrt(jnp.square(x).sum(1, keepdims=True)))
+    return jnp.clip(x @ x.T, -1, 1)
+
+
+def _spread(x: jax.Array) -> jax.Array:
+    """Unbiased standard deviation over height and width, `(B, H, W, C) -> (B, C)`."""
+    deviations = x - x.mean((1, 2), keepdims=True)
+    return _safe_sqrt(jnp.square(deviations).sum((1, 2)) / max(x.shape[1] * x.shape[2] - 1, 1))
+
+
+def _safe_sqrt(x: jax.Array) -> jax.Array:
+    """A square root whose gradient at 0, where units are dead, is 0."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def predsim(
+    blocks: Sequence[nn.Module],
+    classes: int,
+    *,
+    beta: float = 0.99,
+    head: PartFactory = AveragedClassifier,
+    top: PartFactory = PooledClassifier,
+    branches: Branches | None = None,
+) -> Network:
+    """Makes a component of each block, a similarity loss and a classifier.
+
+    Under slices (`shards`), examples are compared within their slice.
+
+    Args:
+      blocks: of the backbone, from the input upwards.
+      classes: number of scores.
+      beta: the similarity's share of the loss of every component but the top one.
+      head: the classifier of these, a Flax module or a function of `classes`.
+      top: the classifier above the top block, likewise.
+      branches: for each component, what its objective sees the features through; see `al.momentum`.
+
+    Raises:
+      ValueError: there is no block, or `beta` is no share.
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta is {beta}: it must be from 0, prediction alone, to 1, similarity alone")
+    objectives = [PredSim(part_of(head, classes), Compared(), classes, beta) for _ in blocks[1:]]
+    return local(blocks, [*objectives, Classification(part_of(top, classes))], branches)
