@@ -3,6 +3,7 @@
 from al_jax.networks.imagenet import BottleneckUnit, ImageStem, VggHead, imagenet_resnet, vgg13
 from al_jax.networks.layers import ConvLayer, Stack
 from al_jax.networks.mlp import DenseBlock, mlp
+from al_jax.networks.partitions import partition
 from al_jax.networks.resnet import ResidualUnit, resnet
 from al_jax.networks.vanilla_cnn import vanilla_cnn
 from al_jax.networks.vgg import vgg
@@ -17,6 +18,7 @@ __all__ = [
     "VggHead",
     "imagenet_resnet",
     "mlp",
+    "partition",
     "resnet",
     "vanilla_cnn",
     "vgg",
