@@ -10,6 +10,8 @@ import al_jax as al
 from al_jax.chain import signal_shapes
 from al_jax.networks.convolution import conv_general_dilated
 
+KEY = jax.random.key(0)
+
 
 class ConvBlock(nn.Module):
     """Convolution, and on request a stride, batch norm and dropout."""
@@ -88,6 +90,34 @@ def clip_decay_partition(index):
             {"f": "associated", "b": "associated", "g": "autoencoder", "h": "autoencoder"},
         ),
     )
+
+
+class Classifier(nn.Module):
+    """Global average pooling and one dense layer, what published residual networks have on top."""
+
+    classes: int = 10
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.classes)(x.mean((1, 2)))
+
+
+def features_of(blocks, image):
+    """The shapes that the blocks hand up, computed without a number."""
+    return [features.shape[1:] for features, _ in _abstractly(blocks, image)]
+
+
+def parameters_of(blocks, image):
+    """The parameters of all blocks, counted without computing one."""
+    return sum(leaf.size for _, own in _abstractly(blocks, image) for leaf in jax.tree.leaves(own["params"]))
+
+
+def _abstractly(blocks, image):
+    """What each block hands up and its variables, as shapes."""
+    signal = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+    for block in blocks:
+        signal, own = jax.eval_shape(lambda x, block=block: block.init_with_output(KEY, x, train=True), signal)
+        yield signal, own
 
 
 class Local(nn.Module):

@@ -5,23 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import KEY, Classifier, features_of, parameters_of
 
 import al_jax as al
 from al_jax.networks.convolution import LAYOUT, conv_general_dilated
+from al_jax.networks.layers import HE, batch_norm
 from al_jax.rules import Bridge, CodeLayer, NoBridge
 from al_jax.rules.parts import average_pool
-
-KEY = jax.random.key(0)
-
-
-def features_of(blocks, image):
-    """The shapes that the blocks hand up, computed without a number."""
-    shapes, signal = [], jax.ShapeDtypeStruct((2, *image), jnp.float32)
-    for block in blocks:
-        signal = jax.eval_shape(lambda x, block=block: block.init_with_output(KEY, x, train=True)[0], signal)
-        shapes.append(signal.shape[1:])
-    return shapes
-
 
 CONVOLUTIONAL = {
     "cnn": (al.networks.vanilla_cnn(), [(32, 32, 32), (16, 16, 32), (16, 16, 64), (8, 8, 64)]),
@@ -71,6 +61,49 @@ def test_the_authors_residual_unit_activates_before_the_addition_too(standard, e
     variables = jax.tree.map(jnp.zeros_like, unit.init(KEY, x, False))
     variables["params"]["BatchNorm_1"]["bias"] -= 2
     np.testing.assert_allclose(unit.apply(variables, x, False).ravel(), expected)
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(32, 466_906), (110, 1_730_714)])
+def test_the_standard_network_under_a_classifier_has_the_published_number_of_parameters(depth, parameters):
+    blocks = al.networks.resnet(depth, standard=True, activation=nn.relu)
+    assert parameters_of((*blocks, Classifier()), (32, 32, 3)) == parameters
+
+
+@pytest.mark.parametrize(("standard", "norms", "biases"), [(True, 3, 0), (False, 2, 3)])
+def test_the_standard_shortcut_has_batch_norm_and_its_convolutions_no_bias(standard, norms, biases):
+    unit = al.networks.ResidualUnit(4, stride=2, standard=standard)
+    params = jax.eval_shape(lambda: unit.init(KEY, jnp.zeros((2, 8, 8, 3)), True))["params"]
+    convolutions = [own for name, own in params.items() if name.startswith("Conv")]
+    assert len(convolutions) == 3
+    assert sum(name.startswith("BatchNorm") for name in params) == norms
+    assert sum("bias" in own for own in convolutions) == biases
+    assert params["Conv_2"]["kernel"].shape == (1, 1, 3, 4)
+
+
+def test_kernels_of_he_et_al_have_the_deviation_of_their_fan_out():
+    kernel = np.asarray(HE.kernel_init(KEY, (3, 3, 16, 64)))
+    deviation = np.sqrt(2 / (3 * 3 * 64))
+    np.testing.assert_allclose(kernel.std(), deviation, rtol=0.02)
+    assert np.abs(kernel).max() > 2.5 * deviation  # not truncated
+
+
+def test_a_strided_kernel_of_he_et_al_stands_where_its_shortcut_looks():
+    x = jnp.arange(36.0).reshape(1, 6, 6, 1)
+    layer = al.networks.ConvLayer(1, stride=2, activation=nn.relu, style=HE)
+    kernel = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1)
+    np.testing.assert_array_equal(layer.apply({"params": {"Conv_0": {"kernel": kernel}}}, x, True), x[:, ::2, ::2])
+
+
+def test_batch_norm_of_he_et_al_averages_and_divides_as_in_pytorch():
+    x = jnp.asarray([[0.0], [0.02]])
+    norm = batch_norm(True, None, HE)
+    variables = {
+        "params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
+        "batch_stats": {"mean": jnp.zeros(1), "var": jnp.ones(1)},
+    }
+    output, updated = norm.apply(variables, x, mutable="batch_stats")
+    np.testing.assert_allclose(output[1], 0.01 / np.sqrt(0.01**2 + 1e-5), rtol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * 0.01, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("length", "size"), [(8, 4), (8, 1), (7, 2), (7, 4), (2, 4)])

@@ -11,7 +11,14 @@ from al_jax import networks, rules
 from al_jax.types import Network, Variables
 
 # A layer as the papers count them; a residual unit counts as one.
-LAYERS = (networks.ConvLayer, networks.DenseBlock, networks.ResidualUnit, rules.CodeLayer)
+LAYERS = (
+    networks.ConvLayer,
+    networks.ImageStem,
+    networks.ResidualUnit,
+    networks.BottleneckUnit,
+    networks.DenseBlock,
+    rules.CodeLayer,
+)
 BATCH = 500
 
 

@@ -1,9 +1,26 @@
 """Backbones as tuples of Flax blocks `(x) -> features` or `(x, train) -> features`; they know no learning rule."""
 
+from al_jax.networks.imagenet import BottleneckUnit, ImageStem, VggHead, imagenet_resnet, vgg13
 from al_jax.networks.layers import ConvLayer, Stack
 from al_jax.networks.mlp import DenseBlock, mlp
+from al_jax.networks.partitions import partition
 from al_jax.networks.resnet import ResidualUnit, resnet
 from al_jax.networks.vanilla_cnn import vanilla_cnn
 from al_jax.networks.vgg import vgg
 
-__all__ = ["ConvLayer", "DenseBlock", "ResidualUnit", "Stack", "mlp", "resnet", "vanilla_cnn", "vgg"]
+__all__ = [
+    "BottleneckUnit",
+    "ConvLayer",
+    "DenseBlock",
+    "ImageStem",
+    "ResidualUnit",
+    "Stack",
+    "VggHead",
+    "imagenet_resnet",
+    "mlp",
+    "partition",
+    "resnet",
+    "vanilla_cnn",
+    "vgg",
+    "vgg13",
+]

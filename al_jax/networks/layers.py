@@ -1,6 +1,7 @@
 """Layers of convolutional backbones, and how a row of them is cut into blocks."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,8 +14,34 @@ Activation = Callable[[jax.Array], jax.Array]
 Cuts = Sequence[int] | int
 
 
+class Style(NamedTuple):
+    """What convolutions and batch norms of one family of networks have in common.
+
+    Fields:
+      kernel_init: draws the kernels.
+      bias: whether convolutions have one.
+      centred: whether strided kernels stand on the pixels that a strided shortcut takes, the even ones, as padding by
+        half a kernel on every side puts them; "SAME" puts them one further in images of even size.
+      momentum, epsilon: of batch norm.
+    """
+
+    kernel_init: nn.initializers.Initializer
+    bias: bool
+    centred: bool
+    momentum: float
+    epsilon: float
+
+
+# The Associated Learning authors': TensorFlow's defaults, but for the kernels.
+AUTHORS = Style(nn.initializers.he_normal(), bias=True, centred=False, momentum=0.99, epsilon=1e-3)
+# That of He et al. as PyTorch networks have it: kernels of variance 2 / (k · k · C_out).
+HE = Style(
+    nn.initializers.variance_scaling(2.0, "fan_out", "normal"), bias=False, centred=True, momentum=0.9, epsilon=1e-5
+)
+
+
 class ConvLayer(nn.Module):
-    """3x3 convolution with bias, on request batch norm, activation, on request 2x2 max pooling.
+    """3x3 convolution, on request batch norm, activation, on request 2x2 max pooling.
 
     `(B, H, W, C) -> (B, H', W', width)`, where a stride or a pooling of 2 halves height and width; an image of one row
     or column is not pooled.
@@ -26,14 +53,15 @@ class ConvLayer(nn.Module):
     norm: bool = False
     activation: Activation = nn.elu
     dtype: jnp.dtype | None = None
+    style: Style = AUTHORS
 
     @nn.compact
     def __call__(self, x, train):
-        x = conv(self.width, 3, self.stride, self.dtype)(x)
+        x = conv(self.width, 3, self.stride, self.dtype, self.style)(x)
         if self.norm:
-            x = batch_norm(train, self.dtype)(x)
+            x = batch_norm(train, self.dtype, self.style)(x)
         x = self.activation(x)
-        return nn.max_pool(x, (2, 2), (2, 2)) if self.pool and min(x.shape[1:3]) > 1 else x
+        return max_pool(x) if self.pool else x
 
 
 class Stack(nn.Module):
@@ -47,22 +75,31 @@ class Stack(nn.Module):
         return x
 
 
-def conv(width: int, size: int, stride: int, dtype: jnp.dtype | None) -> nn.Conv:
-    """A convolution as the authors initialise it, its output as large as its input over the stride."""
+def conv(
+    width: int, size: int, stride: int, dtype: jnp.dtype | None, style: Style = AUTHORS, groups: int = 1
+) -> nn.Conv:
+    """A convolution whose output is as large as its input over the stride; kernels have odd sizes."""
     return nn.Conv(
         width,
         (size, size),
         strides=stride,
-        padding="SAME",
-        kernel_init=nn.initializers.he_normal(),
+        padding=size // 2 if style.centred else "SAME",
+        feature_group_count=groups,
+        use_bias=style.bias,
+        kernel_init=style.kernel_init,
         dtype=dtype,
         conv_general_dilated=conv_general_dilated,
     )
 
 
-def batch_norm(train: bool, dtype: jnp.dtype | None) -> nn.BatchNorm:
-    """Batch norm with TensorFlow's defaults, which the authors use."""
-    return nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=dtype)
+def batch_norm(train: bool, dtype: jnp.dtype | None, style: Style = AUTHORS) -> nn.BatchNorm:
+    """Batch norm, of the batch in training and of running averages in evaluation."""
+    return nn.BatchNorm(use_running_average=not train, momentum=style.momentum, epsilon=style.epsilon, dtype=dtype)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 max pooling, `(B, H, W, C) -> (B, H/2, W/2, C)`; an image of one row or column stays as it is."""
+    return nn.max_pool(x, (2, 2), (2, 2)) if min(x.shape[1:3]) > 1 else x
 
 
 def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from al_jax.networks.layers import Activation, ConvLayer, Cuts, Stack, batch_norm, conv, cut, scaled
+from al_jax.networks.layers import AUTHORS, HE, Activation, ConvLayer, Cuts, Stack, batch_norm, conv, cut, scaled
 
 CHANNELS = (16, 32, 64)
 
@@ -11,8 +11,9 @@ CHANNELS = (16, 32, 64)
 class ResidualUnit(nn.Module):
     """Two 3x3 convolutions with batch norm beside a shortcut: `(B, H, W, C) -> (B, H/stride, W/stride, width)`.
 
-    `standard` is the unit of He et al. The authors of Associated Learning activate before the addition too, and their
-    shortcut has no batch norm.
+    `standard` is the unit of He et al. with a projection where the shape changes (their option B). The authors of
+    Associated Learning activate before the addition too, their shortcut has no batch norm, and their convolutions have
+    biases.
     """
 
     width: int
@@ -23,13 +24,16 @@ class ResidualUnit(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        y = self.activation(batch_norm(train, self.dtype)(conv(self.width, 3, self.stride, self.dtype)(x)))
-        y = batch_norm(train, self.dtype)(conv(self.width, 3, 1, self.dtype)(y))
+        style = HE if self.standard else AUTHORS
+        y = conv(self.width, 3, self.stride, self.dtype, style)(x)
+        y = self.activation(batch_norm(train, self.dtype, style)(y))
+        y = conv(self.width, 3, 1, self.dtype, style)(y)
+        y = batch_norm(train, self.dtype, style)(y)
         if not self.standard:
             y = self.activation(y)
         if x.shape[-1] != self.width or self.stride != 1:
-            x = conv(self.width, 1, self.stride, self.dtype)(x)
-            x = batch_norm(train, self.dtype)(x) if self.standard else x
+            x = conv(self.width, 1, self.stride, self.dtype, style)(x)
+            x = batch_norm(train, self.dtype, style)(x) if self.standard else x
         return self.activation(x + y)
 
 
@@ -47,7 +51,8 @@ def resnet(
       depth: 6n + 2 layers with n units in each of the three stages: 20, 32, 110, …
       cuts: stem and units in each block, or how many blocks of equal size; by default the stem and the three stages.
       width: factor on every number of channels.
-      standard: units of He et al. in place of those of the Associated Learning authors.
+      standard: the network of He et al., as InfoPro, AugLocal and MAN train it, in place of that of the Associated
+        Learning authors.
       activation: in the units and after the stem.
       dtype: what the layers compute in; parameters stay float32.
 
@@ -57,7 +62,10 @@ def resnet(
     units, rest = divmod(depth - 2, 6)
     if rest or units < 1:
         raise ValueError(f"a residual network for small images has 6n + 2 layers (20, 32, 110, ...), not {depth}")
-    layers: list[nn.Module] = [ConvLayer(scaled(CHANNELS[0], width), norm=True, activation=activation, dtype=dtype)]
+    stem = ConvLayer(
+        scaled(CHANNELS[0], width), norm=True, activation=activation, dtype=dtype, style=HE if standard else AUTHORS
+    )
+    layers: list[nn.Module] = [stem]
     for stage, channels in enumerate(CHANNELS):
         for unit in range(units):
             stride = 2 if stage and not unit else 1
