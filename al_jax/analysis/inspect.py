@@ -25,9 +25,9 @@ from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
 from al_jax.components import anytime_scores, with_prepare
 from al_jax.data import DataError, Split
 from al_jax.training import load
-from al_jax.training.build import build_codes
 from al_jax.training.config import Config
 from al_jax.training.errors import RunError
+from al_jax.training.networks import build_codes
 from al_jax.training.records import read_json, write_json
 from al_jax.training.run import Run, micro_batch_shapes, per_seed
 from al_jax.types import ComponentState, Network

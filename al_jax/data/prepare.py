@@ -31,6 +31,10 @@ class Affine:
     def __call__(self, image: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
         return (jnp.asarray(image, jnp.float32) - self.shift) * self.scale
 
+    def inverse(self, image: jax.Array) -> jax.Array:
+        """Back to 0..255, up to rounding."""
+        return image / self.scale + self.shift
+
 
 def unit_range() -> Affine:
     """Scales 0..255 to 0..1."""

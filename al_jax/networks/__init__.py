@@ -1,14 +1,16 @@
 """Backbones as tuples of Flax blocks `(x) -> features` or `(x, train) -> features`; they know no learning rule."""
 
+from al_jax.networks.imagenet import RESNETS as IMAGENET_RESNETS
 from al_jax.networks.imagenet import BottleneckUnit, ImageStem, VggHead, imagenet_resnet, vgg13
-from al_jax.networks.layers import ConvLayer, Stack
+from al_jax.networks.layers import ConvLayer, Stack, rematerialised
 from al_jax.networks.mlp import DenseBlock, mlp
-from al_jax.networks.partitions import partition
+from al_jax.networks.partitions import published_cuts
 from al_jax.networks.resnet import ResidualUnit, resnet
 from al_jax.networks.vanilla_cnn import vanilla_cnn
 from al_jax.networks.vgg import vgg
 
 __all__ = [
+    "IMAGENET_RESNETS",
     "BottleneckUnit",
     "ConvLayer",
     "DenseBlock",
@@ -18,7 +20,8 @@ __all__ = [
     "VggHead",
     "imagenet_resnet",
     "mlp",
-    "partition",
+    "published_cuts",
+    "rematerialised",
     "resnet",
     "vanilla_cnn",
     "vgg",

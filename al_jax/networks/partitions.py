@@ -52,10 +52,10 @@ PARTITIONS: Mapping[Source, Mapping[str, tuple[tuple[int, ...], ...]]] = Mapping
 )
 
 
-def partition(network: str, components: int, source: Source = "infopro") -> tuple[int, ...]:
+def published_cuts(network: str, components: int, source: Source = "infopro") -> tuple[int, ...]:
     """How many layers each component has, the stem counted as the first.
 
-    >>> partition("resnet32", 15, source="man")
+    >>> published_cuts("resnet32", 15, source="man")
     (2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
 
     Args:

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from al_jax.networks.layers import STANDARD, batch_norm, conv
+from al_jax.networks.layers import HE, batch_norm, conv
 from al_jax.rules.parts import average_pool
 
 
@@ -48,8 +48,8 @@ class MlpSrHead(nn.Module):
         if x.ndim == 4:
             x = average_pool(x, math.ceil(x.shape[1] / 4))
             for _ in range(3):
-                x = conv(x.shape[-1], 1, 1, self.dtype, STANDARD)(x)
-                x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+                x = conv(x.shape[-1], 1, 1, self.dtype, HE)(x)
+                x = nn.relu(batch_norm(train, self.dtype, HE)(x))
             x = average_pool(x, 2)
         x = x.reshape(len(x), -1)
         return _dense_layers(x, (x.shape[-1],) * self.layers, self.classes, train, self.dtype)
@@ -71,8 +71,8 @@ class WideHead(nn.Module):
         if x.ndim == 4:
             x = average_pool(x, 8)
             for _ in range(3):
-                x = conv(self.channels, 1, 1, self.dtype, STANDARD)(x)
-                x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+                x = conv(self.channels, 1, 1, self.dtype, HE)(x)
+                x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         return _dense_layers(global_average(x), (4 * self.channels,) * 3, self.classes, train, self.dtype)
 
 
@@ -96,8 +96,8 @@ class ConvHead(nn.Module):
             width = min(2 * x.shape[-1], max(self.most, x.shape[-1]))
             stride = 2 if width > x.shape[-1] else 1
             for index in range(self.convolutions):
-                x = conv(width, 3, stride if index == 0 else 1, self.dtype, STANDARD)(x)
-                x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+                x = conv(width, 3, stride if index == 0 else 1, self.dtype, HE)(x)
+                x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         x = nn.relu(dense(self.hidden, dtype=self.dtype)(global_average(x)))
         return dense(self.classes, dtype=self.dtype)(x)
 
@@ -133,7 +133,7 @@ def _window(shape: tuple[int, int, int], inputs: int) -> tuple[int, int]:
 def _dense_layers(x, widths, classes: int, train: bool, dtype) -> jax.Array:
     """Dense layers with batch norm, which makes biases idle, and the scores."""
     for width in widths:
-        x = nn.relu(batch_norm(train, dtype, STANDARD)(dense(width, use_bias=False, dtype=dtype)(x)))
+        x = nn.relu(batch_norm(train, dtype, HE)(dense(width, use_bias=False, dtype=dtype)(x)))
     return dense(classes, dtype=dtype)(x)
 
 

@@ -16,7 +16,7 @@ import optax
 from al_jax.components import call_block
 from al_jax.losses import cross_entropy
 from al_jax.networks.convolution import conv_general_dilated
-from al_jax.networks.layers import STANDARD, batch_norm
+from al_jax.networks.layers import HE, batch_norm
 from al_jax.rules.heads import ConvHead, PooledClassifier, dense, global_average
 from al_jax.rules.local import Branches, Classification, local
 from al_jax.rules.parts import PartFactory, part_of
@@ -68,7 +68,7 @@ class Decoder(nn.Module):
         x = resize(features, shape[:2])
         options = {"dtype": self.dtype, "conv_general_dilated": conv_general_dilated}
         x = nn.Conv(self.width, (3, 3), **options)(x)
-        x = nn.relu(batch_norm(train, self.dtype, STANDARD)(x))
+        x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         return nn.Conv(shape[-1], (3, 3), **options)(x)
 
 

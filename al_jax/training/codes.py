@@ -8,8 +8,8 @@ import optax
 
 from al_jax.engines import sequential
 from al_jax.rules import with_codes
-from al_jax.training.build import build_codes
 from al_jax.training.config import Config
+from al_jax.training.networks import build_codes
 from al_jax.types import ComponentState
 
 CALL = 100  # updates in one compiled call

@@ -29,6 +29,8 @@ MAY_CHANGE = frozenset(
     ]
 )
 
+PUBLISHED_CUTS = ("infopro", "man", "man++")
+
 
 def default_config(**fields: Any) -> Config:
     """A ConfigDict of all fields and their defaults, with `fields` put over them."""
@@ -42,16 +44,17 @@ def default_config(**fields: Any) -> Config:
             "normalisation": "unit_range",  # unit_range | subtract_mean (of each pixel) | standardise (each channel)
             "augmentation": "none",  # none | crop (pad an eighth of the height, crop) | crop_flip | jitter | authors
             # Network and rule.
-            "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet8 | resnet20 | resnet32 | resnet110
+            "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet8, 20, 32, 110 | resnet101, 152, resnext101, vgg13
             "components": 4,  # K, the depth of the folded network: one layer a component in an mlp
-            "cuts": "even",  # the network's own into 4, else even; or the number of layers of each component: "4,3,3"
+            "cuts": "even",  # a resnet's own into 4, else even | infopro | man | man++ | layers of each: "4,3,3"
             "width": 128,  # units of each layer of an mlp
             "width_factor": 1.0,  # on every number of channels of the other networks
             "batch_norm": False,  # after the convolutions of a vgg
             "dense_layers": 2,  # above the convolutions of a vgg; the authors' backprop network has none
-            "residual": "authors",  # authors | standard, the units of a resnet
+            "residual": "authors",  # authors (of Associated Learning) | standard (He et al.), a resnet's units
+            "remat": False,  # gradients compute the inside of layers anew, for memory
             "activation": "elu",  # elu | relu, of the layers
-            "rule": "associated",  # associated | backprop (the same folded network as one component)
+            "rule": "associated",  # associated | backprop (the folded network as one) | greedy | predsim | infopro
             "code": 128,  # width of the codes of Associated Learning
             "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
             "pool": 2,  # height and width to which a pooled bridge averages the features
@@ -63,6 +66,19 @@ def default_config(**fields: Any) -> Config:
             "code_learning_rate": 1e-3,  # of Adam, for pretrained codes
             "l2": 0.0,  # l2 * sum(w^2) / 2
             "l2_kernels": "blocks",  # blocks | convolutions | all, whose kernels that penalty counts
+            # Local rules, where one component alone is end-to-end backpropagation.
+            "head": "own",  # auxiliary: own (the rule's) | mlp_sr | mlp_sr2 | wide | 1c2f | 2c2f | averaged | pooled
+            "similarity": 0.99,  # of a predsim loss, the share that compares examples
+            "infopro_first": "5,0",  # weights of reconstruction and prediction, in the lowest component
+            "infopro_last": "0,2",  # and in the highest but one
+            "contrast": False,  # supervised contrast in place of infopro's cross-entropy
+            "momentum": False,  # the Momentum Auxiliary Network, on any rule with components
+            "momentum_depth": 1,  # layers of the next component that it is made of
+            "momentum_decay": 0.995,  # of its average, an update
+            "momentum_biases": 1,  # its trained branches
+            "momentum_average": True,
+            "momentum_scaled": False,  # MAN++: trained weights of the two
+            "leak": 0.0,  # the share of the gradient that goes through each cut; above 0 all is one component
             "dtype": "float32",  # float32 | bfloat16, what layers compute in; parameters are float32
             "warm_start": "",  # workdir of a run whose components this one starts from
             "freeze": "",  # components that stay as they are, from 1: "1,2"
@@ -73,8 +89,10 @@ def default_config(**fields: Any) -> Config:
             "shards": 1,
             "optimizer": "adam",  # adam | sgd
             "learning_rate": 1e-3,
-            "schedule": "cosine",  # cosine (to 0) | steps (x.1 at 40, 60, 80 %, x.5 at 90 %) | constant
-            "optimizer_momentum": 0.9,  # of sgd
+            "schedule": "cosine",  # cosine (to 0) | epoch_cosine | steps (x.1 at 40, 60, 80 %, x.5 at 90 %) | constant
+            "warmup_epochs": 0,  # of an epoch_cosine, which changes between epochs alone; it warms up from 0.01
+            "optimizer_momentum": 0.9,  # of sgd, with Nesterov's step
+            "weight_decay": 0.0,  # of every parameter: part of sgd's gradient, decoupled under adam
             "epsilon": 1e-8,  # of adam
             "epsilon_hat": False,  # added before the correction of bias, as TensorFlow 1 does
             "seed": 0,
@@ -147,7 +165,7 @@ def nearest(name: str, names) -> str:
 
 def depth(config: Config) -> int:
     """The number of components that train separately."""
-    return 1 if config.rule == "backprop" else config.components
+    return 1 if config.rule == "backprop" or config.leak else config.components
 
 
 def stages(config: Config) -> int:
@@ -156,8 +174,17 @@ def stages(config: Config) -> int:
 
 
 def cuts_of(config: Config) -> tuple[int, ...] | None:
-    """Layers of each component, None where the network decides."""
-    return None if config.cuts == "even" else _numbers(config, "cuts")
+    """Layers of each component as the config gives them, None where it leaves them to the network or its sources."""
+    return None if config.cuts in ("even", *PUBLISHED_CUTS) else _numbers(config, "cuts")
+
+
+def weights_of(config: Config, field: str) -> tuple[float, float]:
+    """Two weights, as `5,0.5`."""
+    try:
+        first, second = map(float, config[field].split(","))
+    except ValueError:
+        raise ConfigError(f"config.{field} is {config[field]!r}: it must be two numbers, as in '5,0.5'") from None
+    return first, second
 
 
 def partition_of(config: Config) -> tuple[int, ...] | None:

@@ -5,11 +5,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from al_jax.components import with_prepare
-from al_jax.training.build import build_network, build_prepare
+from al_jax.training.build import build_prepare
 from al_jax.training.checkpoint import Checkpoints, Restored
 from al_jax.training.config import Config, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.facts import DataFacts
+from al_jax.training.networks import build_network
 from al_jax.training.records import read_json
 from al_jax.training.run import Finished, Run, set_up, stored_shapes
 from al_jax.types import ComponentState, Network
@@ -30,7 +31,7 @@ def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
     """
     workdir = Path(workdir)
     config, facts = _config(workdir), DataFacts.read(workdir)
-    network = with_prepare(build_network(config, facts.classes), build_prepare(config, facts))
+    network = with_prepare(build_network(config, facts), build_prepare(config, facts))
     return network, _newest(workdir, config, facts).components
 
 

@@ -10,19 +10,47 @@ from al_jax.training.config import Config
 STEPS = ((0.4, 0.1), (0.6, 0.1), (0.8, 0.1), (0.9, 0.5))
 
 
+WARM_UP_FROM = 0.01  # learning rate
+
+
 def build_optimizer(config: Config, updates: int) -> optax.GradientTransformation:
     """The optimizer of every component, its schedule stretched over a run of so many updates."""
+    schedule = build_schedule(config, updates)
+    if config.optimizer == "sgd":
+        sgd = optax.sgd(schedule, momentum=config.optimizer_momentum, nesterov=True)
+        return optax.chain(optax.add_decayed_weights(config.weight_decay), sgd) if config.weight_decay else sgd
+    scale = scale_by_adam_hat(epsilon=config.epsilon) if config.epsilon_hat else optax.scale_by_adam(eps=config.epsilon)
+    decay = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    return optax.chain(scale, *decay, optax.scale_by_learning_rate(schedule))
+
+
+def build_schedule(config: Config, updates: int) -> optax.Schedule:
+    """The learning rate by the number of the update."""
     rate = config.learning_rate
-    schedule = {
+    return {
         "constant": lambda: optax.constant_schedule(rate),
         "cosine": lambda: optax.cosine_decay_schedule(rate, updates),
+        "epoch_cosine": lambda: epoch_cosine(
+            rate, config.epochs, max(1, updates // config.epochs), config.warmup_epochs
+        ),
         "steps": lambda: optax.piecewise_constant_schedule(rate, {int(updates * at): factor for at, factor in STEPS}),
     }[config.schedule]()
-    if config.optimizer == "sgd":
-        return optax.sgd(schedule, momentum=config.optimizer_momentum, nesterov=True)
-    if config.epsilon_hat:
-        return optax.chain(scale_by_adam_hat(epsilon=config.epsilon), optax.scale_by_learning_rate(schedule))
-    return optax.adam(schedule, eps=config.epsilon)
+
+
+def epoch_cosine(rate: float, epochs: int, updates_per_epoch: int, warmup_epochs: int = 0) -> optax.Schedule:
+    """A cosine of the epoch's number from 1 to `epochs`, constant within an epoch and 0 in the last.
+
+    Over the first epochs it is mixed with a rate of 0.01, which alone counts in the first. InfoPro (Wang et al. 2021)
+    trains like this, with 10 of 160 epochs, and MAN.
+    """
+
+    def schedule(count):
+        epoch = jnp.minimum(count // updates_per_epoch + 1, epochs)
+        cosine = rate / 2 * (1 + jnp.cos(jnp.pi * epoch / epochs))
+        share = jnp.clip((epoch - 1) / max(warmup_epochs, 1), 0, 1) if warmup_epochs else 1.0
+        return share * cosine + (1 - share) * WARM_UP_FROM
+
+    return schedule
 
 
 def scale_by_adam_hat(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8) -> optax.GradientTransformation:

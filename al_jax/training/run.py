@@ -19,10 +19,11 @@ from al_jax.data import Dataset, Split, drawn, load, validation_split
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.update import draw_components
 from al_jax.training import config as fields
-from al_jax.training.build import build_network, build_prepare, build_trainer
+from al_jax.training.build import build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.facts import DataFacts
+from al_jax.training.networks import build_network
 from al_jax.training.optimizers import build_optimizer
 from al_jax.training.records import read_json
 from al_jax.training.validation import validate
@@ -106,7 +107,7 @@ def set_up(config: Config, workdir: Path) -> Run:
         raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
     updates_per_epoch = examples // config.batch_size
     facts = DataFacts.of(config, dataset)
-    network, prepare = build_network(config, facts.classes), build_prepare(config, facts)
+    network, prepare = build_network(config, facts), build_prepare(config, facts)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
     try:
         signal_shapes(with_prepare(network, prepare), micro_batch_shapes(config, facts))
@@ -180,7 +181,7 @@ def micro_batch_shapes(config: Config, facts: DataFacts) -> dict[str, jax.ShapeD
 
 def component_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, ...]:
     """The canonical components of one seed as shapes."""
-    network = with_prepare(build_network(config, facts.classes), build_prepare(config, facts))
+    network = with_prepare(build_network(config, facts), build_prepare(config, facts))
     optimizers = optimizers_of(network, build_optimizer(config, updates=1))  # its length changes no shape
     batch = micro_batch_shapes(config, facts)
     return jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))

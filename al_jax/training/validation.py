@@ -15,16 +15,29 @@ from al_jax.training.errors import ConfigError
 CHOICES = {
     "normalisation": ("unit_range", "subtract_mean", "standardise"),
     "augmentation": ("none", "crop", "crop_flip", "jitter", "authors"),
-    "network": ("mlp", "vanilla_cnn", "vgg", "resnet8", "resnet20", "resnet32", "resnet110"),
+    "network": (
+        "mlp",
+        "vanilla_cnn",
+        "vgg",
+        "resnet8",
+        "resnet20",
+        "resnet32",
+        "resnet110",
+        "resnet101",
+        "resnet152",
+        "resnext101",
+        "vgg13",
+    ),
     "residual": ("authors", "standard"),
     "bridge": ("paper", "pooled", "conv", "none"),
     "codes": ("online", "pretrained"),
     "l2_kernels": ("blocks", "convolutions", "all"),
     "activation": ("elu", "relu"),
-    "rule": ("associated", "backprop"),
+    "rule": ("associated", "backprop", "greedy", "predsim", "infopro"),
+    "head": ("own", "mlp_sr", "mlp_sr2", "wide", "1c2f", "2c2f", "averaged", "pooled"),
     "dtype": ("float32", "bfloat16"),
     "optimizer": ("adam", "sgd"),
-    "schedule": ("cosine", "steps", "constant"),
+    "schedule": ("cosine", "epoch_cosine", "steps", "constant"),
     "engine": ("sequential", "pipelined"),
 }
 AT_LEAST_ONE = [
@@ -34,6 +47,7 @@ AT_LEAST_ONE = [
     "bridge_expansion",
     "pool",
     "code_updates",
+    "momentum_depth",
     "epochs",
     "batch_size",
     "accumulate",
@@ -45,7 +59,20 @@ AT_LEAST_ONE = [
     "updates_per_call",
     "keep",
 ]
-AT_LEAST_ZERO = ["validation", "examples", "dense_layers", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
+AT_LEAST_ZERO = [
+    "validation",
+    "examples",
+    "dense_layers",
+    "l2",
+    "autoencoder_rate",
+    "momentum_biases",
+    "warmup_epochs",
+    "weight_decay",
+    "seed",
+    "checkpoint_seconds",
+]
+SHARES = ["similarity", "momentum_decay", "leak"]
+LOCAL = ("greedy", "predsim", "infopro")
 
 
 def validate(config: Config) -> None:
@@ -66,6 +93,9 @@ def validate(config: Config) -> None:
     for field in ("learning_rate", "code_learning_rate", "epsilon", "width_factor"):
         if not 0 < config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be positive")
+    for field in SHARES:
+        if not 0 <= config[field] <= 1:
+            raise ConfigError(f"config.{field} is {config[field]}: it must be from 0 to 1")
     if not 0 <= config.optimizer_momentum < 1:
         raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
     if config.codes == "pretrained" and config.rule != "associated":
@@ -80,11 +110,33 @@ def validate(config: Config) -> None:
             f"config.cuts is {config.cuts!r}: it must be 'even' for an mlp, and for other networks 'even' or give "
             f"{config.components} components their numbers of layers"
         )
+    _validate_rule(config)
     _validate_batch(config)
     _validate_devices(config)
     for index in freeze_indices(config):
         if not 0 <= index < depth(config):
             raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
+
+
+def _validate_rule(config: Config) -> None:
+    if config.head != "own" and config.rule not in LOCAL:
+        raise ConfigError(f"config.head is for {', '.join(LOCAL)}; rule={config.rule} has none: leave it 'own'")
+    for field in ("momentum", "leak"):
+        if config[field] and config.rule == "backprop":
+            raise ConfigError(f"config.{field} is for rules with components: rule=backprop has one, give another rule")
+    if config.momentum and config.leak:
+        raise ConfigError("config.leak makes one component of all, which tell each other nothing: set momentum=false")
+    if config.momentum and not (config.momentum_biases or config.momentum_average):
+        raise ConfigError(
+            "config.momentum_biases is 0 without momentum_average: nothing would be left, set one of them"
+        )
+    if config.rule == "infopro" and config.augmentation == "authors":
+        raise ConfigError(
+            "config.augmentation is 'authors', whose images cannot be told back to pixels, which rule=infopro "
+            "reconstructs: choose another"
+        )
+    if config.warmup_epochs and config.schedule != "epoch_cosine":
+        raise ConfigError(f"config.warmup_epochs is for schedule=epoch_cosine, not {config.schedule}")
 
 
 def _validate_batch(config: Config) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from al_jax import networks
 from al_jax.networks.imagenet import RESNETS
-from al_jax.networks.partitions import PARTITIONS, partition
+from al_jax.networks.partitions import PARTITIONS, published_cuts
 
 UNITS = {"resnet32": (5, 5, 5), "resnet110": (18, 18, 18)} | {name: plan.units for name, plan in RESNETS.items()}
 LAYERS = {name: 1 + sum(units) for name, units in UNITS.items()} | {"vgg13": 10}
@@ -46,7 +46,7 @@ def test_every_partition_is_known_here():
 
 @pytest.mark.parametrize(("source", "name", "number"), ALL)
 def test_partitions_take_every_layer(source, name, number):
-    cuts = partition(name, number, source)
+    cuts = published_cuts(name, number, source)
     assert len(cuts) == number
     assert sum(cuts) == LAYERS[name]
     assert min(cuts) >= 1
@@ -67,11 +67,11 @@ def test_partitions_take_every_layer(source, name, number):
     ],
 )
 def test_components_end_where_the_sources_say(name, number, source, expected):
-    assert ends(name, partition(name, number, source)) == expected
+    assert ends(name, published_cuts(name, number, source)) == expected
 
 
 def test_resnet110_in_32_ends_at_the_same_units_of_its_first_two_stages():
-    reached = ends("resnet110", partition("resnet110", 32))
+    reached = ends("resnet110", published_cuts("resnet110", 32))
     units = [[unit for stage, unit in reached if stage == wanted] for wanted in (1, 2, 3)]
     assert units[0] == units[1] == [1, 2, 4, 5, 7, 9, 11, 13, 14, 16, 17]
     assert units[2] == [1, 3, 4, 6, 7, 9, 11, 13, 15, 17]
@@ -79,15 +79,15 @@ def test_resnet110_in_32_ends_at_the_same_units_of_its_first_two_stages():
 
 @pytest.mark.parametrize(("name", "alone", "merged"), [("resnet32", 16, 15), ("resnet110", 55, 54)])
 def test_only_man_has_the_stem_in_the_component_of_the_first_unit(name, alone, merged):
-    assert ends(name, partition(name, alone))[0] == (0, 0)
-    assert ends(name, partition(name, merged, "man"))[0] == (1, 0)
-    assert ends(name, partition(name, alone))[1:] == ends(name, partition(name, merged, "man"))
+    assert ends(name, published_cuts(name, alone))[0] == (0, 0)
+    assert ends(name, published_cuts(name, merged, "man"))[0] == (1, 0)
+    assert ends(name, published_cuts(name, alone))[1:] == ends(name, published_cuts(name, merged, "man"))
 
 
 def test_networks_take_the_partitions_as_cuts():
-    assert len(networks.resnet(32, partition("resnet32", 15, "man"), standard=True)) == 15
-    assert len(networks.imagenet_resnet("resnet152", partition("resnet152", 4))) == 4
-    assert len(networks.vgg13(partition("vgg13", 10))) == 10
+    assert len(networks.resnet(32, published_cuts("resnet32", 15, "man"), standard=True)) == 15
+    assert len(networks.imagenet_resnet("resnet152", published_cuts("resnet152", 4))) == 4
+    assert len(networks.vgg13(published_cuts("vgg13", 10))) == 10
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_networks_take_the_partitions_as_cuts():
 )
 def test_other_partitions_are_refused(arguments, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        partition(*arguments)
+        published_cuts(*arguments)

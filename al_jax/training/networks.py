@@ -1,0 +1,177 @@
+"""From a configuration to a network under its learning rule."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from al_jax import networks, rules
+from al_jax.components import freeze
+from al_jax.rules.parts import PartFactory
+from al_jax.training import config as fields
+from al_jax.training.config import Config
+from al_jax.training.errors import ConfigError
+from al_jax.training.facts import DataFacts
+from al_jax.types import Network
+
+ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
+OWN_COMPONENTS = 4  # a resnet's own cuts: the stem and three stages
+DENSE_UNITS = 1024  # of each dense layer of a vgg
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "mlp_sr": rules.MlpSrHead,
+    "mlp_sr2": functools.partial(rules.MlpSrHead, layers=2),
+    "wide": rules.WideHead,
+    "1c2f": rules.ConvHead,
+    "2c2f": functools.partial(rules.ConvHead, convolutions=2),
+    "averaged": rules.AveragedClassifier,
+    "pooled": rules.PooledClassifier,
+}
+
+
+def build_network(config: Config, facts: DataFacts) -> Network:
+    """The network under its learning rule.
+
+    Raises:
+      ConfigError: the network cannot be cut, or trained by this rule, as the configuration says.
+    """
+    rule = {
+        "associated": _associated,
+        "backprop": _backprop,
+        "greedy": lambda config, facts: functools.partial(rules.greedy, **_heads(config)),
+        "predsim": lambda config, facts: functools.partial(rules.predsim, beta=config.similarity, **_heads(config)),
+        "infopro": _infopro,
+    }[config.rule](config, facts)
+    if config.momentum:
+        rule = rules.momentum(
+            rule,
+            config.momentum_depth,
+            decay=config.momentum_decay,
+            biases=config.momentum_biases,
+            average=config.momentum_average,
+            scaled=config.momentum_scaled,
+        )
+    if config.leak:
+        rule = rules.leak(rule, config.leak)
+    try:
+        network = rule(build_blocks(config), facts.classes)
+    except ValueError as error:
+        raise ConfigError(f"config.rule={config.rule} on this network: {error}") from error
+    return freeze(network, fields.freeze_indices(config))
+
+
+def _associated(config: Config, facts: DataFacts):
+    layer = functools.partial(rules.CodeLayer, dtype=dtype_of(config))
+    return functools.partial(
+        rules.associated,
+        code=config.code,
+        bridge=_bridges(config, nn.sigmoid),
+        encoder=layer,
+        decoder=layer,
+        autoencoder_rate=config.autoencoder_rate if config.codes == "online" else 0.0,
+        l2=config.l2,
+        l2_kernels=config.l2_kernels,
+    )
+
+
+def _backprop(config: Config, facts: DataFacts):
+    layer = functools.partial(rules.CodeLayer, dtype=dtype_of(config))
+    return functools.partial(
+        rules.backprop,
+        code=config.code,
+        bridge=_bridges(config, nn.relu)[-1],
+        decoder=functools.partial(layer, activation=nn.relu, norm=config.dense_norm),
+        head=functools.partial(layer, activation=rules.linear),
+        l2=config.l2,
+        l2_kernels=config.l2_kernels,
+    )
+
+
+def _infopro(config: Config, facts: DataFacts):
+    def restore(image: jax.Array) -> jax.Array:
+        return jnp.clip(facts.normalise.inverse(image) / 255, 0, 1)
+
+    return functools.partial(
+        rules.infopro,
+        first=fields.weights_of(config, "infopro_first"),
+        last=fields.weights_of(config, "infopro_last"),
+        contrast=config.contrast,
+        restore=restore,
+        decoder=rules.Decoder(dtype=dtype_of(config)),
+        **_heads(config),
+    )
+
+
+def _heads(config: Config) -> dict[str, Any]:
+    """The classifiers of a local rule: its own auxiliary one, or another rule's, and the top one."""
+    dtype = dtype_of(config)
+    own = {"greedy": "mlp_sr", "predsim": "averaged", "infopro": "1c2f"}[config.rule]
+    head = functools.partial(HEADS[own if config.head == "own" else config.head], dtype=dtype)
+    return {"head": head, "top": functools.partial(rules.PooledClassifier, dtype=dtype)}
+
+
+def build_codes(config: Config, classes: int) -> Network:
+    """The chain of encoders and decoders of the network, for pre-trained codes."""
+    layer = functools.partial(rules.CodeLayer, dtype=dtype_of(config))
+    return rules.label_codes(classes, (config.code,) * config.components, encoder=layer, decoder=layer)
+
+
+def _bridges(config: Config, activation) -> list[PartFactory]:
+    """What stands between each block and its code."""
+    norm = config.dense_norm and config.rule == "backprop"
+    bridge = functools.partial(
+        rules.Bridge, expansion=config.bridge_expansion, activation=activation, dtype=dtype_of(config), norm=norm
+    )
+    number = config.components
+    if config.bridge == "none":
+        return [lambda width: rules.NoBridge()] * number
+    if config.bridge == "conv":
+        # The block that stands next is the shape of what each bridge sees first; above the top one there is none.
+        return [functools.partial(bridge, pool=1, lead=lead) for lead in (*build_blocks(config)[1:], None)]
+    return [functools.partial(bridge, pool=config.pool if config.bridge == "pooled" else None)] * number
+
+
+def build_blocks(config: Config) -> tuple[nn.Module, ...]:
+    """The backbone, cut into components.
+
+    Raises:
+      ConfigError: the network cannot be cut like that.
+    """
+    options: dict[str, Any] = {"activation": ACTIVATIONS[config.activation], "dtype": dtype_of(config)}
+    if config.network == "mlp":
+        return networks.mlp([config.width] * config.components, **options)
+    options |= {"width": config.width_factor}
+    try:
+        blocks = _convolutional(config, options)
+    except ValueError as error:
+        raise ConfigError(f"{config.network} with config.cuts={config.cuts!r}: {error}") from error
+    return networks.rematerialised(blocks) if config.remat else blocks
+
+
+def _convolutional(config: Config, options: dict[str, Any]) -> tuple[nn.Module, ...]:
+    cuts = _cuts(config)
+    if config.network == "vanilla_cnn":
+        return networks.vanilla_cnn(cuts=cuts, **options)
+    if config.network == "vgg":
+        dense = (DENSE_UNITS,) * config.dense_layers
+        return networks.vgg(cuts=cuts, dense=dense, norm=config.batch_norm, **options)
+    if config.network == "vgg13":
+        return networks.vgg13(cuts=cuts, **options)
+    if config.network in networks.IMAGENET_RESNETS:
+        return networks.imagenet_resnet(config.network, cuts=cuts, **options)
+    depth = int(config.network.removeprefix("resnet"))
+    own = None if cuts == OWN_COMPONENTS else cuts
+    return networks.resnet(depth, cuts=own, standard=config.residual == "standard", **options)
+
+
+def _cuts(config: Config) -> Sequence[int] | int:
+    if config.cuts in fields.PUBLISHED_CUTS:
+        return networks.published_cuts(config.network, config.components, config.cuts)
+    return fields.cuts_of(config) or config.components
+
+
+def dtype_of(config: Config) -> jnp.dtype | None:
+    """What layers compute in, None for the parameters' own float32."""
+    return None if config.dtype == "float32" else jnp.dtype(config.dtype)
