@@ -5,7 +5,7 @@ from al_jax.rules.backprop import BackpropComponent, backprop, linear
 from al_jax.rules.codes import label_codes, with_codes
 from al_jax.rules.greedy import greedy
 from al_jax.rules.heads import AveragedClassifier, ConvHead, MlpSrHead, PooledClassifier, WideHead
-from al_jax.rules.infopro import infopro
+from al_jax.rules.infopro import Decoder, infopro
 from al_jax.rules.leak import leak
 from al_jax.rules.local import LocalComponent
 from al_jax.rules.momentum import momentum
@@ -19,6 +19,7 @@ __all__ = [
     "Bridge",
     "CodeLayer",
     "ConvHead",
+    "Decoder",
     "LocalComponent",
     "MlpSrHead",
     "NoBridge",

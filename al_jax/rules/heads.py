@@ -52,13 +52,17 @@ class MlpSrHead(nn.Module):
                 x = nn.relu(batch_norm(train, self.dtype, HE)(x))
             x = average_pool(x, 2)
         x = x.reshape(len(x), -1)
-        return _dense_layers(x, (x.shape[-1],) * self.layers, self.classes, train, self.dtype)
+        for _ in range(self.layers):
+            x = dense(x.shape[-1], use_bias=False, dtype=self.dtype)(x)
+            x = nn.relu(batch_norm(train, self.dtype, HE)(x))
+        return dense(self.classes, dtype=self.dtype)(x)
 
 
 class WideHead(nn.Module):
-    """The auxiliary network of DGL in the code of MAN++: 635,000 to 641,000 parameters at 16 to 64 channels.
+    """The auxiliary network of DGL in the code of MAN++ (Su et al. 2025), larger than a whole ResNet-32.
 
-    Three 1x1 convolutions to `channels` at 8x8 pixels at most, a global average, three dense layers four times as wide.
+    Three 1x1 convolutions to `channels` at 8x8 pixels at most, a global average, three dense layers four times as wide,
+    all with biases.
     """
 
     classes: int
@@ -71,9 +75,12 @@ class WideHead(nn.Module):
         if x.ndim == 4:
             x = average_pool(x, 8)
             for _ in range(3):
-                x = conv(self.channels, 1, 1, self.dtype, HE)(x)
+                x = conv(self.channels, 1, 1, self.dtype, HE._replace(bias=True))(x)
                 x = nn.relu(batch_norm(train, self.dtype, HE)(x))
-        return _dense_layers(global_average(x), (4 * self.channels,) * 3, self.classes, train, self.dtype)
+        x = global_average(x)
+        for _ in range(3):
+            x = nn.relu(batch_norm(train, self.dtype, HE)(dense(4 * self.channels, dtype=self.dtype)(x)))
+        return dense(self.classes, dtype=self.dtype)(x)
 
 
 class ConvHead(nn.Module):
@@ -117,7 +124,7 @@ class AveragedClassifier(nn.Module):
     def __call__(self, features):
         x = features
         if x.ndim == 4:
-            x = nn.avg_pool(x, window := _window(x.shape[1:], self.inputs), window)
+            x = _averaged(x, *_window(x.shape[1:], self.inputs))
         return dense(self.classes, dtype=self.dtype)(x.reshape(len(x), -1))
 
 
@@ -130,11 +137,11 @@ def _window(shape: tuple[int, int, int], inputs: int) -> tuple[int, int]:
     return window[0], window[1]
 
 
-def _dense_layers(x, widths, classes: int, train: bool, dtype) -> jax.Array:
-    """Dense layers with batch norm, which makes biases idle, and the scores."""
-    for width in widths:
-        x = nn.relu(batch_norm(train, dtype, HE)(dense(width, use_bias=False, dtype=dtype)(x)))
-    return dense(classes, dtype=dtype)(x)
+def _averaged(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Means over windows, without the rows and columns that fill none."""
+    rows, columns = x.shape[1] // height, x.shape[2] // width
+    x = x[:, : rows * height, : columns * width]
+    return x.reshape(len(x), rows, height, columns, width, x.shape[-1]).mean((2, 4))
 
 
 def global_average(features: jax.Array) -> jax.Array:

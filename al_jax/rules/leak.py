@@ -25,7 +25,7 @@ class Leaking(nn.Module):
             signal, own = part(signal, train)
             signal = _leak(signal, self.alpha)
             losses |= {f"component_{index + 1}_{name}": loss for name, loss in own.items()}
-        return {}, losses
+        return signal, losses
 
 
 def leak(rule: Rule, alpha: float) -> Rule:

@@ -1,0 +1,71 @@
+"""A leak puts a share of the gradient from above beside a component's own."""
+
+import jax
+import numpy as np
+import pytest
+from support import ConvBlock, first, make_batches, random_variables
+
+import al_jax as al
+
+BATCH = first(make_batches(1, size=4, shape=(4, 4, 1), classes=3))
+KEY = jax.random.key(0)
+
+
+def blocks():
+    return [ConvBlock(2), ConvBlock(3, norm=True), *al.networks.mlp([4])]
+
+
+def gradients(alpha):
+    network = al.leak(al.greedy, alpha)(blocks(), 3)
+    (variables,) = random_variables(network, BATCH)
+
+    def loss(params):
+        return sum(network.components[0].apply({**variables, "params": params}, BATCH, KEY, True)[1].values())
+
+    return jax.jit(jax.grad(loss))(variables["params"])
+
+
+def local_gradients():
+    """Of every component's own loss alone."""
+    network = al.greedy(blocks(), 3)
+    (whole,) = random_variables(al.leak(al.greedy, 0.0)(blocks(), 3), BATCH)
+    signal, found = BATCH, {}
+    for index, part in enumerate(network.components):
+        own = {name: tree.get(f"parts_{index}", {}) for name, tree in whole.items()}
+
+        def loss(params, part=part, own=own, signal=signal):
+            return sum(part.apply({**own, "params": params}, signal, KEY, True)[1].values())
+
+        found[f"parts_{index}"] = jax.grad(loss)(own["params"])
+        signal, _, _ = part.apply(own, signal, KEY, True)
+    return found
+
+
+def test_without_a_leak_the_gradients_are_the_local_rules():
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), gradients(0.0), local_gradients())
+
+
+def test_the_share_is_linear_one_cut_below_the_top():
+    none, half, all_ = (gradients(alpha)["parts_1"] for alpha in (0.0, 0.5, 1.0))
+    jax.tree.map(lambda a, b, c: np.testing.assert_allclose(b, (a + c) / 2, rtol=1e-4, atol=1e-6), none, half, all_)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (none, all_)), strict=True))
+
+
+def test_predictions_and_effective_parameters_are_the_rules():
+    network, local = al.leak(al.greedy, 0.5)(blocks(), 3), al.greedy(blocks(), 3)
+    (variables,) = random_variables(network, BATCH)
+    apart = [{name: tree[f"parts_{i}"] for name, tree in variables.items() if f"parts_{i}" in tree} for i in range(3)]
+    for depth in (1, 2, 3):
+        expected = local.predict(apart, BATCH["image"], depth)
+        np.testing.assert_array_equal(network.predict([variables], BATCH["image"], depth), expected)
+    assert network.effective == ({f"parts_{i}": entry for i, entry in enumerate(local.effective)},)
+
+
+def test_associated_learning_keeps_its_rates():
+    network = al.leak(lambda blocks, classes: al.associated(blocks, classes, 4), 0.5)(blocks(), 3)
+    assert network.components[0].rates["parts_1 autoencoder"] == 2.0
+
+
+def test_a_share_is_from_0_to_1():
+    with pytest.raises(ValueError, match="alpha is 2: it must be from 0, local, to 1"):
+        al.leak(al.greedy, 2)

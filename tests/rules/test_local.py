@@ -1,0 +1,194 @@
+"""Greedy, PredSim and InfoPro: their heads and losses against counts and computations of other origin."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import ConvBlock, first, make_batches, parameter_shapes, random_variables
+
+import al_jax as al
+from al_jax import rules
+from al_jax.rules.infopro import resize, supervised_contrast
+from al_jax.rules.predsim import similarity
+
+BATCH = first(make_batches(1, size=6, shape=(4, 4, 3), classes=3))
+KEY = jax.random.key(0)
+RULES = {
+    "greedy": al.greedy,
+    "predsim": al.predsim,
+    "infopro": al.infopro,
+    "contrast": lambda blocks, classes: al.infopro(blocks, classes, contrast=True),
+}
+
+
+def blocks():
+    return [ConvBlock(4), ConvBlock(6, stride=2, norm=True), *al.networks.mlp([5])]
+
+
+def count(module, *arguments):
+    shapes = jax.eval_shape(lambda: module.init(KEY, *arguments))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+
+
+# Features of the three stages of a CIFAR residual network.
+STAGES = [jnp.zeros((2, 32, 32, 16)), jnp.zeros((2, 16, 16, 32)), jnp.zeros((2, 8, 8, 64))]
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (rules.MlpSrHead(10, layers=2), [9_962, 37_834, 147_338]),  # AugLocal's, derived from its code
+        (rules.WideHead(10), [635_530, 637_578, 641_674]),  # MAN++'s "635k to 641k"
+        (rules.AveragedClassifier(10), [5_130] * 3),  # 512 inputs each
+        (rules.PooledClassifier(10), [170, 330, 650]),
+        # 1c2f: 3x3 convolution, batch norm, 128 units, 10 scores.
+        (
+            rules.ConvHead(10),
+            [4608 + 64 + 33 * 128 + 1290, 18432 + 128 + 65 * 128 + 1290, 36864 + 128 + 65 * 128 + 1290],
+        ),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, nn.Module) else "",
+)
+def test_auxiliary_heads_have_the_published_sizes(head, expected):
+    takes_train = isinstance(head, rules.MlpSrHead | rules.WideHead | rules.ConvHead)
+    assert [count(head, x, *([True] * takes_train)) for x in STAGES] == expected
+
+
+def test_infopro_decoders_have_the_published_sizes():
+    assert [count(rules.Decoder(), x, (32, 32, 3), True) for x in STAGES] == [2_091, 3_819, 7_275]
+
+
+def similarity_by_hand(x):
+    """Cosines of features whose mean is taken off, one pair after another."""
+    if x.ndim == 4:
+        x = x.reshape(len(x), -1, x.shape[-1]).std(1, ddof=1)
+    x = x - x.mean(1, keepdims=True)
+    return np.array([[a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for b in x] for a in x])
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 3, 4, 6)])
+def test_similarity_is_an_adjusted_cosine(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.testing.assert_allclose(similarity(jnp.asarray(x)), similarity_by_hand(x), atol=1e-5)
+
+
+def test_dead_units_have_a_finite_similarity_gradient():
+    gradient = jax.grad(lambda x: similarity(x).sum())(jnp.zeros((3, 2, 2, 5)))
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_supervised_contrast_is_the_mean_over_pairs_of_a_class():
+    x, label = np.random.default_rng(1).normal(size=(5, 4)), np.array([0, 1, 0, 0, 2])
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(5):
+        others = [j for j in range(5) if j != i]
+        normaliser = np.log(sum(np.exp(unit[i] @ unit[j] / 0.5) for j in others))
+        pairs = [unit[i] @ unit[j] / 0.5 - normaliser for j in others if label[j] == label[i]]
+        total -= np.mean(pairs) if pairs else 0
+    found = supervised_contrast(jnp.asarray(x, jnp.float32), jnp.asarray(label), temperature=0.5)
+    np.testing.assert_allclose(found, total / 5, rtol=1e-5)
+
+
+def test_resizing_puts_corners_on_corners():
+    ramp = np.linspace(0, 1, 3, dtype=np.float32)
+    image = jnp.asarray(ramp[None, :, None, None] + 10 * ramp[None, None, :, None])
+    fine = np.linspace(0, 1, 7)
+    np.testing.assert_allclose(resize(image, (7, 7))[0, ..., 0], fine[:, None] + 10 * fine[None], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_every_depth_predicts_from_its_own_component(rule):
+    network = rule(blocks(), 3)
+    variables = random_variables(network, BATCH)
+    scores = [network.predict(variables, BATCH["image"], depth) for depth in (1, 2, 3)]
+    assert [x.shape for x in scores] == [(6, 3)] * 3
+    np.testing.assert_allclose(network.anytime(variables, BATCH["image"]), scores, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(network.predict(variables, BATCH["image"]), scores[2])
+
+
+def test_greedy_losses_are_the_cross_entropy_of_every_head():
+    network = al.greedy(blocks()[2:] * 2, 3, head=rules.PooledClassifier)
+    variables = random_variables(network, BATCH)
+    signal, losses = BATCH, []
+    for part, own in zip(network.components, variables, strict=True):
+        signal, loss, _ = part.apply(own, signal, KEY, True)
+        losses.append(loss)
+    scores = [network.predict(variables, BATCH["image"], depth) for depth in (1, 2)]
+    expected = [
+        np.log(np.exp(x).sum(1)).mean() - np.take_along_axis(x, BATCH["label"][:, None], 1).mean() for x in scores
+    ]
+    np.testing.assert_allclose([loss["prediction"] for loss in losses], expected, rtol=1e-5)
+    assert sorted(signal) == ["features", "label"]
+
+
+def test_one_component_is_the_plain_network():
+    network = al.greedy([al.networks.Stack(tuple(blocks()))], 3)
+    (params,) = parameter_shapes(network, BATCH)
+    assert sorted(params) == ["f", "objective"]
+    assert network.effective == ({"f": True, "objective": True, "branch": False},)
+
+
+def losses_of(network, index, variables):
+    signal = BATCH
+    for part, own in list(zip(network.components, variables, strict=True))[: index + 1]:
+        signal, losses, _ = part.apply(own, signal, KEY, True)
+    return losses
+
+
+def test_infopro_weights_go_from_the_first_component_to_the_last_but_one():
+    deep = [ConvBlock(4), ConvBlock(4), ConvBlock(4), ConvBlock(4)]
+    weighted = al.infopro(deep, 3, first=(5.0, 0.5), last=(1.0, 2.5))
+    plain = al.infopro(deep, 3, first=(1.0, 1.0), last=(1.0, 1.0))
+    variables = random_variables(plain, BATCH)
+    for index, (reconstruction, prediction) in enumerate([(5.0, 0.5), (3.0, 1.5), (1.0, 2.5)]):
+        left, right = losses_of(weighted, index, variables), losses_of(plain, index, variables)
+        np.testing.assert_allclose(left["reconstruction"], reconstruction * right["reconstruction"], rtol=1e-5)
+        np.testing.assert_allclose(left["prediction"], prediction * right["prediction"], rtol=1e-5)
+    assert list(losses_of(weighted, 3, variables)) == ["prediction"]
+
+
+def test_a_perfect_decoder_reaches_the_entropy_of_the_pixels():
+    pixels = BATCH["image"]
+    entropy = -(pixels * np.log(pixels) + (1 - pixels) * np.log1p(-pixels)).mean()
+
+    class Perfect(nn.Module):
+        def __call__(self, features, shape, train):
+            return jnp.log(pixels) - jnp.log1p(-pixels)
+
+    network = al.infopro(blocks(), 3, first=(2.0, 0.0), last=(2.0, 0.0), decoder=Perfect())
+    losses = losses_of(network, 0, random_variables(network, BATCH))
+    np.testing.assert_allclose(losses["reconstruction"], 2 * entropy, rtol=1e-4)
+
+
+def test_contrast_trains_its_probe_alone_for_scores():
+    network = RULES["contrast"](blocks(), 3)
+    variables = random_variables(network, BATCH)
+
+    def probe_loss(params):
+        return network.components[0].apply({**variables[0], "params": params}, BATCH, KEY, True)[1]["probe"]
+
+    gradient = jax.grad(probe_loss)(variables[0]["params"])
+    assert np.any(gradient["objective"]["target"]["probe"]["kernel"])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["f"]))
+
+
+def test_predsim_weighs_similarity_and_prediction():
+    variables = random_variables(al.predsim(blocks(), 3), BATCH)
+    apart = {beta: losses_of(al.predsim(blocks(), 3, beta=beta), 1, variables) for beta in (0.0, 0.25, 1.0)}
+    np.testing.assert_allclose(apart[0.25]["similarity"], 0.25 * apart[1.0]["similarity"], rtol=1e-5)
+    np.testing.assert_allclose(apart[0.25]["prediction"], 0.75 * apart[0.0]["prediction"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: al.greedy([], 3), "0 blocks"),
+        (lambda: al.predsim(blocks(), 3, beta=1.5), "beta is 1.5: it must be from 0"),
+        (lambda: al.greedy(blocks(), 3, branches=(None,)), "3 blocks, 3 objectives, 1 branches"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,143 @@
+"""The momentum auxiliary network: what its average is, what trains, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support import ConvBlock, first, make_batches, parameter_shapes, random_components, random_variables
+
+import al_jax as al
+from al_jax.networks import Stack
+
+BATCHES = make_batches(4, size=4, shape=(4, 4, 1), classes=3)
+BATCH, KEY = first(BATCHES), jax.random.key(0)
+DECAY = 0.75
+RULES = {
+    "greedy": al.greedy,
+    "associated": lambda blocks, classes, **options: al.associated(blocks, classes, 4, **options),
+}
+
+
+def blocks():
+    """Three stacks whose shapes differ; the second halves the image."""
+    return [
+        Stack((ConvBlock(2),)),
+        Stack((ConvBlock(3, stride=2, norm=True), ConvBlock(3))),
+        Stack((ConvBlock(4, norm=True),)),
+    ]
+
+
+def average_of(component):
+    return component.model_state["momentum"]["branch"]["average"]
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_the_average_follows_the_next_components_first_layer(rule):
+    network = al.momentum(rule, decay=DECAY)(blocks(), 3)
+    optimizer = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
+    trainer = al.sequential(network, optimizer)
+    state = trainer.place(random_components(network, optimizer, BATCH))
+    before = trainer.components(state)
+    expected = [average_of(part) for part in before[:2]]
+    for index in range(4):
+        # Weights before the update: what `before` holds.
+        above = [part.params["f"]["layers_0"] for part in before[1:]]
+        expected = [
+            {"0": jax.tree.map(lambda a, w: DECAY * a + (1 - DECAY) * w, average["0"], weights)}
+            for average, weights in zip(expected, above, strict=True)
+        ]
+        state, _ = trainer.step(state, jax.tree.map(lambda x, index=index: x[index : index + 1], BATCHES))
+        before = trainer.components(state)
+    for part, average in zip(before[:2], expected, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), average_of(part), average)
+    assert "momentum" not in before[2].model_state
+
+
+def test_an_update_of_several_micro_batches_is_heard_once():
+    network = al.momentum(al.greedy, decay=DECAY)(blocks(), 3)
+    trainer = al.sequential(network, optax.sgd(0.0), accumulate=2)
+    state = trainer.place(random_components(network, optax.sgd(0.0), BATCH))
+    start = trainer.components(state)
+    weights, average = start[1].params["f"]["layers_0"], average_of(start[0])["0"]
+    state, _ = trainer.step(state, BATCHES)  # two updates that change nothing
+    expected = jax.tree.map(lambda a, w: DECAY**2 * a + (1 - DECAY**2) * w, average, weights)
+    found = average_of(trainer.components(state)[0])["0"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+
+
+def branch_output(network, variables, x):
+    module = network.components[0].module
+    return module.apply(variables, x, False, method=lambda module, x, train: module.branch(x, train))
+
+
+def test_a_branch_is_the_sum_of_bias_and_average():
+    together, bias = (al.momentum(al.greedy, average=average)(blocks(), 3) for average in (True, False))
+    average = al.momentum(al.greedy, biases=0)(blocks(), 3)
+    variables = random_variables(together, BATCH)[0]
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4, 4, 2)), jnp.float32)
+    total = branch_output(bias, variables, x) + branch_output(average, variables, x)
+    assert total.shape == (4, 2, 2, 3)
+    np.testing.assert_allclose(branch_output(together, variables, x), total, rtol=1e-5)
+
+
+def test_a_scale_moves_weight_between_bias_and_average():
+    plain, scaled = (al.momentum(al.greedy, scaled=scaled)(blocks(), 3) for scaled in (False, True))
+    variables = random_variables(plain, BATCH)[0]
+    x = jnp.ones((2, 4, 4, 2))
+
+    def at(scale):
+        params = {**variables["params"], "branch": {**variables["params"]["branch"], "scale": jnp.float32(scale)}}
+        return branch_output(scaled, {**variables, "params": params}, x)
+
+    np.testing.assert_allclose(at(1), branch_output(plain, variables, x), rtol=1e-5)
+    np.testing.assert_allclose(at(0) + at(2), 2 * at(1), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_go_through_the_average_to_the_block_below():
+    network = al.momentum(al.greedy, biases=0)(blocks(), 3)
+    variables = random_variables(network, BATCH)[0]
+
+    def loss(params):
+        return network.components[0].apply({**variables, "params": params}, BATCH, KEY, True)[1]["prediction"]
+
+    gradient = jax.grad(loss)(variables["params"])
+    assert sorted(gradient) == ["f", "objective"]
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient["f"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "trained", "averaged"),
+    [
+        ({}, ["bias_0"], True),
+        ({"biases": 0}, [], True),
+        ({"average": False}, ["bias_0"], False),
+        ({"biases": 2, "average": False}, ["bias_0", "bias_1"], False),
+        ({"scaled": True}, ["bias_0", "scale"], True),
+    ],
+)
+def test_ablations_are_arguments(options, trained, averaged):
+    network = al.momentum(al.greedy, **options)(blocks(), 3)
+    params = parameter_shapes(network, BATCH)
+    assert sorted(params[0].get("branch", {})) == trained
+    assert "branch" not in params[2]
+    assert [part.hear is not None for part in network.components] == [averaged, averaged, False]
+
+
+def test_a_frozen_component_hears_nothing():
+    network = al.freeze(al.momentum(al.greedy)(blocks(), 3), [0])
+    assert [part.hear is not None for part in network.components] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: al.momentum(al.greedy, 2)(blocks(), 3), "depth is 2, but component 3 has 1 layer: momentum takes"),
+        (lambda: al.momentum(al.greedy, decay=1.5), "decay is 1.5: it must be from 0"),
+        (lambda: al.momentum(al.greedy, biases=0, average=False), "a bias or the average"),
+        (lambda: al.leak(al.momentum(al.greedy), 0.5)(blocks(), 3), "leak takes rules whose components"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
