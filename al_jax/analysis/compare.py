@@ -20,6 +20,7 @@ from al_jax.analysis import cells
 from al_jax.analysis.paired import paired_difference
 from al_jax.analysis.published import name_of
 from al_jax.analysis.results import FREE, PATHS, hardware_of, in_percent, minutes_a_seed, numbers_of, seeds_of
+from al_jax.analysis.search import read_config
 from al_jax.data import DataError
 from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
@@ -155,9 +156,7 @@ def _notes(arms: Sequence[Arm], margin: float, level: float) -> list[str]:
     return notes
 
 
-def main() -> None:
-    argv = sys.argv[1:]
-    end = argv.index("--") if "--" in argv else len(argv)
+def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.compare", description="A paired comparison.")
     parser.add_argument("configs", nargs="+", help="configs as train.py takes them, or files of results")
     parser.add_argument("--seeds", type=int, help="how many; 5, but all of results files alone")
@@ -165,17 +164,31 @@ def main() -> None:
     parser.add_argument("--level", type=float, default=0.95)
     parser.add_argument("--out", type=Path, help="where the table is written, too")
     cells.add_options(parser)
+    return parser
+
+
+def main() -> None:
+    argv = sys.argv[1:]
+    end = argv.index("--") if "--" in argv else len(argv)
+    parser = _options()
     given = parser.parse_args(argv[:end])
-    if given.seeds is not None and given.seeds < 2:
-        parser.error(f"--seeds is {given.seeds}: an interval needs at least 2")
-    missing = [config for config in given.configs if not config.endswith(".json")]
-    if missing and given.seeds is None:
-        given.seeds = 5
-    paths = [Path(c) if c.endswith(".json") else given.results / f"{name_of(c)}.json" for c in given.configs]
-    if missing:
+    to_run = [config for config in given.configs if not config.endswith(".json")]
+    given.seeds = 5 if given.seeds is None and to_run else given.seeds
+    # What is wrong in the command itself must not come out after hours of runs.
+    if (
+        (given.seeds is not None and given.seeds < 2)
+        or len(given.configs) < 2
+        or not 0 < given.level < 1
+        or given.margin < 0
+    ):
+        parser.error("give at least 2 configs, at least 2 seeds, a level between 0 and 1 and a margin from 0")
+    for config in to_run:
+        read_config(config, {})
+    if to_run:
         signal.signal(signal.SIGTERM, cells.interrupt)
-        cells.work(missing, argv[end + 1 :], given)
-    table = compare(paths, None if given.seeds is None else range(given.seeds), given.margin, given.level)
+        cells.work(to_run, argv[end + 1 :], given)
+    paths = [Path(c) if c.endswith(".json") else given.results / f"{name_of(c)}.json" for c in given.configs]
+    table = compare(paths, range(given.seeds) if given.seeds else None, given.margin, given.level)
     print(table)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
