@@ -92,7 +92,7 @@ def test_cka_does_not_see_rotation_scale_and_shift():
 
 
 def test_cka_of_wide_unrelated_layers_is_not_biased_upwards():
-    """The plain estimator gives 0.9 here: with more units than examples, all kernels look like the identity."""
+    """The biased estimator gives 0.95 here: with more units than examples, all kernels look like the identity."""
     found = linear_cka(([draw(10, 200, seed=i)], [draw(10, 200, seed=99 + i)]) for i in range(40))
     assert abs(found[0, 0]) < 0.2
 
