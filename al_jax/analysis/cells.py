@@ -77,9 +77,11 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
 
     Raises:
       Stopped: before that; the same call continues.
-      RunError: a run failed; its own message stands above.
+      RunError: a run failed, its own message stands above; or there is no train.py to run.
     """
     _refuse(arguments)
+    if not TRAIN.exists():
+        raise RunError("the list runs train.py of a clone of the repository, and there is none beside this package")
     deadline = time.monotonic() + 60 * given.minutes
     for config in configs:
         path = given.results / f"{name_of(config)}.json"
@@ -131,8 +133,17 @@ def _run(command: Sequence[str], deadline: float) -> None:
         raise RunError(f"{' '.join(command)} failed with exit status {process.returncode}")
 
 
-def _interrupt(*_) -> None:
+def interrupt(*_) -> None:
+    """What a list does on a signal: as on Ctrl-C, its run saves and stops."""
     raise KeyboardInterrupt
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where runs and results lie and how long to work, for every command that calls `work`."""
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--together", action="store_true")
 
 
 def main() -> None:
@@ -141,16 +152,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.cells", description="A list of runs.")
     parser.add_argument("configs", nargs="*", default=all_cells())
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=float("inf"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--together", action="store_true")
+    add_options(parser)
     given = parser.parse_args(argv[:end])
     if given.seeds < 1:
         parser.error(f"--seeds is {given.seeds}: it must be at least 1")
-    if not TRAIN.exists():
-        parser.error("the list runs train.py of a clone of the repository, and there is none beside this package")
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     work(given.configs, argv[end + 1 :], given)
 
 

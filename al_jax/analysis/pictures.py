@@ -1,19 +1,24 @@
-"""Pictures of what networks have learned, from `analysis.json` or `results/*.json`; each function returns a figure."""
+"""Pictures of what networks have learned, most of them from `analysis.json` or `results/*.json`.
+
+Each function returns a figure.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from al_jax.training.plots import COLOURS, finish
+from al_jax.training.plots import COLOURS, finish, line_style
 
 PCA_DIMENSIONS = 50  # what t-SNE is given, as its authors advise
 MAX_CLASSES = 20  # told apart by colour; of more, the first ones are shown
+MOST_NUMBERS = 8  # blocks whose CKA is written into the map
 Runs = Sequence[Mapping[str, Any]]
 
 
@@ -82,6 +87,66 @@ def distances(of: Mapping[str, Runs]) -> Figure:
         _with_spread(axes, range(1, len(layers[0]) + 1), ratios, color=colour, label=name)
     axes.set(title="inter-class / intra-class distance", xlabel="layer", yscale="log")
     finish(axes)
+    return figure
+
+
+def probes(of: Mapping[str, Sequence[float]]) -> Figure:
+    """Accuracy of a linear probe on each block of each named run."""
+    figure, axes = _by_block(of)
+    axes.set(title="test accuracy of linear probes")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def cka_by_block(of: Mapping[str, Sequence[float]], reference: str) -> Figure:
+    """CKA of each block of each named run with the same block of the reference."""
+    figure, axes = _by_block(of)
+    axes.set(title=f"linear CKA with the same block of {reference}", ylim=(0, 1.02))
+    return figure
+
+
+def _by_block(of: Mapping[str, Sequence[float]]) -> tuple[Figure, Axes]:
+    """A line for each named run."""
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, values) in enumerate(of.items()):
+        axes.plot(range(1, len(values) + 1), values, marker="o", label=name, linewidth=1.2, **line_style(index))
+    axes.set(xlabel="block", xticks=range(1, max(map(len, of.values())) + 1))
+    finish(axes)
+    return figure, axes
+
+
+def cka(of: Mapping[str, np.ndarray], reference: str) -> Figure:
+    """CKA `(blocks of the reference, blocks of the run)` as a map for each named run, low blocks at the bottom."""
+    figure = Figure(figsize=(3.2 * len(of) + 0.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(of), squeeze=False)[0]
+    for axes, (name, values) in zip(panels, of.items(), strict=True):
+        axes.imshow(values, origin="lower", vmin=0, vmax=1, cmap="viridis")
+        axes.set(xlabel=f"block of {name}", xticks=range(values.shape[1]), yticks=range(values.shape[0]))
+        axes.set(xticklabels=range(1, values.shape[1] + 1), yticklabels=range(1, values.shape[0] + 1))
+        if max(values.shape) <= MOST_NUMBERS:
+            for (row, column), value in np.ndenumerate(values):
+                colour = "black" if value > 0.6 else "white"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
+    panels[0].set_ylabel(f"block of {reference}")
+    figure.colorbar(panels[-1].images[0], ax=panels[-1], label="linear CKA")
+    return figure
+
+
+def feature_maps(images: np.ndarray, outputs: Sequence[np.ndarray]) -> Figure:
+    """Images `(N, H, W, C)` beside the mean over channels of what each block makes of them, each on its own scale.
+
+    Blocks whose output has no height and width are left out.
+    """
+    maps = [(number, np.asarray(output, np.float32)) for number, output in enumerate(outputs, 1) if output.ndim == 4]
+    columns = [("image", images[..., 0] if images.shape[-1] == 1 else images)]
+    columns += [(f"block {number}", output.mean(-1)) for number, output in maps]
+    figure = Figure(figsize=(1.3 * len(columns), 1.25 * len(images) + 0.2), layout="constrained")
+    panels = figure.subplots(len(images), len(columns), squeeze=False)
+    for (row, column), axes in np.ndenumerate(panels):
+        title, shown = columns[column]
+        axes.imshow(shown[row], cmap="viridis" if column else "gray")
+        axes.set(xticks=[], yticks=[], title=title if row == 0 else "")
     return figure
 
 

@@ -103,15 +103,16 @@ def table_7(results: Path) -> str:
     """Distances between and within classes of the network's output on test images, as `inter / intra = ratio`."""
     lines = _header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
     for row in TABLE_7:
-        backprop, associated = _either(results, row.config, "backprop"), _either(results, row.config)
+        backprop, associated = either(results, row.config, "backprop"), either(results, row.config)
         published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (row.backprop, row.associated))
         found = _distance(backprop, "output"), _distance(backprop, "softmax"), _distance(associated, "output")
         lines.append(_row(row.network, *published, *found))
-    measured = any(_either(results, row.config, *arm) for row in TABLE_7 for arm in ((), ("backprop",)))
+    measured = any(either(results, row.config, *arm) for row in TABLE_7 for arm in ((), ("backprop",)))
     return "\n".join([*lines, *([f"\n{CIFAR_10_NOTE}"] if measured else [])])
 
 
-def _either(results: Path, config: str, *arm: str) -> Runs:
+def either(results: Path, config: str, *arm: str) -> Runs:
+    """The runs of a config under an arm, or of its `:short` variant where there are none."""
     return read_runs(results, with_variants(config, *arm)) or read_runs(results, with_variants(config, "short", *arm))
 
 

@@ -23,7 +23,7 @@ def plot_losses(rows: Rows, path: Path) -> None:
         for index, name in enumerate(name for name in names if name.endswith(f"/{kind}")):
             points = [(row["update"], row[name]) for row in rows if name in row]
             label = name.split("/")[0].replace("_", " ")
-            axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, **_style(index))
+            axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, **line_style(index))
         axes.set(title=kind, xlabel="update", ylabel="loss, mean over the updates of a call", yscale="log")
         finish(axes)
     figure.savefig(path, dpi=140)
@@ -39,7 +39,7 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
         points = [(row["epoch"], row["accuracy_by_depth"][depth - 1]) for row in rows]
         label = f"first {depth} components" if depth > 1 else "first component"
         marker = "o" if len(points) == 1 else None
-        over_time.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=marker, **_style(depth - 1))
+        over_time.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=marker, **line_style(depth - 1))
     over_time.set(title="over training", xlabel="epoch", ylabel="test accuracy")
     last = rows[-1]["accuracy_by_depth"]
     by_depth.plot(depths, last, color=COLOURS[0], marker="o", linewidth=1.2)
@@ -57,7 +57,7 @@ def _by_component(name: str) -> tuple[int, str]:
     return int(component), kind
 
 
-def _style(index: int) -> dict[str, str]:
+def line_style(index: int) -> dict[str, Any]:
     """A colour and a dash of its own for each of 28 lines."""
     dash, colour = divmod(index, len(COLOURS))
     return {"color": COLOURS[colour], "linestyle": DASHES[dash % len(DASHES)]}

@@ -1,0 +1,83 @@
+"""The figures of the Associated Learning paper's analysis, from what was measured here.
+
+    python -m al_jax.analysis.figures [RESULTS] [--out DIR]
+
+draws every figure whose runs are in the results, and says which are not. For each network of the paper: accuracy,
+losses and codes by depth, early exits, and distances between and within classes under both rules; for networks of 2 to
+64 layers, accuracy and gradients. Maps of layers by t-SNE need a run's images: `al_jax.analysis.inspect` draws them.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from al_jax.analysis import depth, pictures
+from al_jax.analysis.published import TABLES, name_of, with_variants
+from al_jax.analysis.results import seeds_of
+from al_jax.analysis.tables import Runs, either
+from al_jax.training.errors import RunError
+from al_jax.training.records import read_json
+
+# Networks of the paper, and those that stand beside them in the figure of distances. MNIST's is the one of Table 5.
+PAIRS = {
+    "mnist_mlp:three": "mnist_mlp:backprop",
+    **{row.config: with_variants(row.config, "backprop") for _, rows in TABLES.values() for row in rows},
+}
+
+
+def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
+    """How to draw each figure, by its name; and what was not run."""
+    found: dict[str, Callable[[], Figure]] = {}
+    missing = []
+    for config, other in PAIRS.items():
+        associated, backprop, name = analysed(results, config), analysed(results, other), name_of(config)
+        missing += [name_of(arm) for arm, runs in ((config, associated), (other, backprop)) if not runs]
+        if associated:
+            found[f"by_depth_{name}"] = partial(pictures.by_depth, associated)
+            found[f"early_exit_{name}"] = partial(early_exits, associated[0])
+        if associated and backprop:
+            both = {"Associated Learning": associated, "backpropagation": backprop}
+            found[f"distances_{name}"] = partial(pictures.distances, both)
+    if (path := results / "depth.json").exists():
+        found["depth"] = partial(depth.draw, read_json(path)["runs"])
+    else:
+        missing.append("depth")
+    return found, list(dict.fromkeys(missing))
+
+
+def analysed(results: Path, config: str) -> Runs:
+    """The seeds of a config, or of its `:short` variant, that `al_jax.analysis.inspect` looked into."""
+    return [entry for entry in seeds_of(either(results, config)) if "analysis" in entry]
+
+
+def early_exits(entry: Mapping[str, Any]) -> Figure:
+    """Accuracy against cost, of one seed."""
+    analysis = entry["analysis"]
+    return pictures.exits(analysis["early_exit"], (analysis["macs"]["inference"][-1], entry["test_accuracy"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.figures", description="Figures of the paper.")
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("runs/figures"))
+    given = parser.parse_args()
+    if not given.results.is_dir():
+        parser.error(f"there is no folder {given.results}")
+    found, missing = figures(given.results)
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name, draw in found.items():
+        draw().savefig(given.out / f"{name}.png", dpi=140)
+        print(given.out / f"{name}.png")
+    print(f"not run: {', '.join(missing) or 'none'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RunError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,142 @@
+"""What the blocks of finished runs represent, one run beside the other.
+
+    python -m al_jax.analysis.representation RUN [RUN ...] [--out DIR] [--data_dir DIR]
+
+writes `representation.json` and pictures into DIR, by default the first workdir: for every run the test accuracy of a
+linear probe on each block and the linear CKA of its blocks with those of the first run, on test images; and maps of the
+features of convolutions. A block is one component's, or what would be one under backprop. A run of several seeds is
+looked at in its first.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from al_jax.analysis import pictures
+from al_jax.analysis.blocks import block_outputs, in_batches
+from al_jax.analysis.cka import linear_cka
+from al_jax.analysis.probes import probe_accuracies
+from al_jax.components import with_prepare
+from al_jax.data import DataError
+from al_jax.data.order import permutation
+from al_jax.training import load
+from al_jax.training.errors import RunError
+from al_jax.training.records import write_json
+from al_jax.training.run import Run, per_seed
+from al_jax.types import Network, Variables
+
+CKA_IMAGES = 5000  # of the test images at most
+CKA_BATCH = 250
+SHOWN_IMAGES = 5
+
+
+class Trained(NamedTuple):
+    """A finished run, its network with the preparation of images, and the variables of its first seed."""
+
+    name: str
+    run: Run
+    network: Network
+    variables: Sequence[Variables]
+
+
+def represent(workdirs: Sequence[Path], out: Path, data_dir: str = "") -> dict[str, Any]:
+    """Measures the blocks of finished runs and leaves numbers and pictures in `out`.
+
+    Raises:
+      RunError: there is no finished run, or two are of different data sets.
+    """
+    workdirs = list(dict.fromkeys(workdirs))
+    runs = [_read(workdir, name, data_dir) for workdir, name in zip(workdirs, _names(workdirs), strict=True)]
+    reference = runs[0]
+    for other in runs[1:]:
+        if (own := other.run.config.dataset) != (first := reference.run.config.dataset):
+            raise RunError(f"{reference.name} was trained on {first}, but {other.name} on {own}: compare runs of one")
+    entries = [_measure(trained, reference) for trained in runs]
+    found = {"reference": reference.name, "runs": entries}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "representation.json", found)
+    _draw(entries, out)
+    for trained in runs:
+        _draw_features(trained, out)
+    return found
+
+
+def _names(workdirs: Sequence[Path]) -> list[str]:
+    """The names of their folders, or paths where two have the same."""
+    times = Counter(workdir.name for workdir in workdirs)
+    return [workdir.name if times[workdir.name] == 1 else str(workdir) for workdir in workdirs]
+
+
+def _read(workdir: Path, name: str, data_dir: str) -> Trained:
+    run = load.load_run(workdir, data_dir)
+    components = per_seed(run, load.finished(run).components)[0]
+    return Trained(name, run, with_prepare(run.network, run.prepare), [part.variables for part in components])
+
+
+def _measure(trained: Trained, reference: Trained) -> dict[str, Any]:
+    run = trained.run
+    return {
+        "name": trained.name,
+        "rule": run.config.rule,
+        "seed": run.config.seed,
+        "probes": probe_accuracies(trained.network, trained.variables, run.dataset.train, run.dataset.test),
+        "cka": cka_of(reference, trained).tolist(),
+    }
+
+
+def cka_of(left: Trained, right: Trained) -> np.ndarray:
+    """CKA of the blocks of two runs, `(blocks of left, blocks of right)`, in batches of equal size."""
+    images = left.run.dataset.test.image
+    images = images[permutation(len(images), seed=0)][:CKA_IMAGES]
+    size = len(images) // -(-len(images) // CKA_BATCH)
+    whole = images[: len(images) // size * size]
+    return linear_cka(zip(_outputs(left, whole, size), _outputs(right, whole, size), strict=True))
+
+
+def _outputs(trained: Trained, images: np.ndarray, size: int) -> Iterator[Sequence[jax.Array]]:
+    compute = jax.jit(block_outputs(trained.network))
+    return (compute(list(trained.variables), batch) for batch in in_batches(images, size))
+
+
+def _draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
+    reference = entries[0]["name"]
+    pictures.probes({entry["name"]: entry["probes"] for entry in entries}).savefig(out / "probes.png", dpi=140)
+    maps = {entry["name"]: np.asarray(entry["cka"]) for entry in entries}
+    pictures.cka(maps, reference).savefig(out / "cka.png", dpi=140)
+    # Only where blocks correspond one to one is there a CKA of the same block.
+    others = {name: cka for name, cka in maps.items() if name != reference and cka.shape[0] == cka.shape[1]}
+    if others:
+        same = {name: np.diag(cka).tolist() for name, cka in others.items()}
+        pictures.cka_by_block(same, reference).savefig(out / "cka_by_block.png", dpi=140)
+
+
+def _draw_features(trained: Trained, out: Path) -> None:
+    images = trained.run.dataset.test.image[:SHOWN_IMAGES]
+    (outputs,) = jax.device_get(list(_outputs(trained, images, SHOWN_IMAGES)))
+    if any(output.ndim == 4 for output in outputs):
+        name = trained.name.replace("/", "_")
+        pictures.feature_maps(images, outputs).savefig(out / f"features_{name}.png", dpi=140)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.representation", description="Probes and CKA.")
+    parser.add_argument("workdirs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, help="the first workdir by default")
+    parser.add_argument("--data_dir", default="", help="where the data lies now, if it has moved")
+    given = parser.parse_args()
+    out = given.out or given.workdirs[0]
+    represent(given.workdirs, out, given.data_dir)
+    print(f"{out}/representation.json")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (RunError, DataError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,41 @@
+"""Every figure whose runs are there is drawn in one command, the others are named."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from al_jax.analysis import figures
+from al_jax.analysis.published import TABLES
+from al_jax.training.records import read_json, write_json
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def test_figures_of_what_was_run(tmp_path, monkeypatch, capsys):
+    for name in ("mnist_mlp_three", "mnist_mlp_backprop", "depth"):
+        shutil.copy(RESULTS / f"{name}.json", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["figures", str(tmp_path), "--out", str(tmp_path / "figures")])
+    figures.main()
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {"depth", *(f"{of}_mnist_mlp_three" for of in ("by_depth", "early_exit", "distances"))}
+    missing = capsys.readouterr().out.splitlines()[-1]
+    assert "cifar_cnn_backprop, " in missing
+    assert "mnist_mlp_three" not in missing
+
+
+def test_a_short_run_stands_in_for_a_full_one_and_one_without_an_analysis_does_not_count(tmp_path):
+    runs = read_json(RESULTS / "mnist_mlp_three.json")["runs"]
+    write_json(tmp_path / "cifar_mlp_short.json", {"name": "cifar_mlp_short", "runs": runs})
+    bare = [{name: value for name, value in run.items() if name != "analysis"} for run in runs]
+    write_json(tmp_path / "cifar_cnn.json", {"name": "cifar_cnn", "runs": bare})
+    found, missing = figures.figures(tmp_path)
+    assert set(found) == {"by_depth_cifar_mlp", "early_exit_cifar_mlp"}
+    assert {"cifar_cnn", "cifar_mlp_backprop", "depth"} <= set(missing)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_network_of_the_tables_has_its_figures(table):
+    _, rows = TABLES[table]
+    assert {row.config for row in rows} <= set(figures.PAIRS)
