@@ -106,7 +106,6 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         return gradients, *outputs
 
     def step(state: ComponentState, objective: jax.Array, gradients: PyTree) -> ComponentState:
-        gradients = _together(gradients)
         told = {"value": objective, "grad": gradients}  # what some transformations ask for
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **told)
@@ -120,6 +119,7 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         key = jax.random.wrap_key_data(state.key, impl="threefry2x32")
         key = jax.random.fold_in(jax.random.fold_in(key, state.updates), count)
         gradients, signal_up, losses, model_state = _in_slices(gradient, slices, state, signal, key)
+        gradients, signal_up = _together(gradients, signal_up)
         state = state._replace(model_state=model_state)
         objective = _objective(losses)
         if not accumulated:
@@ -130,16 +130,22 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
     return work
 
 
-def _together(gradients: PyTree) -> PyTree:
-    """The gradients, none of them before all of them are there.
+def _together(gradients: PyTree, signal: Signal) -> tuple[PyTree, Signal]:
+    """The gradients and the signal, none of them before all gradients are there.
 
     The backward pass reads a kernel a second time, for the gradient below it. Where XLA does not know that this comes
-    before the kernel's update, it copies the kernel in every micro-batch. `optimization_barrier` would say so, but the
-    CPU compiler drops it too early; a condition that always holds, and that XLA cannot see through, says it as well.
+    before the kernel's update, it copies the kernel in every micro-batch. And where it does not know that the next
+    component waits, it keeps the activations of all components at once, as backpropagation has to.
+    `optimization_barrier` would say so, but the CPU compiler drops it too early; a condition that always holds, and
+    that XLA cannot see through, says it as well.
     """
     numbers = [leaf.reshape(-1)[0] for leaf in jax.tree.leaves(gradients) if leaf.size]
     there = functools.reduce(jnp.logical_and, [(x == x) | (x != x) for x in numbers], True)
-    return jax.tree.map(lambda gradient: jnp.where(there, gradient, jnp.zeros_like(gradient)), gradients)
+
+    def waiting(x):
+        return jnp.where(there, x, jnp.zeros_like(x)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+    return jax.tree.map(waiting, (gradients, signal))
 
 
 def _scale(part: Component, updates: PyTree) -> PyTree:
