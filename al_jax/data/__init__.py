@@ -12,7 +12,7 @@ from al_jax.data.augment import (
 from al_jax.data.dataset import DataError, Dataset, Split
 from al_jax.data.loading import load
 from al_jax.data.order import drawn, epoch_order, gather, validation_split
-from al_jax.data.prepare import standardise, subtract_mean, unit_range
+from al_jax.data.prepare import half_range, imagenet_channels, standardise, subtract_mean, unit_range
 
 __all__ = [
     "DataError",
@@ -24,6 +24,8 @@ __all__ = [
     "drawn",
     "epoch_order",
     "gather",
+    "half_range",
+    "imagenet_channels",
     "load",
     "random_contrast",
     "random_crop",

@@ -39,8 +39,9 @@ def default_config(**fields: Any) -> Config:
             "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
             "validation": 0,  # training examples held out for validation
             "examples": 0,  # train on so many of the others only, drawn at random; 0: on all
-            "normalisation": "unit_range",  # unit_range | subtract_mean (of each pixel) | standardise (each channel)
-            "augmentation": "none",  # none | crop (pad an eighth of the height, crop) | crop_flip | jitter | authors
+            "normalisation": "unit_range",  # unit_range | half_range | subtract_mean | standardise | imagenet
+            "augmentation": "none",  # none | crop | crop_flip | reflect_crop_flip | jitter | authors
+            "padding": 0,  # pixels around an image that crop and *crop_flip add; 0: an eighth of its height
             # Network and rule.
             "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet8 | resnet20 | resnet32 | resnet110
             "components": 4,  # K, the depth of the folded network: one layer a component in an mlp

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.data import Dataset
-from al_jax.data.prepare import Affine, standardise, subtract_mean, unit_range
+from al_jax.data import Dataset, half_range, imagenet_channels, standardise, subtract_mean, unit_range
+from al_jax.data.prepare import Affine
 from al_jax.training.config import Config
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json, write_json
@@ -36,6 +36,8 @@ class DataFacts(NamedTuple):
         """
         normalise = {
             "unit_range": unit_range,
+            "half_range": half_range,
+            "imagenet": imagenet_channels,
             "subtract_mean": lambda: subtract_mean(dataset.train),
             "standardise": lambda: standardise(dataset.train),
         }[config.normalisation]()

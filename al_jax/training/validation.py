@@ -13,8 +13,8 @@ from al_jax.training.config import (
 from al_jax.training.errors import ConfigError
 
 CHOICES = {
-    "normalisation": ("unit_range", "subtract_mean", "standardise"),
-    "augmentation": ("none", "crop", "crop_flip", "jitter", "authors"),
+    "normalisation": ("unit_range", "half_range", "subtract_mean", "standardise", "imagenet"),
+    "augmentation": ("none", "crop", "crop_flip", "reflect_crop_flip", "jitter", "authors"),
     "network": ("mlp", "vanilla_cnn", "vgg", "resnet8", "resnet20", "resnet32", "resnet110"),
     "residual": ("authors", "standard"),
     "bridge": ("paper", "pooled", "conv", "none"),
@@ -45,7 +45,16 @@ AT_LEAST_ONE = [
     "updates_per_call",
     "keep",
 ]
-AT_LEAST_ZERO = ["validation", "examples", "dense_layers", "l2", "autoencoder_rate", "seed", "checkpoint_seconds"]
+AT_LEAST_ZERO = [
+    "validation",
+    "examples",
+    "padding",
+    "dense_layers",
+    "l2",
+    "autoencoder_rate",
+    "seed",
+    "checkpoint_seconds",
+]
 
 
 def validate(config: Config) -> None:
