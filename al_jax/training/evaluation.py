@@ -12,6 +12,7 @@ from al_jax.data import Split
 from al_jax.types import Network, Variables
 
 BATCH = 1000
+TOP5_ABOVE = 10  # classes
 
 
 class Accuracy(NamedTuple):
@@ -24,6 +25,11 @@ class Accuracy(NamedTuple):
     def full(self) -> float:
         """By all components."""
         return self.by_depth[-1]
+
+    def named(self, split: str, classes: int) -> dict[str, float]:
+        """What records call the accuracy by all components on a split; the top five say little of ten classes."""
+        top5 = {f"{split}_top5_accuracy": self.top5_by_depth[-1]} if classes > TOP5_ABOVE else {}
+        return {f"{split}_accuracy": self.full, **top5}
 
 
 def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Split], Accuracy]:

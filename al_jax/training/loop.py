@@ -185,7 +185,9 @@ class Training:
         for seed, own in zip(self._run.seeds, per_seed(self._run, components), strict=True):
             variables = [part.variables for part in own]
             accuracies = {name: self._evaluate(variables, split) for name, split in self._run.held_out.items()}
-            values = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
+            values = {}
+            for name, accuracy in accuracies.items():
+                values |= accuracy.named(name, self._run.facts.classes)
             by_depth = next(iter(accuracies.values())).by_depth
             self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
             shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
