@@ -9,7 +9,8 @@ from al_jax.data.dataset import DataError, Dataset
 from al_jax.data.digits import read_digits
 from al_jax.data.tfds import read_tfds
 
-_TFDS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+# What fits in memory, and what TensorFlow Datasets calls it. Of SVHN, `extra` is never read.
+_TFDS = {name: name for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "stl10")} | {"svhn": "svhn_cropped"}
 _NAMES = ("digits", *_TFDS)
 
 
@@ -20,7 +21,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     decoded once; from then on they are read from `data_dir/al_jax/NAME.npz`, whose checksum is verified.
 
     Args:
-      name: `digits`, `mnist`, `fashion_mnist`, `cifar10` or `cifar100`.
+      name: `digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `svhn` or `stl10`.
       data_dir: the folder of TensorFlow Datasets, `~/tensorflow_datasets` by default.
 
     Raises:
@@ -35,6 +36,6 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     path = folder / "al_jax" / f"{name}.npz"
     if path.exists():
         return cache.read(path, name)
-    dataset = read_tfds(name, folder)
+    dataset = read_tfds(_TFDS[name], folder, name)
     cache.write(path, dataset)
     return dataset

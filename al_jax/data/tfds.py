@@ -14,8 +14,13 @@ from al_jax.data.dataset import DataError, Dataset, Split
 _ROWS_AT_ONCE = 1024
 
 
-def read_tfds(name: str, data_dir: Path) -> Dataset:
+def read_tfds(name: str, data_dir: Path, alias: str | None = None) -> Dataset:
     """Decodes `data_dir/NAME/VERSION`, after preparing it where it is absent and TensorFlow is installed.
+
+    Args:
+      name: what TensorFlow Datasets calls it.
+      data_dir: its folder of data sets.
+      alias: what `load` calls it, by default the same.
 
     Raises:
       DataError: the data is absent and cannot be prepared, or is not what TensorFlow Datasets writes.
@@ -26,9 +31,9 @@ def read_tfds(name: str, data_dir: Path) -> Dataset:
         builder: Any = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
         if not Path(builder.data_dir, "dataset_info.json").exists():
             _download_and_prepare(builder)
-        sources, features = builder.as_data_source(), builder.info.features
-        train, test = (_decode(sources[split], features["image"].shape) for split in ("train", "test"))
-        return Dataset(name, train, test, features["label"].num_classes)
+        features = builder.info.features
+        train, test = (_decode(builder.as_data_source(split), features["image"].shape) for split in ("train", "test"))
+        return Dataset(alias or name, train, test, features["label"].num_classes)
     except DataError:
         raise
     except ImportError as error:

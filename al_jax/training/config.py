@@ -35,7 +35,7 @@ def default_config(**fields: Any) -> Config:
     config = ConfigDict(
         {
             # Data.
-            "dataset": "digits",  # digits | mnist | fashion_mnist | cifar10 | cifar100
+            "dataset": "digits",  # digits | mnist | fashion_mnist | cifar10 | cifar100 | svhn | stl10
             "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
             "validation": 0,  # training examples held out for validation
             "examples": 0,  # train on so many of the others only, drawn at random; 0: on all
