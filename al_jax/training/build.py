@@ -120,6 +120,7 @@ def build_prepare(config: Config, facts: DataFacts) -> Prepare:
         "jitter": [random_crop(JITTER)],
         "crop_flip": [random_crop(padding), random_flip()],
         "reflect_crop_flip": [random_crop(padding, reflect=True), random_flip()],
+        "resized_crop": [],  # what reads the images has done it
     }[config.augmentation]
     return augment(facts.normalise, *augmentations) if augmentations else facts.normalise
 

@@ -215,12 +215,12 @@ def test_the_cache_is_whole_while_others_write_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("fashion-mnist", "fashion_mnist"), ("CIFAR10", "cifar10"), ("imagenet", "")]
+    ("name", "nearest"), [("fashion-mnist", "fashion_mnist"), ("CIFAR10", "cifar10"), ("imagenet", "imagenet2012")]
 )
 def test_an_unknown_name(name, nearest):
     message = data_error(name, None)
     assert f"did you mean '{nearest}" in message
-    assert "digits, mnist, fashion_mnist, cifar10, cifar100, stl10, svhn" in message
+    assert "digits, mnist, fashion_mnist, cifar10, cifar100, stl10, svhn, imagenet2012" in message
 
 
 def test_pillow_is_missing(mnist, monkeypatch, tmp_path):

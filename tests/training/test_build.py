@@ -27,6 +27,7 @@ def windows(image, padding, mode, flips):
         ({"augmentation": "crop_flip", "padding": 1}, 16, (1, "constant", True)),
         ({"augmentation": "crop", "padding": 2}, 8, (2, "constant", False)),
         ({"augmentation": "jitter"}, 8, (2, "constant", False)),
+        ({"augmentation": "resized_crop"}, 8, (0, "constant", False)),
     ],
 )
 def test_augmentations_cut_every_window_and_no_other(fields, side, expected):
