@@ -23,7 +23,7 @@ from al_jax.analysis.distances import class_distances
 from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
 from al_jax.components import anytime_scores, with_prepare
-from al_jax.data import DataError, Split
+from al_jax.data import DataError, Split, in_memory
 from al_jax.training import load
 from al_jax.training.config import Config
 from al_jax.training.errors import RunError
@@ -51,7 +51,7 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
         per_seed(run, load.finished(run).components), summary.get("seeds", [summary]), strict=True
     ):
         variables = [part.variables for part in components]
-        scores = _scores(network, variables, run.held_out["test"].image)
+        scores = _scores(network, variables, in_memory(run.held_out["test"]).image)
         found.append(_analysis(run, network, components, scores, entry.get("losses", {})))
         if len(found) == 1:
             _draw(run, network, variables, scores, found[0])
@@ -62,7 +62,7 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
 def _analysis(
     run: Run, network: Network, components: Sequence[ComponentState], scores: np.ndarray, losses: Mapping[str, float]
 ) -> dict[str, Any]:
-    test, batch = run.held_out["test"], micro_batch_shapes(run.config, run.facts)
+    test, batch = in_memory(run.held_out["test"]), micro_batch_shapes(run.config, run.facts)
     variables = [part.variables for part in components]
     found: dict[str, Any] = {
         "distances": _distances(run.config, network, variables, test, scores[-1]),
@@ -83,7 +83,7 @@ def _draw(run: Run, network: Network, variables, scores: np.ndarray, found: Mapp
         full = found["macs"]["inference"][-1], found["early_exit"][-1]["accuracy"]
         pictures.exits(found["early_exit"], full).savefig(run.workdir / "early_exit.png", dpi=140)
     if shown := SHOWN_LAYERS.get(run.config.network):
-        test = run.held_out["test"]
+        test = in_memory(run.held_out["test"])
         images, labels = test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES]
         layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, images, shown)}
         points = {"input": images / 255.0, **layers, "output": scores[-1][:LAYER_EXAMPLES]}

@@ -1,4 +1,4 @@
-"""Images as uint8 arrays in memory, the order they are read in, and what happens to them on the device."""
+"""Images as uint8 arrays, in memory or read from disk, the order they come in, and what the device does to them."""
 
 from al_jax.data.augment import (
     augment,
@@ -9,21 +9,28 @@ from al_jax.data.augment import (
     random_flip,
     standardise_each,
 )
-from al_jax.data.dataset import DataError, Dataset, Split
-from al_jax.data.loading import load
+from al_jax.data.dataset import DataError, Dataset, Examples, Split, in_memory
+from al_jax.data.loading import STREAMED, load
 from al_jax.data.order import drawn, epoch_order, gather, validation_split
-from al_jax.data.prepare import standardise, subtract_mean, unit_range
+from al_jax.data.prepare import half_range, imagenet_channels, standardise, subtract_mean, unit_range
+from al_jax.data.stream import Stream
 
 __all__ = [
+    "STREAMED",
     "DataError",
     "Dataset",
+    "Examples",
     "Split",
+    "Stream",
     "augment",
     "augment_prepared",
     "authors",
     "drawn",
     "epoch_order",
     "gather",
+    "half_range",
+    "imagenet_channels",
+    "in_memory",
     "load",
     "random_contrast",
     "random_crop",

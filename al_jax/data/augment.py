@@ -73,11 +73,17 @@ def authors(normalise: Prepare) -> Prepare:
     return standardise_each(augment_prepared(normalise, random_crop(4), random_flip(), random_contrast(0.2, 1.8)))
 
 
-def random_crop(padding: int) -> Augmentation:
-    """Surrounds an image with `padding` zeros and cuts its size out at a uniformly drawn place."""
+def random_crop(padding: int, *, reflect: bool = False) -> Augmentation:
+    """Surrounds an image with `padding` pixels and cuts its size out at a uniformly drawn place.
+
+    Args:
+      padding: the width of the border.
+      reflect: whether it mirrors what is inside, without repeating the outermost pixels; else it is zero.
+    """
 
     def crop(image, key):
-        padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        border = ((padding, padding), (padding, padding), (0, 0))
+        padded = jnp.pad(image, border, mode="reflect" if reflect else "constant")
         row, column = jax.random.randint(key, (2,), 0, 2 * padding + 1)
         return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from al_jax.data.dataset import DataError, Dataset, Split
+from al_jax.data.dataset import DataError, Dataset, Split, in_memory
 
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -35,13 +35,13 @@ def read(path: Path, name: str) -> Dataset:
 
 def write(path: Path, dataset: Dataset) -> None:
     """Puts the data set at `path` at once and whole, or logs one warning where the file system refuses."""
-    archive = io.BytesIO()
+    archive, train, test = io.BytesIO(), in_memory(dataset.train), in_memory(dataset.test)
     np.savez(
         archive,
-        train_image=dataset.train.image,
-        train_label=dataset.train.label,
-        test_image=dataset.test.image,
-        test_label=dataset.test.label,
+        train_image=train.image,
+        train_label=train.label,
+        test_image=test.image,
+        test_label=test.label,
         classes=dataset.classes,
     )
     # A name of its own lets two processes write at the same time; the later one wins, with the same bytes.

@@ -1,4 +1,4 @@
-"""One function from the name of a data set to its arrays."""
+"""One function from the name of a data set to its examples."""
 
 import difflib
 import os
@@ -7,34 +7,41 @@ from pathlib import Path
 from al_jax.data import cache
 from al_jax.data.dataset import DataError, Dataset
 from al_jax.data.digits import read_digits
-from al_jax.data.tfds import read_tfds
+from al_jax.data.tfds import read_tfds, stream_tfds
 
-_TFDS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-_NAMES = ("digits", *_TFDS)
+# What fits in memory, and what TensorFlow Datasets calls it. Of SVHN, `extra` is never read.
+_TFDS = {name: name for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "stl10")} | {"svhn": "svhn_cropped"}
+# What stays on disk, and the split to test on: what ImageNet itself calls its test has no labels.
+STREAMED = {"imagenet2012": "validation", "places365_small": "validation"}
+_NAMES = ("digits", *_TFDS, *STREAMED)
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Loads a data set whole.
+    """Loads a data set.
 
-    `digits` (scikit-learn's, 8x8 pixels) needs no files. The others are prepared by TensorFlow Datasets and
-    decoded once; from then on they are read from `data_dir/al_jax/NAME.npz`, whose checksum is verified.
+    `digits` (scikit-learn's, 8x8 pixels) needs no files. The others are prepared by TensorFlow Datasets. Small ones
+    are decoded once; from then on they are read from `data_dir/al_jax/NAME.npz`, whose checksum is verified. Large
+    ones stay on disk, as `Stream`s of 224x224 pixels.
 
     Args:
-      name: `digits`, `mnist`, `fashion_mnist`, `cifar10` or `cifar100`.
+      name: `digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `svhn` or `stl10`; on disk `imagenet2012` or
+        `places365_small`.
       data_dir: the folder of TensorFlow Datasets, `~/tensorflow_datasets` by default.
 
     Raises:
-      DataError: the name is unknown, or the data is missing or damaged.
+      DataError: the name is unknown, a package is missing, or the data is missing or damaged.
     """
     if name == "digits":
         return read_digits()
-    if name not in _TFDS:
+    if name not in _NAMES:
         nearest = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=0)[0]
         raise DataError(f"unknown data set {name!r} (did you mean {nearest!r}?): choose one of {', '.join(_NAMES)}")
     folder = Path(data_dir or "~/tensorflow_datasets").expanduser()
+    if name in STREAMED:
+        return stream_tfds(name, folder, STREAMED[name])
     path = folder / "al_jax" / f"{name}.npz"
     if path.exists():
         return cache.read(path, name)
-    dataset = read_tfds(name, folder)
+    dataset = read_tfds(_TFDS[name], folder, name)
     cache.write(path, dataset)
     return dataset

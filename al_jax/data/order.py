@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from al_jax.data.dataset import DataError, Split
+from al_jax.data.dataset import Batch, DataError, Examples
 
 _VALIDATION_SEED = 0
 
@@ -39,28 +39,27 @@ def epoch_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.nda
     return permutation(examples, seed, epoch)[: steps * batch_size].reshape(steps, batch_size)
 
 
-def gather(split: Split, indices: np.ndarray) -> dict[str, np.ndarray]:
+def gather(examples: Examples, indices: np.ndarray) -> Batch:
     """The examples at `indices`, an array of any shape `S`.
 
     Returns:
       `{"image": uint8 (*S, H, W, C), "label": int32 S}`.
     """
-    return {"image": split.image[indices], "label": split.label[indices]}
+    return next(examples.batches(np.asarray(indices)[None]))
 
 
-def drawn(split: Split, examples: int) -> Split:
+def drawn(train: Examples, examples: int) -> Examples:
     """So many examples of a split, the same ones in every run whatever its seed.
 
     Raises:
       DataError: there are not so many, or none is asked for.
     """
-    if not 1 <= examples <= len(split.label):
-        raise DataError(f"{examples} training examples asked for: choose from 1 to {len(split.label)}")
-    chosen = permutation(len(split.label), _VALIDATION_SEED)[:examples]
-    return Split(split.image[chosen], split.label[chosen])
+    if not 1 <= examples <= train.examples:
+        raise DataError(f"{examples} training examples asked for: choose from 1 to {train.examples}")
+    return train.take(permutation(train.examples, _VALIDATION_SEED)[:examples])
 
 
-def validation_split(train: Split, examples: int) -> tuple[Split, Split]:
+def validation_split(train: Examples, examples: int) -> tuple[Examples, Examples]:
     """Takes a validation split out of the training split, the same one in every run whatever its seed.
 
     Args:
@@ -73,8 +72,7 @@ def validation_split(train: Split, examples: int) -> tuple[Split, Split]:
     Raises:
       DataError: one of the two would be empty.
     """
-    if not 1 <= examples < len(train.label):
-        raise DataError(f"{examples} validation examples asked for: choose from 1 to {len(train.label) - 1}")
-    shuffled = permutation(len(train.label), _VALIDATION_SEED)
-    validation, rest = shuffled[:examples], shuffled[examples:]
-    return Split(train.image[rest], train.label[rest]), Split(train.image[validation], train.label[validation])
+    if not 1 <= examples < train.examples:
+        raise DataError(f"{examples} validation examples asked for: choose from 1 to {train.examples - 1}")
+    shuffled = permutation(train.examples, _VALIDATION_SEED)
+    return train.take(shuffled[examples:]), train.take(shuffled[:examples])

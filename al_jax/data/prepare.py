@@ -41,6 +41,17 @@ def unit_range() -> Affine:
     return _affine(0.0, 1 / 255)
 
 
+def half_range() -> Affine:
+    """Scales 0..255 to -1..1: the mean and the deviation that are subtracted and divided by count as one half each."""
+    return _affine(127.5, 1 / 127.5)
+
+
+def imagenet_channels() -> Affine:
+    """Shifts and scales each channel by the mean and standard deviation that are customary for ImageNet."""
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    return _affine(255 * mean.reshape(1, 1, 1, -1), 1 / (255 * deviation.reshape(1, 1, 1, -1)))
+
+
 def subtract_mean(train: Split) -> Affine:
     """Scales 0..255 to 0..1, less the training images' mean at every pixel and channel."""
     mean = train.image.mean(axis=0, keepdims=True, dtype=np.float64)

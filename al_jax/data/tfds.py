@@ -3,32 +3,69 @@
 Only preparing needs TensorFlow. `tensorflow_datasets` is imported where it is used: digits do without it.
 """
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from al_jax.data.dataset import DataError, Dataset, Split
+from al_jax.data.stream import Stream
 
 _ROWS_AT_ONCE = 1024
 
 
-def read_tfds(name: str, data_dir: Path) -> Dataset:
+def read_tfds(name: str, data_dir: Path, alias: str | None = None) -> Dataset:
     """Decodes `data_dir/NAME/VERSION`, after preparing it where it is absent and TensorFlow is installed.
+
+    Args:
+      name: what TensorFlow Datasets calls it.
+      data_dir: its folder of data sets.
+      alias: what `load` calls it, by default the same.
 
     Raises:
       DataError: the data is absent and cannot be prepared, or is not what TensorFlow Datasets writes.
     """
+    with _explained(name, data_dir):
+        features, (train, test) = _sources(name, data_dir, ("train", "test"))
+        train, test = (_decode(source, features["image"].shape) for source in (train, test))
+        return Dataset(alias or name, train, test, features["label"].num_classes)
+
+
+def stream_tfds(name: str, data_dir: Path, test: str) -> Dataset:
+    """Opens `data_dir/NAME/VERSION` without reading it, after preparing it as `read_tfds` does.
+
+    Args:
+      name: what TensorFlow Datasets calls it.
+      data_dir: its folder of data sets.
+      test: the split that has the labels to measure on, beside `train`.
+
+    Raises:
+      DataError: as `read_tfds`, or grain is not installed.
+    """
+    with _explained(name, data_dir):
+        features, sources = _sources(name, data_dir, ("train", test))
+        train, held_out = (Stream.of(name, source) for source in sources)
+        return Dataset(name, train, held_out, features["label"].num_classes)
+
+
+def _sources(name: str, data_dir: Path, splits: Sequence[str]) -> tuple[Any, list[Any]]:
+    """The features of a data set, and a data source of each of these splits only."""
     import tensorflow_datasets as tfds
 
+    builder: Any = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
+    if not Path(builder.data_dir, "dataset_info.json").exists():
+        _download_and_prepare(builder)
+    return builder.info.features, [builder.as_data_source(split) for split in splits]
+
+
+@contextlib.contextmanager
+def _explained(name: str, data_dir: Path) -> Iterator[None]:
+    """Turns whatever goes wrong inside into one sentence."""
     try:
-        builder: Any = tfds.builder(name, data_dir=str(data_dir), file_format="array_record")
-        if not Path(builder.data_dir, "dataset_info.json").exists():
-            _download_and_prepare(builder)
-        sources, features = builder.as_data_source(), builder.info.features
-        train, test = (_decode(sources[split], features["image"].shape) for split in ("train", "test"))
-        return Dataset(name, train, test, features["label"].num_classes)
+        yield
     except DataError:
         raise
     except ImportError as error:

@@ -101,7 +101,8 @@ def supervised_contrast(embedded: jax.Array, label: jax.Array, temperature: floa
     same = (label[:, None] == label[None]) & other
     log_share = jax.nn.log_softmax(jnp.where(other, x @ x.T / temperature, -jnp.inf), axis=1)
     log_share = jnp.where(same, log_share, 0)
-    return -jnp.mean(log_share.sum(1) / jnp.maximum(same.sum(1), 1))
+    partners = jnp.maximum(same.sum(1, dtype=jnp.float32), 1)
+    return -jnp.mean(log_share.sum(1) / partners)
 
 
 def resize(features: jax.Array, size: tuple[int, int]) -> jax.Array:

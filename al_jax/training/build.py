@@ -20,12 +20,14 @@ def build_prepare(config: Config, facts: DataFacts) -> Prepare:
     """The function that normalises and augments images inside jit, before component 1."""
     if config.augmentation == "authors":
         return authors(facts.normalise)
-    padding = facts.image[0] // CROP_SHARE
+    padding = config.padding or facts.image[0] // CROP_SHARE
     augmentations = {
         "none": [],
         "crop": [random_crop(padding)],
         "jitter": [random_crop(JITTER)],
         "crop_flip": [random_crop(padding), random_flip()],
+        "reflect_crop_flip": [random_crop(padding, reflect=True), random_flip()],
+        "resized_crop": [],  # what reads the images has done it
     }[config.augmentation]
     return augment(facts.normalise, *augmentations) if augmentations else facts.normalise
 

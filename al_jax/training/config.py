@@ -37,12 +37,13 @@ def default_config(**fields: Any) -> Config:
     config = ConfigDict(
         {
             # Data.
-            "dataset": "digits",  # digits | mnist | fashion_mnist | cifar10 | cifar100
+            "dataset": "digits",  # any that al_jax.data.load knows, such as cifar10, svhn, stl10 or imagenet2012
             "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
             "validation": 0,  # training examples held out for validation
             "examples": 0,  # train on so many of the others only, drawn at random; 0: on all
-            "normalisation": "unit_range",  # unit_range | subtract_mean (of each pixel) | standardise (each channel)
-            "augmentation": "none",  # none | crop (pad an eighth of the height, crop) | crop_flip | jitter | authors
+            "normalisation": "unit_range",  # unit_range | half_range | subtract_mean | standardise | imagenet
+            "augmentation": "none",  # none | crop | crop_flip | reflect_crop_flip | jitter | authors | resized_crop
+            "padding": 0,  # pixels around an image that crop and *crop_flip add; 0: an eighth of its height
             # Network and rule.
             "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet8, 20, 32, 110 | resnet101, 152, resnext101, vgg13
             "components": 4,  # K, the depth of the folded network: one layer a component in an mlp
@@ -106,7 +107,7 @@ def default_config(**fields: Any) -> Config:
             # The run.
             "evaluate": False,  # only evaluate the finished run in the workdir
             "eval_every": 1,  # epochs
-            "updates_per_call": 128,  # updates in one compiled call
+            "updates_per_call": 128,  # updates in one compiled call, whose images are in memory together
             "checkpoint_seconds": 60.0,  # time between checkpoints; 0: after every call
             "keep": 3,  # checkpoints
             "profile": False,  # write a profiler trace of one call

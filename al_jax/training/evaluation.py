@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax.components import anytime_scores
-from al_jax.data import Split
+from al_jax.data import Examples
 from al_jax.types import Network, Variables
 
 BATCH = 1000
+TOP5_ABOVE = 10  # classes
 
 
 class Accuracy(NamedTuple):
@@ -25,8 +26,13 @@ class Accuracy(NamedTuple):
         """By all components."""
         return self.by_depth[-1]
 
+    def named(self, split: str, classes: int) -> dict[str, float]:
+        """What records call the accuracy by all components on a split; the top five say little of ten classes."""
+        top5 = {f"{split}_top5_accuracy": self.top5_by_depth[-1]} if classes > TOP5_ABOVE else {}
+        return {f"{split}_accuracy": self.full, **top5}
 
-def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Split], Accuracy]:
+
+def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Examples], Accuracy]:
     """Compiles `(variables, split) -> Accuracy` once for a network."""
 
     @jax.jit
@@ -43,15 +49,14 @@ def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Split], Ac
         return jnp.stack([correct(scores) for scores in anytime_scores(network, variables, image)])
 
     def evaluate(variables, split):
-        size = min(BATCH, len(split.label))
+        size = min(BATCH, split.examples)
+        # The last batch is filled up with examples that do not count, so that one program serves all.
+        indices = np.arange(-(-split.examples // size) * size).reshape(-1, size)
+        real = indices < split.examples
         total = np.zeros((len(network.components), 2), np.int64)
-        for start in range(0, len(split.label), size):
-            # The last batch is filled up with examples that do not count, so that one program serves all.
-            index = np.arange(start, start + size)
-            real = index < len(split.label)
-            index = np.where(real, index, 0)
-            total += np.asarray(count(tuple(variables), split.image[index], split.label[index], real))
-        shares = total / len(split.label)
+        for batch, counted in zip(split.batches(np.where(real, indices, 0)), real, strict=True):
+            total += np.asarray(count(tuple(variables), batch["image"], batch["label"], counted))
+        shares = total / split.examples
         return Accuracy(tuple(map(float, shares[:, 0])), tuple(map(float, shares[:, 1])))
 
     return evaluate

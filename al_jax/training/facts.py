@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.data import Dataset
-from al_jax.data.prepare import Affine, standardise, subtract_mean, unit_range
+from al_jax.data import Dataset, half_range, imagenet_channels, in_memory, standardise, subtract_mean, unit_range
+from al_jax.data.prepare import Affine
 from al_jax.training.config import Config
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json, write_json
@@ -36,10 +36,12 @@ class DataFacts(NamedTuple):
         """
         normalise = {
             "unit_range": unit_range,
-            "subtract_mean": lambda: subtract_mean(dataset.train),
-            "standardise": lambda: standardise(dataset.train),
+            "half_range": half_range,
+            "imagenet": imagenet_channels,
+            "subtract_mean": lambda: subtract_mean(in_memory(dataset.train)),
+            "standardise": lambda: standardise(in_memory(dataset.train)),
         }[config.normalisation]()
-        return cls(dataset.classes, dataset.train.image.shape[1:], normalise)
+        return cls(dataset.classes, dataset.train.shape, normalise)
 
     def write(self, workdir: Path) -> None:
         """Puts them into a run's workdir; float32 survives JSON exactly."""

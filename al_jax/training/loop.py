@@ -1,17 +1,16 @@
 """Training: calls of the engine, evaluations and checkpoints, from wherever the run was stopped to its end."""
 
 import contextlib
-import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from al_jax.components import with_prepare
-from al_jax.data import epoch_order, gather
+from al_jax.data import epoch_order
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
@@ -95,7 +94,8 @@ class Training:
         """
         self._display = Display(self._run.updates, self._done)
         with contextlib.ExitStack() as ends:
-            for part in (self._checkpoints, self._records, self._display):
+            self._batches = self._feed()
+            for part in (self._checkpoints, self._records, self._display, self._batches):
                 ends.callback(part.close)
             if self._done:
                 self._display.say(f"Continuing after update {self._done} of {self._run.updates}.")
@@ -115,7 +115,7 @@ class Training:
             if profile:
                 self._profiled = True
                 jax.profiler.start_trace(str(run.workdir / "profile"))
-            self._call(self._feed(epoch, offset, count), count)
+            self._call(next(self._batches), count)
             epoch_ends = self._done % run.updates_per_epoch == 0
             last = self._done == run.updates
             evaluates = last or (epoch_ends and (epoch + 1) % config.eval_every == 0)
@@ -138,23 +138,29 @@ class Training:
                 raise Stopped(f"stopped after update {self._done} of {run.updates} and saved")
             self._watch.resume()
 
-    def _feed(self, epoch: int, offset: int, count: int) -> Batch:
-        """The micro-batches of `count` updates, `(seeds,) M, B, …`, filled up to the size of every call."""
+    def _feed(self) -> Generator[Batch, None, None]:
+        """The micro-batches of each call from here to the end, `(seeds,) M, B, …`, filled up to the size of every call.
+
+        Nothing is read ahead of the end of an epoch, where an evaluation reads other examples.
+        """
         run, config = self._run, self._config
-        calls = min(config.updates_per_call, run.updates_per_epoch)
+        train, calls = run.dataset.train, min(config.updates_per_call, run.updates_per_epoch)
         size = (calls * config.accumulate, config.batch_size // config.accumulate)
-        indices = []
-        for seed in run.seeds:
-            order = _order(seed, epoch, len(run.dataset.train.label), config.batch_size)[offset : offset + count]
-            indices.append(np.pad(order, ((0, calls - count), (0, 0))).reshape(size))
-        return gather(run.dataset.train, np.stack(indices) if len(indices) > 1 else indices[0])
+        seeds = np.asarray(run.seeds).reshape(-1, 1, 1) if config.augmentation == "resized_crop" else None
+        begun, offset = divmod(self._done, run.updates_per_epoch)
+        for epoch in range(begun, config.epochs):
+            order = [epoch_order(seed, epoch, train.examples, config.batch_size)[offset:] for seed in run.seeds]
+            fill = -len(order[0]) % calls
+            indices = np.pad(np.stack(order), ((0, 0), (0, fill), (0, 0))).reshape(len(order), -1, *size)
+            yield from train.batches(indices.swapaxes(0, 1) if len(order) > 1 else indices[0], seeds, epoch)
+            offset = 0
 
     def _call(self, batches: Batch, count: int) -> None:
         for log in self._logs:
             log.expect(self._done, self._done + count)
         valid = count * self._config.accumulate
         self._state, metrics = self._run.trainer.step(self._state, batches, valid=valid)
-        self._batches = batches
+        self._last = batches
         self._done += count
         self._watch.count(count * self._config.batch_size * self._config.num_seeds)
         # What the call before measured is read only now, so that reading never keeps the device waiting.
@@ -165,7 +171,7 @@ class Training:
         """Finishes what is in flight, so that every loss up to here is known."""
         self._read()
         while any(log.waiting for log in self._logs):
-            self._state, self._unread = self._run.trainer.step(self._state, self._batches, valid=0)
+            self._state, self._unread = self._run.trainer.step(self._state, self._last, valid=0)
             self._read()
 
     def _read(self) -> None:
@@ -185,7 +191,9 @@ class Training:
         for seed, own in zip(self._run.seeds, per_seed(self._run, components), strict=True):
             variables = [part.variables for part in own]
             accuracies = {name: self._evaluate(variables, split) for name, split in self._run.held_out.items()}
-            values = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
+            values = {}
+            for name, accuracy in accuracies.items():
+                values |= accuracy.named(name, self._run.facts.classes)
             by_depth = next(iter(accuracies.values())).by_depth
             self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
             shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
@@ -212,11 +220,6 @@ class Training:
 
     def _seeded(self, seed: int) -> Mapping[str, int]:
         return {"seed": seed} if self._config.num_seeds > 1 else {}
-
-
-@functools.lru_cache(maxsize=64)
-def _order(seed: int, epoch: int, examples: int, batch_size: int) -> np.ndarray:
-    return epoch_order(seed, epoch, examples, batch_size)
 
 
 def _of_seed(metrics: Metrics, index: int, logs: list[LossLog]) -> Metrics:

@@ -15,7 +15,7 @@ import optax
 
 from al_jax.chain import signal_shapes
 from al_jax.components import with_prepare
-from al_jax.data import Dataset, Split, drawn, load, validation_split
+from al_jax.data import Dataset, Examples, drawn, load, validation_split
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.update import draw_components
 from al_jax.training import config as fields
@@ -50,7 +50,7 @@ class Run(NamedTuple):
     workdir: Path
     dataset: Dataset
     facts: DataFacts
-    held_out: Mapping[str, Split]
+    held_out: Mapping[str, Examples]
     network: Network
     optimizer: optax.GradientTransformation
     prepare: Callable
@@ -102,7 +102,7 @@ def set_up(config: Config, workdir: Path) -> Run:
         dataset = dataset._replace(train=train)
     if config.examples:
         dataset = dataset._replace(train=drawn(dataset.train, config.examples))
-    examples = len(dataset.train.label)
+    examples = dataset.train.examples
     if config.batch_size > examples:
         raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
     updates_per_epoch = examples // config.batch_size

@@ -34,10 +34,12 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
     for seed, own in zip(run.seeds, per_seed(run, finished.components), strict=True):
         variables = [part.variables for part in own]
         accuracies = {name: evaluate(variables, split) for name, split in splits.items()}
-        entry: dict[str, Any] = {f"{name}_accuracy": accuracy.full for name, accuracy in accuracies.items()}
-        if run.dataset.classes > 10:
-            entry["test_top5_accuracy"] = accuracies["test"].top5_by_depth[-1]
+        entry: dict[str, Any] = {}
+        for name, accuracy in accuracies.items():
+            entry |= accuracy.named(name, run.facts.classes)
         entry["accuracy_by_depth"] = list(accuracies["test"].by_depth)
+        if "test_top5_accuracy" in entry:
+            entry["top5_accuracy_by_depth"] = list(accuracies["test"].top5_by_depth)
         entry["losses"] = _last_losses([row for row in rows if row.get("seed", seed) == seed])
         seeds.append({"seed": seed, **entry, "digest": digest(own)})
     return {
@@ -73,8 +75,10 @@ def _averaged(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     for name in names:
         values = [entry[name] for entry in seeds]
         averages |= {name: statistics.mean(values), f"{name}_std": statistics.stdev(values)}
-    depths = zip(*(entry["accuracy_by_depth"] for entry in seeds), strict=True)
-    return averages | {"accuracy_by_depth": [statistics.mean(depth) for depth in depths]}
+    for name in (name for name in seeds[0] if name.endswith("_by_depth")):
+        depths = zip(*(entry[name] for entry in seeds), strict=True)
+        averages[name] = [statistics.mean(depth) for depth in depths]
+    return averages
 
 
 def _last_losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

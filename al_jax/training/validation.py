@@ -1,5 +1,6 @@
 """Configurations that are refused before anything is compiled, each in one sentence."""
 
+from al_jax.data import STREAMED
 from al_jax.training.config import (
     Config,
     cuts_of,
@@ -13,8 +14,8 @@ from al_jax.training.config import (
 from al_jax.training.errors import ConfigError
 
 CHOICES = {
-    "normalisation": ("unit_range", "subtract_mean", "standardise"),
-    "augmentation": ("none", "crop", "crop_flip", "jitter", "authors"),
+    "normalisation": ("unit_range", "half_range", "subtract_mean", "standardise", "imagenet"),
+    "augmentation": ("none", "crop", "crop_flip", "reflect_crop_flip", "jitter", "authors", "resized_crop"),
     "network": (
         "mlp",
         "vanilla_cnn",
@@ -62,6 +63,7 @@ AT_LEAST_ONE = [
 AT_LEAST_ZERO = [
     "validation",
     "examples",
+    "padding",
     "dense_layers",
     "l2",
     "autoencoder_rate",
@@ -110,12 +112,26 @@ def validate(config: Config) -> None:
             f"config.cuts is {config.cuts!r}: it must be 'even' for an mlp, and for other networks 'even' or give "
             f"{config.components} components their numbers of layers"
         )
+    _validate_data(config)
     _validate_rule(config)
     _validate_batch(config)
     _validate_devices(config)
     for index in freeze_indices(config):
         if not 0 <= index < depth(config):
             raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
+
+
+def _validate_data(config: Config) -> None:
+    if config.augmentation == "resized_crop" and config.dataset not in STREAMED:
+        raise ConfigError(
+            f"config.augmentation is 'resized_crop', which is for data read from disk, {', '.join(STREAMED)}: choose "
+            f"another for {config.dataset}, such as crop_flip"
+        )
+    if config.normalisation in ("subtract_mean", "standardise") and config.dataset in STREAMED:
+        raise ConfigError(
+            f"config.normalisation is {config.normalisation!r}, which needs all training images in memory: choose "
+            f"imagenet, half_range or unit_range for {config.dataset}"
+        )
 
 
 def _validate_rule(config: Config) -> None:

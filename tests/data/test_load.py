@@ -14,8 +14,12 @@ from PIL import Image
 
 from al_jax.data import DataError, Dataset, Split, cache, load
 
-SHAPES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
-CLASSES = {"mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100}
+GREY, COLOUR = (28, 28, 1), (32, 32, 3)
+SHAPES = {"mnist": GREY, "fashion_mnist": GREY, "cifar10": COLOUR, "cifar100": COLOUR, "svhn": COLOUR} | {
+    "stl10": (96, 96, 3)
+}
+CLASSES = dict.fromkeys(SHAPES, 10) | {"cifar100": 100}
+TFDS_NAMES = {name: name for name in SHAPES} | {"svhn": "svhn_cropped"}
 
 REAL_COUNTS = [
     (
@@ -24,6 +28,13 @@ REAL_COUNTS = [
         [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
     ),
     ("fashion_mnist", [6000] * 10, [1000] * 10),
+    ("cifar10", [5000] * 10, [1000] * 10),
+    (
+        "svhn",
+        [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659],
+        [1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595],
+    ),
+    ("stl10", [500] * 10, [800] * 10),
 ]
 
 
@@ -51,15 +62,15 @@ def offer_for_download(monkeypatch, dataset):
     """Lets TFDS prepare this data set instead of what it would download."""
 
     def split_generators(builder, download_manager):
-        splits = {"train": dataset.train, "test": dataset.test}
+        splits = {"train": dataset.train, "test": dataset.test, "extra": dataset.train, "unlabelled": dataset.train}
         return {name: tfds_examples(split, builder.info.features) for name, split in splits.items()}
 
-    monkeypatch.setattr(tfds.builder_cls(dataset.name), "_split_generators", split_generators)
+    monkeypatch.setattr(tfds.builder_cls(TFDS_NAMES[dataset.name]), "_split_generators", split_generators)
 
 
 def prepare(monkeypatch, dataset, data_dir):
     offer_for_download(monkeypatch, dataset)
-    tfds.builder(dataset.name, data_dir=str(data_dir), file_format="array_record").download_and_prepare()
+    tfds.builder(TFDS_NAMES[dataset.name], data_dir=str(data_dir), file_format="array_record").download_and_prepare()
 
 
 @pytest.fixture
@@ -204,12 +215,12 @@ def test_the_cache_is_whole_while_others_write_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("fashion-mnist", "fashion_mnist"), ("CIFAR10", "cifar10"), ("imagenet", "")]
+    ("name", "nearest"), [("fashion-mnist", "fashion_mnist"), ("CIFAR10", "cifar10"), ("imagenet", "imagenet2012")]
 )
 def test_an_unknown_name(name, nearest):
     message = data_error(name, None)
     assert f"did you mean '{nearest}" in message
-    assert "digits, mnist, fashion_mnist, cifar10, cifar100" in message
+    assert "digits, mnist, fashion_mnist, cifar10, cifar100, stl10, svhn, imagenet2012" in message
 
 
 def test_pillow_is_missing(mnist, monkeypatch, tmp_path):
@@ -269,12 +280,11 @@ def test_prepared_in_another_format(mnist, tmp_path):
 
 @pytest.mark.parametrize(("name", "train_counts", "test_counts"), REAL_COUNTS)
 def test_the_real_data(tmp_path, name, train_counts, test_counts):
-    prepared = Path(os.environ.get("AL_JAX_DATA", "")) / name
+    prepared = Path(os.environ.get("AL_JAX_DATA", "")) / TFDS_NAMES[name]
     if "AL_JAX_DATA" not in os.environ or not prepared.is_dir():
         pytest.skip(f"needs {name} prepared by TFDS in the folder that AL_JAX_DATA names")
-    (tmp_path / name).symlink_to(prepared.resolve())  # so that the cache is written elsewhere
+    (tmp_path / prepared.name).symlink_to(prepared.resolve())  # so that the cache is written elsewhere
     dataset = load(name, tmp_path)
-    assert dataset.train.image.shape == (60000, 28, 28, 1)
-    assert dataset.test.image.shape == (10000, 28, 28, 1)
+    assert dataset.train.image.shape[1:] == dataset.test.image.shape[1:] == SHAPES[name]
     np.testing.assert_array_equal(np.bincount(dataset.train.label), train_counts)
     np.testing.assert_array_equal(np.bincount(dataset.test.label), test_counts)

@@ -8,6 +8,8 @@ from al_jax.data import (
     augment,
     augment_prepared,
     authors,
+    half_range,
+    imagenet_channels,
     random_contrast,
     random_crop,
     random_flip,
@@ -35,6 +37,8 @@ def closed_forms(train):
     unit = train.image / 255
     return [
         (unit_range(), unit),
+        (half_range(), (unit - 0.5) / 0.5),
+        (imagenet_channels(), (unit - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
         (subtract_mean(train), unit - unit.mean(axis=0)),
         (standardise(train), (unit - unit.mean(axis=(0, 1, 2))) / unit.std(axis=(0, 1, 2))),
     ]
@@ -72,10 +76,12 @@ def test_nothing_is_augmented_outside_training(images):
     np.testing.assert_array_equal(augment(unit_range(), fail)(images, None, False), unit_range()(images, None, False))
 
 
-def test_every_crop_is_a_window_and_every_window_a_crop(images):
-    padded = np.pad(images[0], ((1, 1), (1, 1), (0, 0)))
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+def test_every_crop_is_a_window_and_every_window_a_crop(images, mode):
+    padded = np.pad(images[0], ((1, 1), (1, 1), (0, 0)), mode)
     windows = {padded[row : row + 6, column : column + 5].tobytes() for row in range(3) for column in range(3)}
-    crops = np.asarray(jax.vmap(random_crop(padding=1), (None, 0))(images[0], jax.random.split(KEY, 200)))
+    crop = random_crop(padding=1, reflect=mode == "reflect")
+    crops = np.asarray(jax.vmap(crop, (None, 0))(images[0], jax.random.split(KEY, 200)))
     assert crops.dtype == np.uint8
     assert len(windows) == 9
     assert {crop.tobytes() for crop in crops} == windows

@@ -35,6 +35,8 @@ REFUSED = {
     "too few cuts": ({"network": "vgg", "cuts": "4,4"}, "give 4 components their numbers of layers"),
     "codes of backprop": ({"rule": "backprop", "codes": "pretrained"}, "has no codes"),
     "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),
+    "crops of data in memory": ({"augmentation": "resized_crop"}, "choose another for digits"),
+    "statistics of data on disk": ({"dataset": "imagenet2012", "normalisation": "standardise"}, "choose imagenet,"),
     "frozen component": ({"freeze": "1,9"}, "names component 9"),
 }
 

@@ -2,10 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import al_jax as al
 from al_jax.data import Split
-from al_jax.training.evaluation import BATCH, make_evaluate
+from al_jax.training.evaluation import BATCH, Accuracy, make_evaluate
+from al_jax.training.summary import _averaged
 
 
 def network_that_scores(*scores_by_depth):
@@ -35,6 +37,25 @@ def test_each_depth_and_top_five_are_counted():
     assert accuracy.by_depth == (1 / 3, 1 / 3)
     assert accuracy.top5_by_depth == (2 / 3, 1 / 3)
     assert accuracy.full == 1 / 3
+
+
+def test_the_top_five_are_named_where_there_are_more_than_ten_classes():
+    accuracy = Accuracy((0.25, 0.5), (0.75, 1.0))
+    assert accuracy.named("test", 10) == {"test_accuracy": 0.5}
+    assert accuracy.named("validation", 11) == {"validation_accuracy": 0.5, "validation_top5_accuracy": 1.0}
+
+
+def test_seeds_are_averaged_by_name_and_by_depth():
+    seeds = [
+        {"seed": seed, "test_top5_accuracy": share, "top5_accuracy_by_depth": [0.0, share], "digest": ""}
+        for seed, share in enumerate((0.25, 0.75))
+    ]
+    assert _averaged(seeds) == {
+        "seeds": seeds,
+        "test_top5_accuracy": 0.5,
+        "test_top5_accuracy_std": pytest.approx(0.125**0.5),
+        "top5_accuracy_by_depth": [0.0, 0.5],
+    }
 
 
 def test_the_last_batch_need_not_be_full():
