@@ -23,7 +23,7 @@ from al_jax.analysis.blocks import block_outputs, in_batches
 from al_jax.analysis.cka import linear_cka
 from al_jax.analysis.probes import probe_accuracies
 from al_jax.components import with_prepare
-from al_jax.data import DataError
+from al_jax.data import DataError, Split, in_memory
 from al_jax.data.order import permutation
 from al_jax.training import load
 from al_jax.training.errors import RunError
@@ -85,14 +85,19 @@ def _measure(trained: Trained, reference: Trained) -> dict[str, Any]:
         "name": trained.name,
         "rule": run.config.rule,
         "seed": run.config.seed,
-        "probes": probe_accuracies(trained.network, trained.variables, run.dataset.train, run.dataset.test),
+        "probes": probe_accuracies(trained.network, trained.variables, *_splits(run)),
         "cka": cka_of(reference, trained).tolist(),
     }
 
 
+def _splits(run: Run) -> tuple[Split, Split]:
+    return in_memory(run.dataset.train), in_memory(run.dataset.test)
+
+
 def cka_of(left: Trained, right: Trained) -> np.ndarray:
     """CKA of the blocks of two runs, `(blocks of left, blocks of right)`, in batches of equal size."""
-    images = left.run.dataset.test.image
+    _, test = _splits(left.run)
+    images = test.image
     images = images[permutation(len(images), seed=0)][:CKA_IMAGES]
     size = len(images) // -(-len(images) // CKA_BATCH)
     whole = images[: len(images) // size * size]
@@ -117,7 +122,8 @@ def _draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
 
 
 def _draw_features(trained: Trained, out: Path) -> None:
-    images = trained.run.dataset.test.image[:SHOWN_IMAGES]
+    _, test = _splits(trained.run)
+    images = test.image[:SHOWN_IMAGES]
     (outputs,) = jax.device_get(list(_outputs(trained, images, SHOWN_IMAGES)))
     if any(output.ndim == 4 for output in outputs):
         name = trained.name.replace("/", "_")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.engines.update import Held, Slices, Transformations, Work, make_work
-from al_jax.types import Network, PyTree, Signal
+from al_jax.types import Component, Network, PyTree, Signal
 
 
 class Message(NamedTuple):
@@ -26,37 +26,43 @@ class Message(NamedTuple):
 class Worker(NamedTuple):
     """A component's work, what it tells the component below, and how it takes in what the one above tells.
 
-    `say` is None where nobody listens, `listen` where nobody speaks.
+    Attributes:
+      work: its work on a micro-batch.
+      say: what it tells next.
+      listen: takes in a message.
+      heard: whether the component below listens.
+      listens: whether the component above is heard.
     """
 
     work: Work
-    say: Callable[[Held], Message] | None
-    listen: Callable[[Held, Message], Held] | None
+    say: Callable[[Held], Message]
+    listen: Callable[[Held, Message], Held]
+    heard: bool
+    listens: bool
 
 
 def make_workers(network: Network, optimizers: Transformations, accumulate: int, slices: Slices) -> list[Worker]:
     """A worker for each component; arguments are those of `make_work`."""
     parts = network.components
-    works = [make_work(part, rule, accumulate, slices) for part, rule in zip(parts, optimizers, strict=True)]
-    heard = [below.hear is not None and above.tell is not None for below, above in itertools.pairwise(parts)]
+    pairs = [below.hear is not None and above.tell is not None for below, above in itertools.pairwise(parts)]
     return [
-        Worker(work, _say(part, accumulate) if says else None, _listen(part) if listens else None)
-        for part, work, says, listens in zip(parts, works, [False, *heard], [*heard, False], strict=True)
+        Worker(make_work(part, rule, accumulate, slices), _say(part, accumulate), _listen(part), heard, listens)
+        for part, rule, heard, listens in zip(parts, optimizers, [False, *pairs], [*pairs, False], strict=True)
     ]
 
 
-def _say(part, accumulate: int):
+def _say(part: Component, accumulate: int) -> Callable[[Held], Message]:
     def say(held: Held) -> Message:
         counts = held.accumulated.count == accumulate - 1 if held.accumulated else jnp.bool_(True)
-        return Message(part.tell(held.state.params), counts)
+        return Message(part.tell(held.state.params) if part.tell else (), counts)
 
     return say
 
 
-def _listen(part):
+def _listen(part: Component) -> Callable[[Held, Message], Held]:
     def listen(held: Held, message: Message) -> Held:
         before = held.state.model_state
-        heard = part.hear(before, message.said)
+        heard = part.hear(before, message.said) if part.hear else before
         after = jax.tree.map(lambda new, old: jnp.where(message.counts, new, old), heard, before)
         return held._replace(state=held.state._replace(model_state=after))
 
@@ -71,7 +77,7 @@ def work_through(workers: Sequence[Worker], held: Sequence[Held], signal: Signal
     """
     after, measured = [], []
     for worker, own in zip(workers, held, strict=True):
-        if after and worker.say:
+        if after and worker.heard:
             after[-1] = workers[len(after) - 1].listen(after[-1], worker.say(own))
         own, signal, losses = worker.work(own, signal)
         after.append(own)
@@ -81,5 +87,4 @@ def work_through(workers: Sequence[Worker], held: Sequence[Held], signal: Signal
 
 def say(workers: Sequence[Worker], held: Sequence[Held]) -> Message | tuple[()]:
     """What a row of components tells the one below it, () where nobody listens."""
-    first = workers[0].say
-    return first(held[0]) if first else ()
+    return workers[0].say(held[0]) if workers[0].heard else ()

@@ -157,7 +157,8 @@ def pipelined(
         rows = jax.device_put(_rows(batches, stages), NamedSharding(mesh, P(None, *AXES)))
         run = compiled(state.layout, state.telling, fed)
         moving, measured = run(state.held, state.told, signal, state.full, rows, jnp.int32(valid))
-        return InFlight(*moving, state.layout, state.telling, fed), _named(measured, names, sizes)
+        held, told, signal, full = moving
+        return InFlight(held, told, signal, full, state.layout, state.telling, fed), _named(measured, names, sizes)
 
     def step(state, batches, valid=None):
         return advance(state, batches, checks.check_batches(batches, shards, accumulate, valid))

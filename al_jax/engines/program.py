@@ -63,7 +63,7 @@ def make_program(
 
     def hear(held, told, full, here):
         """The top component of each stage hears of the next stage, which speaks in a tick in which it works."""
-        listening = [stage for stage in range(stages - 1) if workers[stage][-1].listen]
+        listening = [stage for stage in range(stages - 1) if workers[stage][-1].listens]
         if not listening:
             return held
         told, speaks = jax.lax.ppermute((told, full), stage_axis, downwards)

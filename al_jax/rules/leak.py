@@ -56,8 +56,8 @@ def leak(rule: Rule, alpha: float) -> Rule:
 
     def leaking(blocks: Sequence[nn.Module], classes: int, *arguments: Any, **options: Any) -> Network:
         network = rule(blocks, classes, *arguments, **options)
-        modules = [part.module for part in network.components]
-        if None in modules or any(part.hear for part in network.components):
+        modules = [part.module for part in network.components if part.module is not None]
+        if len(modules) < len(network.components) or any(part.hear for part in network.components):
             raise ValueError("leak takes rules whose components are Flax modules that tell each other nothing")
         names = [f"parts_{index}" for index in range(len(modules))]
         labels = {name: _prefixed(name, part.labels) for name, part in zip(names, network.components, strict=True)}

@@ -11,7 +11,7 @@ the micro-batch as everywhere, and has statistics of its own for inference. It s
 authors' code.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -63,10 +63,10 @@ class _Average(nn.Module):
         return x
 
     def _apply(self, name: str, layer: nn.Module, x, train):
-        drawn = {}
+        drawn: Mapping[str, Any] = {}
         if self.is_initializing():
             drawn = layer.init(self.make_rng("params"), x, train, method=call_block)
-        variables = {"params": self.variable(AVERAGE, name, lambda: drawn.get("params", {})).value}
+        variables: dict[str, Any] = {"params": self.variable(AVERAGE, name, lambda: drawn.get("params", {})).value}
         statistics = None
         if "batch_stats" in drawn or self.has_variable("batch_stats", name):
             statistics = self.variable("batch_stats", name, lambda: drawn["batch_stats"])

@@ -150,7 +150,7 @@ def build_blocks(config: Config) -> tuple[nn.Module, ...]:
     return networks.rematerialised(blocks) if config.remat else blocks
 
 
-def _convolutional(config: Config, options: dict[str, Any]) -> tuple[nn.Module, ...]:
+def _convolutional(config: Config, options: dict[str, Any]) -> tuple[networks.Stack, ...]:
     cuts = _cuts(config)
     if config.network == "vanilla_cnn":
         return networks.vanilla_cnn(cuts=cuts, **options)
