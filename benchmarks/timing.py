@@ -127,13 +127,21 @@ def arguments(doc: str, name: str) -> argparse.Namespace:
 def report(title: str, columns: list[str], rows: list[list[str]], record: dict[str, Any], path: Path) -> None:
     """Prints the table and writes the JSON."""
     hardware = record["hardware"]
-    table = Table(title=title, caption=f"{hardware['processor']}, {hardware['pinned']}", caption_justify="left")
+    show(title, columns, rows, f"{hardware['processor']}, {hardware['pinned']}")
+    write(path, record)
+    Console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show(title: str, columns: list[str], rows: list[list[str]], caption: str | None = None) -> None:
+    """Prints a table whose first two columns are text."""
+    table = Table(title=title, caption=caption, caption_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < 2 else "right")
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    Console(width=None if console.is_terminal else 140).print(table)
+    Console(width=None if Console().is_terminal else 140).print(table)
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
-    console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

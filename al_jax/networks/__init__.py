@@ -1,8 +1,9 @@
 """Backbones as tuples of Flax blocks `(x) -> features` or `(x, train) -> features`; they know no learning rule."""
 
+from al_jax.networks.balance import balanced_cuts
 from al_jax.networks.imagenet import RESNETS as IMAGENET_RESNETS
 from al_jax.networks.imagenet import BottleneckUnit, ImageStem, VggHead, imagenet_resnet, vgg13
-from al_jax.networks.layers import ConvLayer, Stack, rematerialised
+from al_jax.networks.layers import ConvLayer, Stack, cut, rematerialised
 from al_jax.networks.mlp import DenseBlock, mlp
 from al_jax.networks.partitions import published_cuts
 from al_jax.networks.resnet import ResidualUnit, resnet
@@ -18,6 +19,8 @@ __all__ = [
     "ResidualUnit",
     "Stack",
     "VggHead",
+    "balanced_cuts",
+    "cut",
     "imagenet_resnet",
     "mlp",
     "published_cuts",

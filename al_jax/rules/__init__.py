@@ -4,8 +4,8 @@ from al_jax.rules.associated import AssociatedComponent, associated
 from al_jax.rules.backprop import BackpropComponent, backprop, linear
 from al_jax.rules.codes import label_codes, with_codes
 from al_jax.rules.greedy import greedy
-from al_jax.rules.heads import AveragedClassifier, ConvHead, MlpSrHead, PooledClassifier, WideHead
-from al_jax.rules.infopro import Decoder, infopro
+from al_jax.rules.heads import AveragedClassifier, ConvHead, ImageHead, MlpSrHead, PooledClassifier, WideHead
+from al_jax.rules.infopro import Decoder, ImageDecoder, infopro
 from al_jax.rules.leak import leak
 from al_jax.rules.local import LocalComponent
 from al_jax.rules.momentum import momentum
@@ -20,6 +20,8 @@ __all__ = [
     "CodeLayer",
     "ConvHead",
     "Decoder",
+    "ImageDecoder",
+    "ImageHead",
     "LocalComponent",
     "MlpSrHead",
     "NoBridge",

@@ -12,6 +12,7 @@ are what the authors' code computes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -175,9 +176,14 @@ def associated(
 def _component(module: AssociatedComponent, autoencoder_rate: float) -> Component:
     return component(
         module,
-        labels={**dict.fromkeys(("f", "b", "branch"), "associated"), **dict.fromkeys("gh", "autoencoder")},
+        labels=_parts(module, f="associated", b="associated", g="autoencoder", h="autoencoder", branch="associated"),
         rates={"autoencoder": autoencoder_rate},
     )
+
+
+def _parts(module: AssociatedComponent, **values: Any) -> dict[str, Any]:
+    """A value for each of the parts that a component has."""
+    return {part: value for part, value in values.items() if part != "branch" or module.branch is not None}
 
 
 def _prediction(modules: Sequence[AssociatedComponent]):

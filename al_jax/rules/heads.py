@@ -109,6 +109,21 @@ class ConvHead(nn.Module):
         return dense(self.classes, dtype=self.dtype)(x)
 
 
+class ImageHead(nn.Module):
+    """InfoPro's auxiliary classifier for large images: four convolutions, two of them strided, and a global average."""
+
+    classes: int
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features, train):
+        x = features
+        for width, size, stride in ((128, 1, 1), (256, 3, 2), (512, 3, 2), (2048, 1, 1)):
+            x = conv(width, size, stride, self.dtype, HE)(x)
+            x = nn.relu(batch_norm(train, self.dtype, HE)(x))
+        return dense(self.classes, dtype=self.dtype)(global_average(x))
+
+
 class AveragedClassifier(nn.Module):
     """The classifier of PredSim: features are averaged until at most `inputs` are left, then one dense layer.
 

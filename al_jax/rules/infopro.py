@@ -5,6 +5,7 @@ is the binary cross-entropy of a decoder's pixels and L cross-entropy or supervi
 linearly from the lowest component's to those of the highest but one; the top one has plain cross-entropy.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -25,6 +26,8 @@ from al_jax.types import Network
 Weights = tuple[float, float]
 TEMPERATURE = 0.07
 EMBEDDING = 128  # what contrast compares
+NARROWING = (128, 32, 12)  # channels before each doubling, up to three of them
+WIDER = (192, 64, 32, 12)  # with four, as MAN's code has them
 
 
 class InfoPro(nn.Module):
@@ -70,6 +73,26 @@ class Decoder(nn.Module):
         x = nn.Conv(self.width, (3, 3), **options)(x)
         x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         return nn.Conv(shape[-1], (3, 3), **options)(x)
+
+
+class ImageDecoder(nn.Module):
+    """InfoPro's decoder for large images: convolutions that get narrower while the features double their size.
+
+    `(B, 28, 28, C)` goes through 128 channels at 28 pixels, 32 at 56 and 12 at 112 to an image of 224.
+    """
+
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, features, shape, train):
+        options = {"dtype": self.dtype, "conv_general_dilated": conv_general_dilated}
+        doublings = max(1, round(math.log2(shape[0] / features.shape[1])))
+        x = features
+        for index, width in enumerate(NARROWING[-doublings:] if doublings < 4 else WIDER):
+            x = nn.Conv(width, (1, 1) if index == 0 else (3, 3), **options)(x)
+            x = nn.relu(batch_norm(train, self.dtype, HE)(x))
+            x = resize(x, (2 * x.shape[1], 2 * x.shape[2]))
+        return nn.Conv(shape[-1], (3, 3), **options)(resize(x, shape[:2]))
 
 
 class Contrast(nn.Module):

@@ -94,7 +94,10 @@ def local(
     return Network(
         components=tuple(map(component, modules)),
         predict=_prediction(modules),
-        effective=tuple({"f": True, "objective": i == top, "branch": False} for i in range(len(modules))),
+        effective=tuple(
+            {"f": True, "objective": i == top, **({} if branch is None else {"branch": False})}
+            for i, branch in enumerate(branches)
+        ),
         anytime=_anytime(modules),
     )
 

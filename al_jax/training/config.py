@@ -46,8 +46,8 @@ def default_config(**fields: Any) -> Config:
             "padding": 0,  # pixels around an image that crop and *crop_flip add; 0: an eighth of its height
             # Network and rule.
             "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet8, 20, 32, 110 | resnet101, 152, resnext101, vgg13
-            "components": 4,  # K, the depth of the folded network: one layer a component in an mlp
-            "cuts": "even",  # a resnet's own into 4, else even | infopro | man | man++ | layers of each: "4,3,3"
+            "components": 4,  # K, the depth of the folded network: one layer each in an mlp
+            "cuts": "even",  # even | memory | infopro | man | man++ | layers of each component: "4,3,3"
             "width": 128,  # units of each layer of an mlp
             "width_factor": 1.0,  # on every number of channels of the other networks
             "batch_norm": False,  # after the convolutions of a vgg
@@ -68,7 +68,7 @@ def default_config(**fields: Any) -> Config:
             "l2": 0.0,  # l2 * sum(w^2) / 2
             "l2_kernels": "blocks",  # blocks | convolutions | all, whose kernels that penalty counts
             # Local rules, where one component alone is end-to-end backpropagation.
-            "head": "own",  # auxiliary: own (the rule's) | mlp_sr | mlp_sr2 | wide | 1c2f | 2c2f | averaged | pooled
+            "head": "own",  # own (the rule's) | mlp_sr | mlp_sr2 | wide | 1c2f | 2c2f | image | averaged | pooled
             "similarity": 0.99,  # of a predsim loss, the share that compares examples
             "infopro_first": "5,0",  # weights of reconstruction and prediction, in the lowest component
             "infopro_last": "0,2",  # and in the highest but one
@@ -176,7 +176,7 @@ def stages(config: Config) -> int:
 
 def cuts_of(config: Config) -> tuple[int, ...] | None:
     """Layers of each component as the config gives them, None where it leaves them to the network or its sources."""
-    return None if config.cuts in ("even", *PUBLISHED_CUTS) else _numbers(config, "cuts")
+    return None if config.cuts in ("even", "memory", *PUBLISHED_CUTS) else _numbers(config, "cuts")
 
 
 def weights_of(config: Config, field: str) -> tuple[float, float]:

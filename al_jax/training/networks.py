@@ -26,6 +26,7 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
     "wide": rules.WideHead,
     "1c2f": rules.ConvHead,
     "2c2f": functools.partial(rules.ConvHead, convolutions=2),
+    "image": rules.ImageHead,
     "averaged": rules.AveragedClassifier,
     "pooled": rules.PooledClassifier,
 }
@@ -56,7 +57,7 @@ def build_network(config: Config, facts: DataFacts) -> Network:
     if config.leak:
         rule = rules.leak(rule, config.leak)
     try:
-        network = rule(build_blocks(config), facts.classes)
+        network = rule(build_blocks(config, facts.image), facts.classes)
     except ValueError as error:
         raise ConfigError(f"config.rule={config.rule} on this network: {error}") from error
     return freeze(network, fields.freeze_indices(config))
@@ -67,7 +68,7 @@ def _associated(config: Config, facts: DataFacts):
     return functools.partial(
         rules.associated,
         code=config.code,
-        bridge=_bridges(config, nn.sigmoid),
+        bridge=_bridges(config, facts, nn.sigmoid),
         encoder=layer,
         decoder=layer,
         autoencoder_rate=config.autoencoder_rate if config.codes == "online" else 0.0,
@@ -81,7 +82,7 @@ def _backprop(config: Config, facts: DataFacts):
     return functools.partial(
         rules.backprop,
         code=config.code,
-        bridge=_bridges(config, nn.relu)[-1],
+        bridge=_bridges(config, facts, nn.relu)[-1],
         decoder=functools.partial(layer, activation=nn.relu, norm=config.dense_norm),
         head=functools.partial(layer, activation=rules.linear),
         l2=config.l2,
@@ -99,7 +100,7 @@ def _infopro(config: Config, facts: DataFacts):
         last=fields.weights_of(config, "infopro_last"),
         contrast=config.contrast,
         restore=restore,
-        decoder=rules.Decoder(dtype=dtype_of(config)),
+        decoder=(rules.ImageDecoder if _of_large_images(config) else rules.Decoder)(dtype=dtype_of(config)),
         **_heads(config),
     )
 
@@ -107,9 +108,14 @@ def _infopro(config: Config, facts: DataFacts):
 def _heads(config: Config) -> dict[str, Any]:
     """The classifiers of a local rule: its own auxiliary one, or another rule's, and the top one."""
     dtype = dtype_of(config)
-    own = {"greedy": "mlp_sr", "predsim": "averaged", "infopro": "1c2f"}[config.rule]
-    head = functools.partial(HEADS[own if config.head == "own" else config.head], dtype=dtype)
-    return {"head": head, "top": functools.partial(rules.PooledClassifier, dtype=dtype)}
+    own = {"greedy": "mlp_sr", "predsim": "averaged", "infopro": "image" if _of_large_images(config) else "1c2f"}
+    head = functools.partial(HEADS[own[config.rule] if config.head == "own" else config.head], dtype=dtype)
+    top = networks.VggHead if config.network == "vgg13" else rules.PooledClassifier
+    return {"head": head, "top": functools.partial(top, dtype=dtype)}
+
+
+def _of_large_images(config: Config) -> bool:
+    return config.network == "vgg13" or config.network in networks.IMAGENET_RESNETS
 
 
 def build_codes(config: Config, classes: int) -> Network:
@@ -118,7 +124,7 @@ def build_codes(config: Config, classes: int) -> Network:
     return rules.label_codes(classes, (config.code,) * config.components, encoder=layer, decoder=layer)
 
 
-def _bridges(config: Config, activation) -> list[PartFactory]:
+def _bridges(config: Config, facts: DataFacts, activation) -> list[PartFactory]:
     """What stands between each block and its code."""
     norm = config.dense_norm and config.rule == "backprop"
     bridge = functools.partial(
@@ -129,11 +135,11 @@ def _bridges(config: Config, activation) -> list[PartFactory]:
         return [lambda width: rules.NoBridge()] * number
     if config.bridge == "conv":
         # The block that stands next is the shape of what each bridge sees first; above the top one there is none.
-        return [functools.partial(bridge, pool=1, lead=lead) for lead in (*build_blocks(config)[1:], None)]
+        return [functools.partial(bridge, pool=1, lead=lead) for lead in (*build_blocks(config, facts.image)[1:], None)]
     return [functools.partial(bridge, pool=config.pool if config.bridge == "pooled" else None)] * number
 
 
-def build_blocks(config: Config) -> tuple[nn.Module, ...]:
+def build_blocks(config: Config, image: tuple[int, int, int]) -> tuple[nn.Module, ...]:
     """The backbone, cut into components.
 
     Raises:
@@ -144,14 +150,16 @@ def build_blocks(config: Config) -> tuple[nn.Module, ...]:
         return networks.mlp([config.width] * config.components, **options)
     options |= {"width": config.width_factor}
     try:
-        blocks = _convolutional(config, options)
+        blocks = _convolutional(config, _cuts(config), options)
+        if config.cuts == "memory":
+            (whole,) = blocks
+            blocks = networks.cut(whole.layers, networks.balanced_cuts(whole.layers, image, config.components))
     except ValueError as error:
         raise ConfigError(f"{config.network} with config.cuts={config.cuts!r}: {error}") from error
     return networks.rematerialised(blocks) if config.remat else blocks
 
 
-def _convolutional(config: Config, options: dict[str, Any]) -> tuple[networks.Stack, ...]:
-    cuts = _cuts(config)
+def _convolutional(config: Config, cuts: Sequence[int] | int, options: dict[str, Any]) -> tuple[networks.Stack, ...]:
     if config.network == "vanilla_cnn":
         return networks.vanilla_cnn(cuts=cuts, **options)
     if config.network == "vgg":
@@ -167,6 +175,8 @@ def _convolutional(config: Config, options: dict[str, Any]) -> tuple[networks.St
 
 
 def _cuts(config: Config) -> Sequence[int] | int:
+    if config.cuts == "memory":
+        return 1  # to be cut when the sizes of its layers are known
     if config.cuts in fields.PUBLISHED_CUTS:
         return networks.published_cuts(config.network, config.components, config.cuts)
     return fields.cuts_of(config) or config.components

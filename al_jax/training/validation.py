@@ -35,7 +35,7 @@ CHOICES = {
     "l2_kernels": ("blocks", "convolutions", "all"),
     "activation": ("elu", "relu"),
     "rule": ("associated", "backprop", "greedy", "predsim", "infopro"),
-    "head": ("own", "mlp_sr", "mlp_sr2", "wide", "1c2f", "2c2f", "averaged", "pooled"),
+    "head": ("own", "mlp_sr", "mlp_sr2", "wide", "1c2f", "2c2f", "image", "averaged", "pooled"),
     "dtype": ("float32", "bfloat16"),
     "optimizer": ("adam", "sgd"),
     "schedule": ("cosine", "epoch_cosine", "steps", "constant"),

@@ -1,5 +1,6 @@
 """Invariant 1: under `exact`, the pipelined engine trains to the sequential engine's bits, whatever the cut."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,16 +9,20 @@ import jax
 import optax
 import pytest
 from support import (
+    ConvBlock,
     assert_finite,
     assert_same_bits,
     clip_decay_partition,
     first,
     make_batches,
     mixed_blocks,
+    random_components,
     train,
 )
 
 import al_jax as al
+from al_jax import rules
+from al_jax.networks import Stack
 
 
 def mixed():
@@ -32,6 +37,16 @@ def backprop():
     return al.backprop(mixed_blocks(), classes=4, code=6)
 
 
+def momentum():
+    """Messages within a device and between two, of layers with and without batch norm."""
+    blocks = [Stack((ConvBlock(3),)), Stack((ConvBlock(4, stride=2, norm=True), ConvBlock(4))), ConvBlock(5)]
+    return al.momentum(al.greedy, decay=0.9)(blocks, classes=4)
+
+
+def infopro():
+    return al.momentum(al.infopro)([ConvBlock(3), ConvBlock(4, stride=2, norm=True)], classes=4)
+
+
 class Case(NamedTuple):
     network: Callable[[], al.Network]
     optimizer: Any
@@ -42,6 +57,7 @@ class Case(NamedTuple):
     partition: tuple[int, ...] | None = None
 
 
+DECAYED = optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(1e-1, momentum=0.9, nesterov=True))
 CASES = {
     "dense-adam-4": Case(dense, optax.adam(1e-2), 4),
     "dense-sgd-2-accumulate": Case(dense, optax.sgd(1e-1, momentum=0.9), 2, accumulate=2),
@@ -52,6 +68,8 @@ CASES = {
     "mixed-adam-4-accumulate": Case(mixed, optax.adam(1e-2), 4, accumulate=3),
     "mixed-sgd-2x2-shards2": Case(mixed, optax.sgd(1e-1), 2, data=2, shards=2),
     "mixed-clip-1x4-shards4-accumulate": Case(mixed, clip_decay_partition, 1, data=4, shards=4, accumulate=2),
+    "momentum-decay-2-accumulate": Case(momentum, DECAYED, 2, accumulate=2, partition=(1, 2)),
+    "infopro-decay-2x2-shards2": Case(infopro, DECAYED, 2, data=2, shards=2),
     "backprop-adam-1x2-shards2": Case(backprop, optax.adam(1e-2), 1, data=2, shards=2),
 }
 
@@ -70,6 +88,19 @@ def test_pipelined_is_sequential_bit_for_bit(case):
     assert_same_bits(reference, components)
     assert_finite(components)
     assert {int(part.updates) for part in components} == {12 // case.accumulate}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("components", "stages"), [(16, 2), (55, 4)])
+def test_many_small_components_share_few_devices(components, stages):
+    """As many as published partitions of residual networks have, with messages between all of them."""
+    rule = functools.partial(al.greedy, head=rules.PooledClassifier)
+    network = al.momentum(rule, decay=0.5)(al.networks.mlp([5] * components), classes=4)
+    batches = make_batches(6)
+    sequential = al.sequential(network, DECAYED, exact=True)
+    pipelined = al.pipelined(network, DECAYED, jax.devices()[:stages], exact=True)
+    start = random_components(network, DECAYED, first(batches))
+    assert_same_bits(train(sequential, start, batches), train(pipelined, start, batches))
 
 
 def test_without_exact_engines_agree_to_rounding():

@@ -27,6 +27,22 @@ def associated():
     return al.associated([ConvBlock(2, norm=True), *al.networks.mlp([5, 4])], classes=4, code=(3, 4, 2), l2=1e-2)
 
 
+def greedy():
+    return al.greedy(blocks(), classes=4)
+
+
+def predsim():
+    return al.predsim(blocks(), classes=4)
+
+
+def infopro():
+    return al.momentum(al.infopro)(blocks(), classes=4)
+
+
+def blocks():
+    return [ConvBlock(2, norm=True), ConvBlock(3), *al.networks.mlp([4])]
+
+
 def local():
     return al.compose(map(al.component, [Local(5), Local(4, norm=True, penalty=0.1), Local(3)]))
 
@@ -62,7 +78,7 @@ def dependence(network):
     return [[any(np.any(leaf) for leaf in jax.tree.leaves(by)) for by in row] for row in jacobian]
 
 
-@pytest.mark.parametrize("network", [associated, local, leaking])
+@pytest.mark.parametrize("network", [associated, greedy, predsim, infopro, local, leaking])
 def test_a_loss_depends_on_its_own_components_parameters_alone(network):
     assert dependence(network()) == np.eye(3, dtype=bool).tolist()
 

@@ -127,7 +127,7 @@ def test_one_component_is_the_plain_network():
     network = al.greedy([al.networks.Stack(tuple(blocks()))], 3)
     (params,) = parameter_shapes(network, BATCH)
     assert sorted(params) == ["f", "objective"]
-    assert network.effective == ({"f": True, "objective": True, "branch": False},)
+    assert network.effective == ({"f": True, "objective": True},)
 
 
 def losses_of(network, index, variables):

@@ -1,0 +1,126 @@
+"""Bytes that one update needs, ahead of time: end-to-end backpropagation, with remat, and the local rules.
+
+Every arm is compiled for the CPU, whatever there is, and never run. A row is what XLA's own accounting says of the
+program: its arguments (parameters, optimizer state, one micro-batch) and its temporaries, of which activations are the
+most. A GPU's convolutions have other work space; what the backward passes keep is the same.
+
+  python -m benchmarks.memory [NETWORK ...] [--quick] [--json FILE]
+
+Arms that the JSON has already are not compiled again. Rematerialisation needs one thing of the CPU compiler: by default
+it drops the barriers that keep the second forward pass apart from the first one before it merges equal work.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from al_jax.data import unit_range
+from al_jax.engines.optimizers import optimizers_of
+from al_jax.engines.sequential import make_run
+from al_jax.engines.update import draw_components, hold
+from al_jax.training.config import default_config
+from al_jax.training.facts import DataFacts
+from al_jax.training.networks import build_network
+from benchmarks import timing
+
+KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9, nesterov=True))
+INFOPRO = {"infopro_first": "5,0.5", "infopro_last": "0.5,1"}  # both losses of every component count
+END_TO_END = {"rule": "greedy", "components": 1}  # the plain network
+SMALL, LARGE = ((32, 32, 3), 10, 1024), ((224, 224, 3), 1000, 128)  # image, classes, batch
+# Network: image, classes, batch, and (components, cuts) of the local rules.
+NETWORKS = {
+    "resnet32": (*SMALL, ((8, "infopro"), (16, "infopro"), (4, "memory"))),
+    "resnet110": (*SMALL, ((32, "infopro"), (55, "infopro"), (4, "memory"), (16, "memory"))),
+    "resnet101": (*LARGE, ((2, "man"), (4, "man"), (4, "memory"), (8, "memory"))),
+    "resnet152": (*LARGE, ((2, "man"), (4, "man"), (4, "memory"), (8, "memory"))),
+    "resnext101": ((224, 224, 3), 1000, 64, ((2, "man"), (4, "man"), (4, "memory"), (8, "memory"))),
+}
+QUICK = {"resnet8": ((32, 32, 3), 10, 64, ((4, "memory"),))}
+
+
+def arms_of(cuts: tuple[tuple[int, str], ...], quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names of arms and the config fields that make them."""
+    yield "end to end", END_TO_END
+    yield "end to end, remat", {**END_TO_END, "remat": True}
+    for components, where in cuts:
+        for rule in ("greedy",) if quick else ("greedy", "infopro", "predsim"):
+            for momentum in (False, True):
+                fields = {"rule": rule, "components": components, "cuts": where, "momentum": momentum, **INFOPRO}
+                yield f"{rule}{' + MAN' * momentum}, K = {components}, cuts: {where}", fields
+        fields = {"rule": "greedy", "components": components, "cuts": where, "remat": True}
+        yield f"greedy, remat, K = {components}, cuts: {where}", fields
+
+
+def measure(network: str, image: tuple[int, int, int], classes: int, batch: int, fields: Mapping[str, Any]) -> dict:
+    """Compiles one update and reads its memory."""
+    config = default_config(network=network, residual="standard", activation="relu", **fields)
+    built = build_network(config, DataFacts(classes, image, unit_range()))
+    optimizers = optimizers_of(built, OPTIMIZER)
+    shapes = {
+        "image": jax.ShapeDtypeStruct((batch, *image), jnp.float32),
+        "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
+    }
+    state = jax.eval_shape(
+        lambda: tuple(hold(own, 1) for own in draw_components(built, optimizers, jax.random.key(0), shapes))
+    )
+    batches = {name: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for name, x in shapes.items()}
+    run = jax.jit(make_run(built, optimizers, shards=1, accumulate=1), donate_argnums=0)
+    lowered = run.lower(state, batches, jax.ShapeDtypeStruct((), jnp.int32))
+    memory = lowered.compile(KEPT_BARRIERS if config.remat else None).memory_analysis()
+    return {
+        "components": len(built.components),
+        "arguments": memory.argument_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
+    }
+
+
+def total(arm: Mapping[str, int]) -> int:
+    return arm["arguments"] + arm["temporaries"]
+
+
+def rows_of(network: str, arms: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
+    whole = total(arms["end to end"])
+    return [
+        [
+            network,
+            name,
+            f"{total(arm) / 1e9:.2f} GB",
+            f"{arm['arguments'] / 1e6:.0f} MB",
+            f"{total(arm) / whole - 1:+.1%}",
+        ]
+        for name, arm in arms.items()
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="one small network: a check, not a measurement")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if unknown := set(options.networks) - set(NETWORKS):
+        parser.error(f"there is no network {min(unknown)}: choose from {', '.join(NETWORKS)}")
+    jax.config.update("jax_platforms", "cpu")
+    chosen = QUICK if options.quick else {name: NETWORKS[name] for name in options.networks or NETWORKS}
+    path = options.json or Path("results", "benchmarks", "memory.json")
+    found = json.loads(path.read_text())["networks"] if path.exists() else {}
+    for network, (image, classes, batch, cuts) in chosen.items():
+        entry = found.setdefault(network, {"image": image, "batch": batch, "arms": {}})
+        for name, fields in arms_of(cuts, options.quick):
+            if name not in entry["arms"]:
+                entry["arms"][name] = measure(network, image, classes, batch, fields)
+                print(network, name, f"{total(entry['arms'][name]) / 1e9:.2f} GB", flush=True)
+                timing.write(path, {**timing.machine(), "networks": found})
+    rows = [row for network, entry in found.items() for row in rows_of(network, entry["arms"])]
+    timing.show("Memory of an update", ["network", "arm", "total", "of it arguments", "to end to end"], rows)
+
+
+if __name__ == "__main__":
+    main()
