@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from al_jax.training.config import default_config
-from al_jax.training.optimizers import build_optimizer, scale_by_adam_hat
+from al_jax.training.optimizers import build_optimizer, build_schedule, scale_by_adam_hat
 
 
 def first_updates(optimizer, gradients):
@@ -38,3 +38,25 @@ def test_the_authors_steps(hat):
     moves = -first_updates(build_optimizer(config, updates=100), np.ones((100, 1), np.float32))[:, 0]
     for updates, rate in (((0, 39), 1), ((41, 59), 0.1), ((61, 79), 0.01), ((81, 89), 1e-3), ((91, 99), 5e-4)):
         np.testing.assert_allclose(moves[list(updates)], rate, rtol=1e-2)
+
+
+def test_a_cosine_by_epoch_warms_up_as_infopro_does():
+    config = default_config(schedule="epoch_cosine", learning_rate=0.8, epochs=400, warmup_epochs=10)
+    rate = build_schedule(config, updates=400 * 48)
+    first, last = [float(rate(48 * (epoch - 1))) for epoch in (1, 2, 10, 11, 400)], float(rate(400 * 48 - 1))
+    np.testing.assert_allclose(first, [0.010, 0.089, 0.720, 0.7985, 0.0], atol=5e-4)
+    assert last == first[-1] == 0.0
+    assert rate(47) == rate(0) != rate(48)
+
+
+def test_sgd_decays_weights_with_its_gradient_and_adam_beside_it():
+    weights, gradient = np.full(3, 2.0, np.float32), np.full(3, 0.5, np.float32)
+    moved = {}
+    for name in ("sgd", "adam"):
+        config = default_config(optimizer=name, schedule="constant", learning_rate=0.1, weight_decay=0.25)
+        optimizer = build_optimizer(config, updates=10)
+        with jax.numpy_dtype_promotion("standard"):
+            moved[name] = optimizer.update(gradient, optimizer.init(weights), weights)[0]
+    # Nesterov's first step is (1 + momentum) times the gradient; Adam's is 1 whatever the gradient.
+    np.testing.assert_allclose(moved["sgd"], -0.1 * 1.9 * (0.5 + 0.25 * 2), rtol=1e-5)
+    np.testing.assert_allclose(moved["adam"], -0.1 * (1 + 0.25 * 2), rtol=1e-5)

@@ -9,7 +9,9 @@ import pytest
 from support import parameter_shapes
 
 from al_jax.chain import parameter_counts
-from al_jax.training.build import build_network
+from al_jax.data import unit_range
+from al_jax.training.facts import DataFacts
+from al_jax.training.networks import build_network
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 IMAGES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
@@ -34,9 +36,10 @@ def read(name, *variants):
 
 def count(config):
     classes = 100 if config.dataset == "cifar100" else 10
-    network = build_network(config, classes)
+    image = IMAGES[config.dataset]
+    network = build_network(config, DataFacts(classes, image, unit_range()))
     batch = {
-        "image": jax.ShapeDtypeStruct((2, *IMAGES[config.dataset]), jnp.float32),
+        "image": jax.ShapeDtypeStruct((2, *image), jnp.float32),
         "label": jax.ShapeDtypeStruct((2,), jnp.int32),
     }
     return parameter_counts(network, parameter_shapes(network, batch))

@@ -1,0 +1,130 @@
+"""Local learning from configurations: the published recipe and sizes, every rule on digits, and what is refused."""
+
+import json
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import parameter_shapes
+
+from al_jax.chain import parameter_counts
+from al_jax.data import unit_range
+from al_jax.training.config import default_config
+from al_jax.training.errors import ConfigError
+from al_jax.training.facts import DataFacts
+from al_jax.training.loop import Training
+from al_jax.training.networks import build_network
+from al_jax.training.run import claimed, set_up
+from al_jax.training.summary import summarise
+from al_jax.training.validation import validate
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "local_learning.py"
+IMAGE = (32, 32, 3)
+
+
+def read(variant=""):
+    config = runpy.run_path(str(CONFIG))["get_config"](variant)
+    validate(config)
+    return config
+
+
+def counts(config):
+    network = build_network(config, DataFacts(10, IMAGE, unit_range()))
+    batch = {"image": jax.ShapeDtypeStruct((2, *IMAGE), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    return len(network.components), *parameter_counts(network, parameter_shapes(network, batch))
+
+
+@pytest.mark.parametrize(
+    ("variant", "components", "trained"),
+    [
+        ("end_to_end", 1, 466_906),
+        # The stem's head, then five of each stage of AugLocal's, without the top one.
+        ("", 16, 466_906 + 6 * 9_962 + 5 * 37_834 + 4 * 147_338),
+        ("man_cuts", 15, 466_906 + 5 * 9_962 + 5 * 37_834 + 4 * 147_338),
+        ("k8", 8, 466_906 + 3 * 9_962 + 2 * 37_834 + 2 * 147_338),
+        # The first unit of every later component again, from whose width on the heads are.
+        ("predsim,k8", 8, 466_906 + 7 * 5_130 + 9 * (3 * 16**2 + 2 * 32**2 + 2 * 64**2)),
+    ],
+)
+def test_a_resnet_32_has_the_published_parameters_whatever_trains_it(variant, components, trained):
+    assert counts(read(variant)) == (components, trained, 466_906)
+
+
+def test_momentum_adds_the_first_layer_of_every_later_component():
+    plain, with_man = (counts(read(variant))[1] for variant in ("bias_only", "man"))
+    assert plain == with_man  # the average is no parameter
+    two = counts(read("two_branches"))[1]
+    units = 466_906 - 650 - (3 * 9 * 16 + 32)  # all but the stem and the classifier
+    without = counts(read())[1]
+    heads = (9_962 - 37_834) + (37_834 - 147_338)  # where the next unit is wider, so is what the head sees
+    assert with_man - without == units - heads
+    assert two - with_man == units
+
+
+def test_weights_of_infopro_are_those_of_its_authors():
+    config = read("infopro")
+    assert (config.infopro_first, config.infopro_last) == ("5,0.05", "0.2,0.5")
+    config = read("infopro,resnet110")
+    assert (config.components, config.infopro_first, config.infopro_last) == (55, "5,0", "0.5,1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["predsim", "infopro,man", "man"])
+def test_every_rule_learns_digits(variant, tmp_path):
+    config = read(f"{variant},smoke")
+    config.update({"width_factor": 0.25, "epochs": 3, "batch_size": 64, "schedule": "constant", "warmup_epochs": 0})
+    config.update({"eval_every": 3})
+    run = set_up(config, tmp_path)
+    with claimed(config, tmp_path):
+        summary = summarise(run, Training(run).finish())
+    assert summary["test_accuracy"] > 0.5
+    assert len(summary["accuracy_by_depth"]) == 4
+    names = {name.split("/")[1] for name in json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])} - {""}
+    expected = {"predsim": {"similarity"}, "infopro,man": {"reconstruction"}, "man": set()}[variant]
+    assert names >= expected | {"prediction"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"head": "wide"}, "config.head is for greedy, predsim, infopro; rule=associated has none"),
+        ({"momentum": True, "rule": "backprop"}, "config.momentum is for rules with components"),
+        ({"momentum": True, "leak": 0.5}, "config.leak makes one component of all"),
+        (
+            {"momentum": True, "momentum_biases": 0, "momentum_average": False},
+            "config.momentum_biases is 0 without momentum_average",
+        ),
+        ({"rule": "infopro", "augmentation": "authors"}, "config.augmentation is 'authors', whose images"),
+        ({"warmup_epochs": 2}, "config.warmup_epochs is for schedule=epoch_cosine, not cosine"),
+        ({"similarity": 1.5}, "config.similarity is 1.5: it must be from 0 to 1"),
+        ({"rule": "gredy"}, "config.rule is 'gredy': allowed are .*; did you mean greedy"),
+    ],
+)
+def test_what_does_not_fit_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(default_config(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rule": "infopro", "infopro_first": "5"}, "config.infopro_first is '5': it must be two numbers"),
+        ({"rule": "greedy", "momentum": True, "momentum_depth": 2}, "depth is 2, but component 2 has 1 layer"),
+        ({"network": "resnet32", "cuts": "infopro", "rule": "greedy"}, "infopro cuts resnet32 into 8 or 16 components"),
+        ({"network": "vanilla_cnn", "cuts": "man", "rule": "greedy"}, "man cuts .*, not 'vanilla_cnn'"),
+        ({"network": "resnet8", "cuts": "memory", "components": 5}, "4 layers cannot be cut into 5 blocks"),
+    ],
+)
+def test_what_makes_no_network_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        build_network(default_config(**fields), DataFacts(10, IMAGE, unit_range()))
+
+
+def test_infopro_reconstructs_pixels_before_they_are_normalised():
+    rng = np.random.default_rng(0)
+    normalise = unit_range().__class__(np.float32(100.0), np.float32(1 / 50))
+    pixels = rng.integers(0, 256, (2, *IMAGE)).astype(np.float32)
+    np.testing.assert_allclose(normalise.inverse(normalise(pixels, None, True)), pixels, atol=1e-3)
