@@ -32,6 +32,7 @@ from benchmarks import timing
 KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9, nesterov=True))
 INFOPRO = {"infopro_first": "5,0.5", "infopro_last": "0.5,1"}  # both losses of every component count
+ARMS = (("greedy", False), ("infopro", False), ("predsim", False), ("greedy", True), ("infopro", True))  # remat or not
 END_TO_END = {"rule": "greedy", "components": 1}  # the plain network
 SMALL, LARGE = ((32, 32, 3), 10, 1024), ((224, 224, 3), 1000, 128)  # image, classes, batch
 # Network: image, classes, batch, and (components, cuts) of the local rules.
@@ -50,12 +51,11 @@ def arms_of(cuts: tuple[tuple[int, str], ...], quick: bool) -> Iterator[tuple[st
     yield "end to end", END_TO_END
     yield "end to end, remat", {**END_TO_END, "remat": True}
     for components, where in cuts:
-        for rule in ("greedy",) if quick else ("greedy", "infopro", "predsim"):
+        for rule, remat in [("greedy", True)] if quick else ARMS:
             for momentum in (False, True):
-                fields = {"rule": rule, "components": components, "cuts": where, "momentum": momentum, **INFOPRO}
-                yield f"{rule}{' + MAN' * momentum}, K = {components}, cuts: {where}", fields
-        fields = {"rule": "greedy", "components": components, "cuts": where, "remat": True}
-        yield f"greedy, remat, K = {components}, cuts: {where}", fields
+                fields = {"rule": rule, "components": components, "cuts": where, "momentum": momentum, "remat": remat}
+                name = f"{rule}{' + MAN' * momentum}{', remat' * remat}"
+                yield f"{name}, K = {components}, cuts: {where}", {**fields, **INFOPRO}
 
 
 def measure(network: str, image: tuple[int, int, int], classes: int, batch: int, fields: Mapping[str, Any]) -> dict:

@@ -10,17 +10,15 @@ its `:short` variant stands in its place, marked as such.
 import argparse
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, row
 from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
 from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
-Runs = Sequence[Mapping[str, Any]]
-NOT_RUN = "not run"
 CIFAR_10_NOTE = (
     "The CIFAR-10 of these results is a copy in which 18 of the 10,000 test images are decoded from JPEG files."
 )
@@ -35,15 +33,15 @@ def read_runs(results: Path, config: str) -> Runs:
 def accuracy_table(results: Path, number: int) -> str:
     """Table 2, 3 or 4: accuracy of the paper's networks on one data set."""
     _, rows = TABLES[number]
-    lines = _header("network", "paper: backprop", "paper: DTP", "paper: AL", *ARMS)
+    lines = header("network", "paper: backprop", "paper: DTP", "paper: AL", *ARMS)
     hardware = []
-    for row in rows:
+    for own in rows:
         cells = []
         for arm in ARMS.values():
-            cell, on = _accuracy(results, row.config, arm)
+            cell, on = _accuracy(results, own.config, arm)
             cells.append(cell)
             hardware.extend(on)
-        lines.append(_row(row.network, row.backprop, row.target_propagation, row.associated, *cells))
+        lines.append(row(own.network, own.backprop, own.target_propagation, own.associated, *cells))
     notes = [f"Measured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
     if number == 3 and hardware:
         notes.append(CIFAR_10_NOTE)
@@ -57,7 +55,7 @@ def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list
         runs, depth = read_runs(results, "mnist_mlp:three"), 2
     if not runs:
         runs, mark = read_runs(results, with_variants(config, "short", *arm)), " (short)"
-    return (f"{_mean(runs, depth)}, {_effort(runs)}{mark}", [hardware_of(runs)]) if runs else (NOT_RUN, [])
+    return (f"{_mean(runs, depth)}, {effort(runs)}{mark}", [hardware_of(runs)]) if runs else (NOT_RUN, [])
 
 
 def _mean(runs: Runs, depth: int = 0) -> str:
@@ -65,17 +63,12 @@ def _mean(runs: Runs, depth: int = 0) -> str:
     return in_percent(entry["accuracy_by_depth"][depth - 1] for entry in seeds_of(runs))
 
 
-def _effort(runs: Runs) -> str:
-    number = len(seeds_of(runs))
-    return f"{number} seed{'s' * (number > 1)}, {runs[0]['epochs']} epochs"
-
-
 def table_5(results: Path) -> str:
     """Associated loss of each component on MNIST's training images, at the end.
 
     All rows come from runs of three: the lower components of a network train as if there were no upper ones.
     """
-    lines = _header("component", *(f"paper: of {count}" for count in TABLE_5), "here", "here, by the code's variance")
+    lines = header("component", *(f"paper: of {count}" for count in TABLE_5), "here", "here, by the code's variance")
     runs = read_runs(results, "mnist_mlp:three")
     for index in range(3):
         published = [losses[index] if index < len(losses) else "–" for losses in TABLE_5.values()]
@@ -83,31 +76,31 @@ def table_5(results: Path) -> str:
         loss = [entry["losses"][f"component_{index + 1}/associated"] for entry in seeds if entry.get("losses")]
         codes = [entry["analysis"]["codes"][index] for entry in seeds if entry.get("analysis")]
         share = [code["associated_by_variance"] for code in codes if "associated_by_variance" in code]
-        lines.append(_row(index + 1, *published, _scientific(loss), _scientific(share)))
+        lines.append(row(index + 1, *published, _scientific(loss), _scientific(share)))
     return "\n".join(lines)
 
 
 def table_6(results: Path) -> str:
     """Test accuracy on MNIST with one, two and three components, from runs of three as in Table 5."""
-    lines = _header("components", "paper", "here", "seeds", "epochs", "hardware")
+    lines = header("components", "paper", "here", "seeds", "epochs", "hardware")
     runs = read_runs(results, "mnist_mlp:three")
     for components, paper in TABLE_6.items():
         cells = [NOT_RUN, "", "", ""]
         if runs:
             cells = [_mean(runs, components), numbers_of(seeds_of(runs)), str(runs[0]["epochs"]), hardware_of(runs)]
-        lines.append(_row(components, f"{paper} %", *cells))
+        lines.append(row(components, f"{paper} %", *cells))
     return "\n".join(lines)
 
 
 def table_7(results: Path) -> str:
     """Distances between and within classes of the network's output on test images, as `inter / intra = ratio`."""
-    lines = _header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
-    for row in TABLE_7:
-        backprop, associated = either(results, row.config, "backprop"), either(results, row.config)
-        published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (row.backprop, row.associated))
+    lines = header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
+    for own in TABLE_7:
+        backprop, associated = either(results, own.config, "backprop"), either(results, own.config)
+        published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (own.backprop, own.associated))
         found = _distance(backprop, "output"), _distance(backprop, "softmax"), _distance(associated, "output")
-        lines.append(_row(row.network, *published, *found))
-    measured = any(either(results, row.config, *arm) for row in TABLE_7 for arm in ((), ("backprop",)))
+        lines.append(row(own.network, *published, *found))
+    measured = any(either(results, own.config, *arm) for own in TABLE_7 for arm in ((), ("backprop",)))
     return "\n".join([*lines, *([f"\n{CIFAR_10_NOTE}"] if measured else [])])
 
 
@@ -121,19 +114,33 @@ def _distance(runs: Runs, of: str) -> str:
     if not found:
         return NOT_RUN
     inter, intra = (statistics.mean(entry[name] for entry in found) for name in ("inter", "intra"))
-    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}, {_effort(runs)}"
+    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}, {effort(runs)}"
+
+
+def ablations(results: Path) -> str:
+    """What changes one thing of a smaller run, with its costs; validation decides, where there is some."""
+    lines = header("run", "validation", "test", "parameters", "of them in inference", "MACs an image", "effort")
+    for path in sorted((results / "ablations").glob("*.json")):
+        runs = read_json(path)["runs"]
+        seeds = seeds_of(runs)
+        validation = [entry["validation_accuracy"] for entry in seeds if "validation_accuracy" in entry]
+        macs = [sum(entry["analysis"]["macs"]["training"]) for entry in seeds if entry.get("analysis")]
+        lines.append(
+            row(
+                path.stem,
+                in_percent(validation) if validation else "–",
+                in_percent(entry["test_accuracy"] for entry in seeds),
+                f"{runs[0]['parameters']:,}",
+                f"{runs[0]['effective_parameters']:,}",
+                f"{macs[0] / 1e6:.1f} M" if macs else "–",
+                effort(runs),
+            )
+        )
+    return "\n".join(lines)
 
 
 def _scientific(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2e}" if values else NOT_RUN
-
-
-def _header(*names: str) -> list[str]:
-    return [_row(*names), "|" + "---|" * len(names)]
-
-
-def _row(*cells: Any) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 def render(results: Path) -> str:
@@ -146,6 +153,7 @@ def render(results: Path) -> str:
         ("Table 5: associated loss of each component on MNIST, the MLP by number of components", table_5(results)),
         ("Table 6: MNIST, the MLP by number of components", table_6(results)),
         ("Table 7: distances between and within classes, and their ratio", table_7(results)),
+        ("Ablations", ablations(results)),
     ]
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
 

@@ -32,19 +32,24 @@ class MomentumBranch(nn.Module):
       layers: the first layers of the next component, as shapes of η' and η''.
       biases: how many trained branches η' there are.
       average: whether there is the average η''.
-      scaled: weighs the two by `s` and `2 - s` with a trained s, as MAN++ (Su et al. 2026) does.
+      scaled: weighs the two by `s` and `2 - s` with a trained s, as MAN++ (Su et al. 2025) does.
+      remat: whether gradients compute the inside of layers anew.
     """
 
     layers: tuple[nn.Module, ...]
     biases: int = 1
     average: bool = True
     scaled: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x, train):
-        trained = [Stack(tuple(layer.clone() for layer in self.layers), name=f"bias_{i}") for i in range(self.biases)]
+        trained = [
+            Stack(tuple(layer.clone() for layer in self.layers), self.remat, name=f"bias_{index}")
+            for index in range(self.biases)
+        ]
         total = sum(branch(x, train) for branch in trained)
-        averaged = _Average(self.layers, name="average")(x, train) if self.average else 0
+        averaged = _Average(self.layers, self.remat, name="average")(x, train) if self.average else 0
         if not self.scaled:
             return total + averaged
         scale = self.param("scale", nn.initializers.ones, ())
@@ -55,6 +60,7 @@ class _Average(nn.Module):
     """η'': layers whose weights are no parameters, but model state, which no gradient and no optimizer moves."""
 
     layers: tuple[nn.Module, ...]
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x, train):
@@ -72,7 +78,11 @@ class _Average(nn.Module):
             statistics = self.variable("batch_stats", name, lambda: drawn["batch_stats"])
             variables["batch_stats"] = statistics.value
         keys = {"params": self.make_rng("params")} if train else {}
-        y, changed = layer.apply(variables, x, train, method=call_block, mutable=["batch_stats"], rngs=keys)
+
+        def applied(variables, x, keys):
+            return layer.apply(variables, x, train, method=call_block, mutable=["batch_stats"], rngs=keys)
+
+        y, changed = (jax.checkpoint(applied) if self.remat else applied)(variables, x, keys)
         if statistics and train and not self.is_initializing():
             statistics.value = changed["batch_stats"]
         return y
@@ -130,7 +140,10 @@ def momentum(
                     f"depth is {depth}, but component {index} has {len(own)} layer{'s' * (len(own) > 1)}: momentum "
                     "takes the first ones of the next component"
                 )
-        branches = [MomentumBranch(above[:depth], biases, average, scaled) for above in layers[1:]]
+        branches = [
+            MomentumBranch(above[:depth], biases, average, scaled, getattr(block, "remat", False))
+            for above, block in zip(layers[1:], blocks, strict=False)
+        ]
         network = rule(blocks, classes, *arguments, branches=(*branches, None), **options)
         if not average:
             return network

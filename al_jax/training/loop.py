@@ -74,11 +74,16 @@ class Training:
         keys = [jax.random.key(seed) for seed in run.seeds]
         state = trainer.init(keys if len(keys) > 1 else keys[0], micro_batch_shapes(run.config, run.facts))
         if run.config.codes == "pretrained":
-            ready = pretrain(run.config, run.facts.classes, per_seed(run, trainer.components(state)), keys)
+            seeds = per_seed(run, trainer.components(state))
+            ready = pretrain(run.config, run.facts.classes, seeds, keys, self._stop_before_training)
             state = trainer.place(jax.tree.map(lambda *x: jnp.stack(x), *ready) if len(ready) > 1 else ready[0])
         if run.config.warm_start:
             state = trainer.place(warm_start(trainer.components(state), run.config.warm_start))
         return state
+
+    def _stop_before_training(self) -> None:
+        if self._interrupted():
+            raise Stopped("stopped while its codes were trained, before the first update")
 
     @property
     def components(self) -> tuple[ComponentState, ...]:

@@ -48,3 +48,10 @@ def test_codes_decode_before_the_first_update_and_are_kept(tmp_path):
     assert_same_bits(after, pipelined)
     both, _, of_both = trained(tmp_path / "both", num_seeds=2)
     assert_same_bits(after, per_seed(both, of_both)[0])
+
+
+def test_a_signal_ends_the_training_of_codes(tmp_path):
+    config = default_config(**{**FIELDS, "exact": False})
+    with claimed(config, tmp_path), pytest.raises(loop.Stopped, match="stopped while its codes were trained"):
+        loop.Training(set_up(config, tmp_path), interrupted=lambda: True)
+    assert not list(tmp_path.glob("checkpoints/*"))
