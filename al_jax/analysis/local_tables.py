@@ -50,6 +50,17 @@ def table_4(results: Path) -> str:
     return "\n".join([*lines, *_measured_on(hardware)])
 
 
+def digits(results: Path) -> str:
+    """Every rule on embedded digits with a small residual network: a check that all of it learns, no benchmark."""
+    lines = header("rule", "here", "here, MAN", "average alone", "bias alone", "two trained branches")
+    hardware: list[str] = []
+    arms = ((), ("man",), ("average_only",), ("bias_only",), ("two_branches",))
+    lines.append(row("end to end", _error(results, hardware, "smoke", "end_to_end"), *[""] * 4))
+    for rule, own in RULES.items():
+        lines.append(row(rule, *(_error(results, hardware, "smoke", own, *arm) for arm in arms)))
+    return "\n".join([*lines, *_measured_on(hardware)])
+
+
 def _error(results: Path, hardware: list[str], *variants: str) -> str:
     runs = either(results, with_variants(CONFIG, *filter(None, variants)))
     if not runs:
@@ -68,6 +79,7 @@ def render(results: Path) -> str:
     """All of them as Markdown."""
     parts = [(f"MAN, Table 1: test error on {data}", table_1(results, data)) for data in TABLE_1]
     parts.append(("MAN, Table 4: ablations, and controls", table_4(results)))
+    parts.append(("Digits: test error", digits(results)))
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 

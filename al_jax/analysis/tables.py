@@ -117,6 +117,18 @@ def _distance(runs: Runs, of: str) -> str:
     return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}, {effort(runs)}"
 
 
+def digits(results: Path) -> str:
+    """The networks of Tables 2 to 4 on embedded digits, `:smoke`: a check that all of it learns, no benchmark."""
+    lines = header("network", "backprop, same network", "AL")
+    for config, own in {
+        own.config: own for _, rows in TABLES.values() for own in rows if ":" not in own.config
+    }.items():
+        found = [read_runs(results, with_variants(config, "smoke", *arm)) for arm in (("backprop",), ())]
+        cells = [f"{_mean(runs)}, {effort(runs)}" if runs else NOT_RUN for runs in found]
+        lines.append(row(f"{own.network}, {config}", *cells))
+    return "\n".join(lines)
+
+
 def ablations(results: Path) -> str:
     """What changes one thing of a smaller run, with its costs; validation decides, where there is some."""
     lines = header("run", "validation", "test", "parameters", "of them in inference", "MACs an image", "effort")
@@ -153,6 +165,7 @@ def render(results: Path) -> str:
         ("Table 5: associated loss of each component on MNIST, the MLP by number of components", table_5(results)),
         ("Table 6: MNIST, the MLP by number of components", table_6(results)),
         ("Table 7: distances between and within classes, and their ratio", table_7(results)),
+        ("Digits: test accuracy of every network at a small width", digits(results)),
         ("Ablations", ablations(results)),
     ]
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)

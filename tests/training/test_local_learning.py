@@ -1,6 +1,5 @@
 """Local learning from configurations: the published recipe and sizes, every rule on digits, and what is refused."""
 
-import json
 import runpy
 from pathlib import Path
 
@@ -72,19 +71,24 @@ def test_weights_of_infopro_are_those_of_its_authors():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["predsim", "infopro,man", "man"])
-def test_every_rule_learns_digits(variant, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "names"),
+    [
+        ("predsim", {"prediction", "similarity"}),
+        ("infopro,man", {"prediction", "reconstruction"}),
+        ("man", {"prediction"}),
+    ],
+)
+def test_every_rule_learns_digits(variant, names, tmp_path):
     config = read(f"{variant},smoke")
-    config.update({"width_factor": 0.25, "epochs": 3, "batch_size": 64, "schedule": "constant", "warmup_epochs": 0})
-    config.update({"eval_every": 3})
+    # Dense layers compile in a fraction of the time.
+    config.update({"network": "mlp", "width": 32, "components": 3, "epochs": 6, "eval_every": 6})
     run = set_up(config, tmp_path)
     with claimed(config, tmp_path):
         summary = summarise(run, Training(run).finish())
-    assert summary["test_accuracy"] > 0.5
-    assert len(summary["accuracy_by_depth"]) == 4
-    names = {name.split("/")[1] for name in json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])} - {""}
-    expected = {"predsim": {"similarity"}, "infopro,man": {"reconstruction"}, "man": set()}[variant]
-    assert names >= expected | {"prediction"}
+    assert min(summary["accuracy_by_depth"]) > 0.8
+    assert {name.split("/")[1] for name in summary["losses"]} == names
+    assert len(summary["accuracy_by_depth"]) == 3
 
 
 @pytest.mark.parametrize(
