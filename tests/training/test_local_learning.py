@@ -86,7 +86,7 @@ def test_every_rule_learns_digits(variant, names, tmp_path):
     run = set_up(config, tmp_path)
     with claimed(config, tmp_path):
         summary = summarise(run, Training(run).finish())
-    assert min(summary["accuracy_by_depth"]) > 0.8
+    assert summary["test_accuracy"] > 0.8
     assert {name.split("/")[1] for name in summary["losses"]} == names
     assert len(summary["accuracy_by_depth"]) == 3
 
