@@ -75,7 +75,7 @@ def get_config(variant=""):
             },
             "predsim": {"rule": "predsim", "head": "own"},
             "infopro": {"rule": "infopro", "head": "own"},
-            "end_to_end": {"components": 1, "cuts": "even"},
+            "backprop": {"components": 1, "cuts": "even"},
             "remat": {"remat": True},
             "k8": {"components": 8},
             "k32": {"components": 32},

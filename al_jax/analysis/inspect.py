@@ -68,7 +68,7 @@ def _analysis(
         "distances": _distances(run.config, network, variables, test, scores[-1]),
         "macs": {"inference": inference_macs(network, batch), "training": training_macs(network, batch)},
     }
-    if run.config.rule == "associated":
+    if run.config.rule == "associated" and not run.config.leak:
         found["codes"] = code_statistics(run.config, run.facts.classes, components)
         for index, code in enumerate(found["codes"], 1):
             if f"component_{index}/associated" in losses:

@@ -29,7 +29,7 @@ def table_1(results: Path, data: str) -> str:
     for index, (network, cuts) in enumerate(NETWORKS.items()):
         if index % 2 == 0:  # the same network as of the next row
             plain = [own for own in ("resnet110",) if own in cuts]
-            cell = _error(results, hardware, variant, *plain, "end_to_end")
+            cell = _error(results, hardware, variant, *plain, "backprop")
             lines.append(row("end to end", network.split(",")[0], f"{end_to_end[index // 2]:.2f}", "", cell, ""))
         for rule, own in RULES.items():
             published = rules[rule]
@@ -55,7 +55,7 @@ def digits(results: Path) -> str:
     lines = header("rule", "here", "here, MAN", "average alone", "bias alone", "two trained branches")
     hardware: list[str] = []
     arms = ((), ("man",), ("average_only",), ("bias_only",), ("two_branches",))
-    lines.append(row("end to end", _error(results, hardware, "smoke", "end_to_end"), *[""] * 4))
+    lines.append(row("end to end", _error(results, hardware, "smoke", "backprop"), *[""] * 4))
     for rule, own in RULES.items():
         lines.append(row(rule, *(_error(results, hardware, "smoke", own, *arm) for arm in arms)))
     return "\n".join([*lines, *_measured_on(hardware)])

@@ -107,10 +107,12 @@ def validate(config: Config) -> None:
             "config.warm_start brings its own codes: leave codes='online', with autoencoder_rate=0 to keep them"
         )
     cuts = cuts_of(config)
-    if cuts and (config.network == "mlp" or len(cuts) != config.components):
+    if config.network == "mlp" and config.cuts != "even":
+        raise ConfigError(f"config.cuts is {config.cuts!r}: an mlp has one layer a component, leave it 'even'")
+    if cuts and len(cuts) != config.components:
         raise ConfigError(
-            f"config.cuts is {config.cuts!r}: it must be 'even' for an mlp, and for other networks 'even' or give "
-            f"{config.components} components their numbers of layers"
+            f"config.cuts is {config.cuts!r}: it must be 'even' or give {config.components} components their numbers "
+            "of layers"
         )
     _validate_data(config)
     _validate_rule(config)
@@ -137,6 +139,16 @@ def _validate_data(config: Config) -> None:
 def _validate_rule(config: Config) -> None:
     if config.head != "own" and config.rule not in LOCAL:
         raise ConfigError(f"config.head is for {', '.join(LOCAL)}; rule={config.rule} has none: leave it 'own'")
+    if config.l2 and config.rule in LOCAL:
+        raise ConfigError(f"config.l2 is for associated and backprop: set weight_decay for rule={config.rule}")
+    if config.contrast and config.rule != "infopro":
+        raise ConfigError(f"config.contrast is for rule=infopro, not {config.rule}")
+    if config.remat and config.network == "mlp":
+        raise ConfigError("config.remat is for networks of convolutions: an mlp's layers keep little, leave it false")
+    if config.leak and config.codes == "pretrained":
+        raise ConfigError(
+            "config.leak lets codes learn from losses above, so they cannot be pretrained: codes='online'"
+        )
     for field in ("momentum", "leak"):
         if config[field] and config.rule == "backprop":
             raise ConfigError(f"config.{field} is for rules with components: rule=backprop has one, give another rule")

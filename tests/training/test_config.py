@@ -31,7 +31,7 @@ REFUSED = {
     "seeds on a pipeline": ({"num_seeds": 2, "engine": "pipelined", "devices": 2}, "run each seed by itself"),
     "epsilon": ({"epsilon": 0.0}, "must be positive"),
     "seeds from one": ({"num_seeds": 2, "warm_start": "runs/x"}, "run each seed by itself"),
-    "cuts of an mlp": ({"cuts": "1,1,1,1"}, "must be 'even' for an mlp"),
+    "cuts of an mlp": ({"cuts": "1,1,1,1"}, "an mlp has one layer a component"),
     "too few cuts": ({"network": "vgg", "cuts": "4,4"}, "give 4 components their numbers of layers"),
     "codes of backprop": ({"rule": "backprop", "codes": "pretrained"}, "has no codes"),
     "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),

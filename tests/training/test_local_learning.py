@@ -39,7 +39,7 @@ def counts(config):
 @pytest.mark.parametrize(
     ("variant", "components", "trained"),
     [
-        ("end_to_end", 1, 466_906),
+        ("backprop", 1, 466_906),
         # The stem's head, then five of each stage of AugLocal's, without the top one.
         ("", 16, 466_906 + 6 * 9_962 + 5 * 37_834 + 4 * 147_338),
         ("man_cuts", 15, 466_906 + 5 * 9_962 + 5 * 37_834 + 4 * 147_338),
@@ -103,6 +103,11 @@ def test_every_rule_learns_digits(variant, names, tmp_path):
         ),
         ({"rule": "infopro", "augmentation": "authors"}, "config.augmentation is 'authors', whose images"),
         ({"warmup_epochs": 2}, "config.warmup_epochs is for schedule=epoch_cosine, not cosine"),
+        ({"rule": "greedy", "l2": 1e-4}, "config.l2 is for associated and backprop: set weight_decay"),
+        ({"rule": "greedy", "contrast": True}, "config.contrast is for rule=infopro, not greedy"),
+        ({"remat": True}, "config.remat is for networks of convolutions"),
+        ({"leak": 0.1, "codes": "pretrained"}, "config.leak lets codes learn from losses above"),
+        ({"cuts": "memory"}, "config.cuts is 'memory': an mlp has one layer a component"),
         ({"similarity": 1.5}, "config.similarity is 1.5: it must be from 0 to 1"),
         ({"rule": "gredy"}, "config.rule is 'gredy': allowed are .*; did you mean greedy"),
     ],
