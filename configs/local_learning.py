@@ -4,7 +4,7 @@
     python train.py --config=configs/local_learning.py:man ...                      with the Momentum Auxiliary Network
     python train.py --config=configs/local_learning.py:infopro,k8,man ...           InfoPro, K = 8, with it
     python train.py --config=configs/local_learning.py:resnet110,predsim ...        PredSim, ResNet-110, K = 55
-    python train.py --config=configs/local_learning.py:end_to_end ...               backpropagation; `,remat` for memory
+    python train.py --config=configs/local_learning.py:backprop ...                 end to end; `,remat` for memory
     python train.py --config=configs/local_learning.py:smoke,man                    a small network on embedded digits
 
 Variants add up: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`; `man_cuts` cuts
