@@ -110,8 +110,7 @@ def anytime_scores(network: Network, variables, images, depth: int | None = None
     """Scores `(depth, B, classes)` by the first 1, 2, … components of any network, all by default."""
     if network.anytime is not None:
         return network.anytime(variables, images, depth)
-    depths = range(1, (len(network.components) if depth is None else depth) + 1)
-    return jnp.stack([network.predict(variables, images, depth=k) for k in depths])
+    return jnp.stack([network.predict(variables, images, depth=k) for k in network.depths[:depth]])
 
 
 def groups_of(prefix: PyTree, tree: PyTree) -> PyTree:

@@ -53,12 +53,19 @@ class Network(NamedTuple):
         (the paper's effective parameters; the others are affiliated).
       anytime: `(variables, images, depth=None) -> scores (depth, B, classes)`, the predictions of the first 1, 2, …
         components with shared work done once; None where `predict` for each depth has nothing to share.
+      levels: the number of depths where they are not the components, as when `al.leak` makes one component of several.
     """
 
     components: tuple[Component, ...]
     predict: Callable[..., jax.Array]
     effective: tuple[PyTree, ...]
     anytime: Callable[..., jax.Array] | None = None
+    levels: int | None = None
+
+    @property
+    def depths(self) -> range:
+        """What `predict` takes as `depth`."""
+        return range(1, (self.levels or len(self.components)) + 1)
 
 
 class ComponentState(NamedTuple):

@@ -2,12 +2,13 @@
 
 Every arm is compiled for the CPU, whatever there is, and never run. A row is what XLA's own accounting says of the
 program: its arguments (parameters, optimizer state, one micro-batch) and its temporaries, of which activations are the
-most. A GPU's convolutions have other work space; what the backward passes keep is the same.
+most. A GPU's convolutions have other work space; no GPU has been measured yet.
 
   python -m benchmarks.memory [NETWORK ...] [--quick] [--json FILE]
 
-Arms that the JSON has already are not compiled again. Rematerialisation needs one thing of the CPU compiler: by default
-it drops the barriers that keep the second forward pass apart from the first one before it merges equal work.
+Arms that the JSON has already are not compiled again, so delete it after changes of the code. Rematerialisation needs
+one thing of the CPU compiler, which only this benchmark asks for: by default it drops the barriers that keep the second
+forward pass apart from the first one before it merges equal work, and nothing is saved on a CPU.
 """
 
 import argparse

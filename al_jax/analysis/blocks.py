@@ -1,4 +1,4 @@
-"""What the blocks of a backbone hand up, the same places in a network whatever rule trains it."""
+"""What the blocks of a backbone hand up: of every component one, of `al.backprop` all of its blocks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

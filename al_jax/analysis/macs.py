@@ -25,16 +25,17 @@ def macs(function: Callable, *operands: Any) -> int:
 def inference_macs(network: Network, batch: Batch) -> list[int]:
     """Multiply-accumulates an example for a prediction by the first k components, k = 1 … K."""
     variables = variable_shapes(network, batch)
-    images, depths = batch["image"], range(1, len(network.components) + 1)
-    totals = [macs(lambda v, x, k=depth: network.predict(v, x, depth=k), variables, images) for depth in depths]
+    images = batch["image"]
+    totals = [macs(lambda v, x, k=depth: network.predict(v, x, depth=k), variables, images) for depth in network.depths]
     return [round(total / images.shape[0]) for total in totals]
 
 
 def anytime_macs(network: Network, batch: Batch) -> list[int]:
     """Multiply-accumulates an example for the predictions of depth 1, 2, …, k one after another, k = 1 … K."""
     variables, images = variable_shapes(network, batch), batch["image"]
-    depths = range(1, len(network.components) + 1)
-    totals = [macs(lambda v, x, k=depth: anytime_scores(network, v, x, k), variables, images) for depth in depths]
+    totals = [
+        macs(lambda v, x, k=depth: anytime_scores(network, v, x, k), variables, images) for depth in network.depths
+    ]
     return [round(total / images.shape[0]) for total in totals]
 
 

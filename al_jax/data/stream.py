@@ -14,6 +14,7 @@ from al_jax.data import crops
 from al_jax.data.dataset import Batch, DataError
 
 SIDE = 224  # pixels
+AHEAD = 2048  # photographs that are kept ready, some 300 MB
 
 
 class Source(Protocol):
@@ -74,7 +75,7 @@ class Stream:
             return self._read(int(rows[place]), None if keys is None else (int(keys[place]), epoch))
 
         threads = os.cpu_count() or 1
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, size))
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=min(max(threads, size), AHEAD))
         reading = iter(grain.MapDataset.range(len(rows)).map(read).to_iter_dataset(options).batch(size))
         try:
             for batch in reading:

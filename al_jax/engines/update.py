@@ -143,7 +143,7 @@ def _together(gradients: PyTree, signal: Signal) -> tuple[PyTree, Signal]:
     there = functools.reduce(jnp.logical_and, [(x == x) | (x != x) for x in numbers], True)
 
     def waiting(x):
-        return jnp.where(there, x, jnp.zeros_like(x)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+        return jnp.where(there, x, jnp.zeros_like(x)) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else x
 
     return jax.tree.map(waiting, (gradients, signal))
 

@@ -10,7 +10,7 @@ from al_jax.rules.leak import leak
 from al_jax.rules.local import LocalComponent
 from al_jax.rules.momentum import momentum
 from al_jax.rules.parts import Bridge, CodeLayer, NoBridge
-from al_jax.rules.predsim import predsim
+from al_jax.rules.predsim import Compared, predsim
 
 __all__ = [
     "AssociatedComponent",
@@ -18,6 +18,7 @@ __all__ = [
     "BackpropComponent",
     "Bridge",
     "CodeLayer",
+    "Compared",
     "ConvHead",
     "Decoder",
     "ImageDecoder",

@@ -140,7 +140,7 @@ def associated(
     branches = tuple(branches or (None,) * len(blocks))
     modules = [
         AssociatedComponent(
-            f=block,
+            f=block.clone(),
             b=b,
             g=g,
             h=h,

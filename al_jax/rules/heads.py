@@ -118,7 +118,8 @@ class ImageHead(nn.Module):
     @nn.compact
     def __call__(self, features, train):
         x = features
-        for width, size, stride in ((128, 1, 1), (256, 3, 2), (512, 3, 2), (2048, 1, 1)):
+        narrow = 256 if x.shape[-1] >= 1024 else 128
+        for width, size, stride in ((narrow, 1, 1), (256, 3, 2), (512, 3, 2), (2048, 1, 1)):
             x = conv(width, size, stride, self.dtype, HE)(x)
             x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         return dense(self.classes, dtype=self.dtype)(global_average(x))
@@ -139,24 +140,25 @@ class AveragedClassifier(nn.Module):
     def __call__(self, features):
         x = features
         if x.ndim == 4:
-            x = _averaged(x, *_window(x.shape[1:], self.inputs))
+            x = _averaged(x, _window(x.shape[1:], self.inputs))
         return dense(self.classes, dtype=self.dtype)(x.reshape(len(x), -1))
 
 
 def _window(shape: tuple[int, int, int], inputs: int) -> tuple[int, int]:
     height, width, channels = shape
     window = [1, 1]
-    while (height // window[0]) * (width // window[1]) * channels > inputs and window != [height, width]:
+    while -(-height // window[0]) * -(-width // window[1]) * channels > inputs and window != [height, width]:
         axis = 0 if (window[0] <= window[1] and window[0] < height) or window[1] >= width else 1
         window[axis] = min(2 * window[axis], (height, width)[axis])
     return window[0], window[1]
 
 
-def _averaged(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Means over windows, without the rows and columns that fill none."""
-    rows, columns = x.shape[1] // height, x.shape[2] // width
-    x = x[:, : rows * height, : columns * width]
-    return x.reshape(len(x), rows, height, columns, width, x.shape[-1]).mean((2, 4))
+def _averaged(x: jax.Array, window: tuple[int, int]) -> jax.Array:
+    """Means over windows; where they do not fill the image, it is surrounded by zeros, which count."""
+    missing = [-size % own for size, own in zip(x.shape[1:3], window, strict=True)]
+    x = jnp.pad(x, ((0, 0), *((own // 2, own - own // 2) for own in missing), (0, 0)))
+    rows, columns = (size // own for size, own in zip(x.shape[1:3], window, strict=True))
+    return x.reshape(len(x), rows, window[0], columns, window[1], x.shape[-1]).mean((2, 4))
 
 
 def global_average(features: jax.Array) -> jax.Array:

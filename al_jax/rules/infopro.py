@@ -86,10 +86,11 @@ class ImageDecoder(nn.Module):
     @nn.compact
     def __call__(self, features, shape, train):
         options = {"dtype": self.dtype, "conv_general_dilated": conv_general_dilated}
-        doublings = max(1, round(math.log2(shape[0] / features.shape[1])))
-        x = features
-        for index, width in enumerate(NARROWING[-doublings:] if doublings < 4 else WIDER):
-            x = nn.Conv(width, (1, 1) if index == 0 else (3, 3), **options)(x)
+        doublings = round(math.log2(shape[0] / features.shape[1]))
+        x, widths = features, NARROWING[-doublings:] if 0 < doublings < 4 else WIDER if doublings else ()
+        for index, width in enumerate(widths):
+            pointwise = index == 0 or (widths is WIDER and index == 1)
+            x = nn.Conv(width, (1, 1) if pointwise else (3, 3), **options)(x)
             x = nn.relu(batch_norm(train, self.dtype, HE)(x))
             x = resize(x, (2 * x.shape[1], 2 * x.shape[2]))
         return nn.Conv(shape[-1], (3, 3), **options)(resize(x, shape[:2]))

@@ -1,5 +1,6 @@
 """Between local and end-to-end learning: a fraction of the gradient goes through each cut."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,21 +73,25 @@ def leak(rule: Rule, alpha: float) -> Rule:
             return network.predict(_split(variables, names), images, depth)
 
         effective = dict(zip(names, network.effective, strict=True))
-        return Network((whole,), predict, (effective,))
+        return Network((whole,), predict, (effective,), levels=len(modules))
 
     return leaking
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _leak(signal: PyTree, alpha: float) -> PyTree:
-    """The signal itself, to the bit, with `alpha` of its gradient."""
+    """The signal itself, with `alpha` of its gradient."""
+    return signal
 
-    def leaking(x):
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            return x
-        stopped = jax.lax.stop_gradient(x)
-        return stopped + alpha * (x - stopped)
 
-    return jax.tree.map(leaking, signal)
+def _leak_backward(alpha: float, _, cotangents: PyTree) -> tuple[PyTree]:
+    def scale(cotangent):
+        return alpha * cotangent if jnp.issubdtype(cotangent.dtype, jnp.inexact) else cotangent
+
+    return (jax.tree.map(scale, cotangents),)
+
+
+_leak.defvjp(lambda signal, alpha: (signal, None), _leak_backward)
 
 
 def _prefixed(name: str, labels: PyTree) -> PyTree:

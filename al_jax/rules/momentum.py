@@ -22,6 +22,7 @@ from al_jax.networks.layers import Stack
 from al_jax.types import Network, PyTree
 
 AVERAGE = "momentum"  # the collection of variables in which η'' lies
+STATISTICS = "batch_stats"
 Rule = Callable[..., Network]
 
 
@@ -53,6 +54,7 @@ class MomentumBranch(nn.Module):
         if not self.scaled:
             return total + averaged
         scale = self.param("scale", nn.initializers.ones, ())
+        scale = scale.astype(x.dtype)
         return scale * total + (2 - scale) * averaged
 
 
@@ -72,19 +74,23 @@ class _Average(nn.Module):
         drawn: Mapping[str, Any] = {}
         if self.is_initializing():
             drawn = layer.init(self.make_rng("params"), x, train, method=call_block)
-        variables: dict[str, Any] = {"params": self.variable(AVERAGE, name, lambda: drawn.get("params", {})).value}
+        if other := set(drawn) - {"params", STATISTICS}:
+            raise ValueError(
+                f"momentum takes layers with weights and batch norm; one has the collection {min(other)!r}"
+            )
+        variables = {"params": self.variable(AVERAGE, name, lambda: drawn.get("params", {})).value}
         statistics = None
-        if "batch_stats" in drawn or self.has_variable("batch_stats", name):
-            statistics = self.variable("batch_stats", name, lambda: drawn["batch_stats"])
-            variables["batch_stats"] = statistics.value
+        if STATISTICS in drawn or self.has_variable(STATISTICS, name):
+            statistics = self.variable(STATISTICS, name, lambda: drawn[STATISTICS])
+            variables[STATISTICS] = statistics.value
         keys = {"params": self.make_rng("params")} if train else {}
 
         def applied(variables, x, keys):
-            return layer.apply(variables, x, train, method=call_block, mutable=["batch_stats"], rngs=keys)
+            return layer.apply(variables, x, train, method=call_block, mutable=[STATISTICS], rngs=keys)
 
         y, changed = (jax.checkpoint(applied) if self.remat else applied)(variables, x, keys)
         if statistics and train and not self.is_initializing():
-            statistics.value = changed["batch_stats"]
+            statistics.value = changed[STATISTICS]
         return y
 
 
@@ -166,8 +172,8 @@ def _layers_of(block: nn.Module) -> tuple[nn.Module, ...]:
 def _tell(block: nn.Module, depth: int) -> Callable[[PyTree], PyTree]:
     """The weights of a block's first layers, by number."""
     if not isinstance(block, Stack):
-        return lambda params: {"0": params["f"]}
-    return lambda params: {str(i): params["f"].get(f"layers_{i}", {}) for i in range(depth)}
+        return lambda params: {"0": params.get("f", {})}
+    return lambda params: {str(i): params.get("f", {}).get(f"layers_{i}", {}) for i in range(depth)}
 
 
 def _hear(decay: float) -> Callable[[PyTree, PyTree], PyTree]:

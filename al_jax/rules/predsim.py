@@ -57,10 +57,10 @@ class Compared(nn.Module):
 def similarity(x: jax.Array) -> jax.Array:
     """Adjusted cosine similarity of all examples with each other, `(B, ...) -> (B, B)` in [-1, 1].
 
-    Images of more than three channels are compared by the standard deviation of each channel over the image.
+    Images of more than three channels and one pixel are compared by each channel's standard deviation over the image.
     """
     x = x.astype(jnp.float32)
-    if x.ndim == 4 and x.shape[-1] > IMAGE_CHANNELS:
+    if x.ndim == 4 and x.shape[-1] > IMAGE_CHANNELS and x.shape[1] > 1:
         x = _spread(x)
     x = x.reshape(len(x), -1)
     x = x - x.mean(1, keepdims=True)
@@ -86,6 +86,7 @@ def predsim(
     *,
     beta: float = 0.99,
     head: PartFactory = AveragedClassifier,
+    compared: nn.Module | None = None,
     top: PartFactory = PooledClassifier,
     branches: Branches | None = None,
 ) -> Network:
@@ -98,6 +99,7 @@ def predsim(
       classes: number of scores.
       beta: the similarity's share of the loss of every component but the top one.
       head: the classifier of these, a Flax module or a function of `classes`.
+      compared: what the features go through before they are compared, see `Compared`.
       top: the classifier above the top block, likewise.
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
@@ -106,5 +108,5 @@ def predsim(
     """
     if not 0 <= beta <= 1:
         raise ValueError(f"beta is {beta}: it must be from 0, prediction alone, to 1, similarity alone")
-    objectives = [PredSim(part_of(head, classes), Compared(), classes, beta) for _ in blocks[1:]]
+    objectives = [PredSim(part_of(head, classes), (compared or Compared()).clone(), classes, beta) for _ in blocks[1:]]
     return local(blocks, [*objectives, Classification(part_of(top, classes))], branches)

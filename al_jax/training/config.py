@@ -53,7 +53,7 @@ def default_config(**fields: Any) -> Config:
             "batch_norm": False,  # after the convolutions of a vgg
             "dense_layers": 2,  # above the convolutions of a vgg; the authors' backprop network has none
             "residual": "authors",  # authors (of Associated Learning) | standard (He et al.), a resnet's units
-            "remat": False,  # gradients compute the inside of layers anew, for memory
+            "remat": False,  # gradients compute the inside of layers anew, for an accelerator's memory
             "activation": "elu",  # elu | relu, of the layers
             "rule": "associated",  # associated | backprop (the folded network as one) | greedy | predsim | infopro
             "code": 128,  # width of the codes of Associated Learning
@@ -185,6 +185,8 @@ def weights_of(config: Config, field: str) -> tuple[float, float]:
         first, second = map(float, config[field].split(","))
     except ValueError:
         raise ConfigError(f"config.{field} is {config[field]!r}: it must be two numbers, as in '5,0.5'") from None
+    if not all(0 <= weight < float("inf") for weight in (first, second)):
+        raise ConfigError(f"config.{field} is {config[field]!r}: weights must be numbers of at least 0")
     return first, second
 
 

@@ -53,7 +53,7 @@ def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Examples],
         # The last batch is filled up with examples that do not count, so that one program serves all.
         indices = np.arange(-(-split.examples // size) * size).reshape(-1, size)
         real = indices < split.examples
-        total = np.zeros((len(network.components), 2), np.int64)
+        total = np.zeros((len(network.depths), 2), np.int64)
         for batch, counted in zip(split.batches(np.where(real, indices, 0)), real, strict=True):
             total += np.asarray(count(tuple(variables), batch["image"], batch["label"], counted))
         shares = total / split.examples

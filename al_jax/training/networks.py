@@ -42,7 +42,7 @@ def build_network(config: Config, facts: DataFacts) -> Network:
         "associated": _associated,
         "backprop": _backprop,
         "greedy": lambda config, facts: functools.partial(rules.greedy, **_heads(config)),
-        "predsim": lambda config, facts: functools.partial(rules.predsim, beta=config.similarity, **_heads(config)),
+        "predsim": _predsim,
         "infopro": _infopro,
     }[config.rule](config, facts)
     if config.momentum:
@@ -88,6 +88,11 @@ def _backprop(config: Config, facts: DataFacts):
         l2=config.l2,
         l2_kernels=config.l2_kernels,
     )
+
+
+def _predsim(config: Config, facts: DataFacts):
+    compared = rules.Compared(dtype=dtype_of(config))
+    return functools.partial(rules.predsim, beta=config.similarity, compared=compared, **_heads(config))
 
 
 def _infopro(config: Config, facts: DataFacts):
@@ -179,7 +184,8 @@ def _cuts(config: Config) -> Sequence[int] | int:
         return 1  # to be cut when the sizes of its layers are known
     if config.cuts in fields.PUBLISHED_CUTS:
         return networks.published_cuts(config.network, config.components, config.cuts)
-    return fields.cuts_of(config) or config.components
+    cuts = fields.cuts_of(config)
+    return config.components if cuts is None else cuts
 
 
 def dtype_of(config: Config) -> jnp.dtype | None:

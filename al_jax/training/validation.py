@@ -10,6 +10,7 @@ from al_jax.training.config import (
     nearest,
     partition_of,
     stages,
+    weights_of,
 )
 from al_jax.training.errors import ConfigError
 
@@ -109,7 +110,7 @@ def validate(config: Config) -> None:
     cuts = cuts_of(config)
     if config.network == "mlp" and config.cuts != "even":
         raise ConfigError(f"config.cuts is {config.cuts!r}: an mlp has one layer a component, leave it 'even'")
-    if cuts and len(cuts) != config.components:
+    if cuts is not None and len(cuts) != config.components:
         raise ConfigError(
             f"config.cuts is {config.cuts!r}: it must be 'even' or give {config.components} components their numbers "
             "of layers"
@@ -141,6 +142,17 @@ def _validate_rule(config: Config) -> None:
         raise ConfigError(f"config.head is for {', '.join(LOCAL)}; rule={config.rule} has none: leave it 'own'")
     if config.l2 and config.rule in LOCAL:
         raise ConfigError(f"config.l2 is for associated and backprop: set weight_decay for rule={config.rule}")
+    for field in ("infopro_first", "infopro_last"):
+        weights_of(config, field)
+    for field in ("momentum", "leak"):
+        if config[field] and config.components == 1:
+            raise ConfigError(f"config.{field} is for several components: set components to 2 or more")
+    if config.momentum_scaled and not (config.momentum_biases and config.momentum_average):
+        raise ConfigError("config.momentum_scaled weighs biases against the average: keep both of them")
+    if config.head == "image" and config.network == "mlp":
+        raise ConfigError("config.head is 'image', which is made of convolutions: choose another for an mlp")
+    if config.momentum and config.bridge == "conv" and config.rule == "associated":
+        raise ConfigError("config.bridge is 'conv', shaped like the next block as momentum's branch is: choose another")
     if config.contrast and config.rule != "infopro":
         raise ConfigError(f"config.contrast is for rule=infopro, not {config.rule}")
     if config.remat and config.network == "mlp":
@@ -163,6 +175,8 @@ def _validate_rule(config: Config) -> None:
             "config.augmentation is 'authors', whose images cannot be told back to pixels, which rule=infopro "
             "reconstructs: choose another"
         )
+    if config.schedule == "epoch_cosine" and config.epochs == 1:
+        raise ConfigError("config.epochs is 1, and the last epoch of schedule=epoch_cosine has rate 0: train for more")
     if config.warmup_epochs and config.schedule != "epoch_cosine":
         raise ConfigError(f"config.warmup_epochs is for schedule=epoch_cosine, not {config.schedule}")
 

@@ -3,9 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from support import ConvBlock, first, make_batches, random_variables
+from support import ConvBlock, first, make_batches, parameter_shapes, random_variables
 
 import al_jax as al
+from al_jax.data import Split
+from al_jax.training.evaluation import make_evaluate
 
 BATCH = first(make_batches(1, size=4, shape=(4, 4, 1), classes=3))
 KEY = jax.random.key(0)
@@ -58,6 +60,10 @@ def test_predictions_and_effective_parameters_are_the_rules():
     for depth in (1, 2, 3):
         expected = local.predict(apart, BATCH["image"], depth)
         np.testing.assert_array_equal(network.predict([variables], BATCH["image"], depth), expected)
+    evaluated = make_evaluate(network)([variables], Split(BATCH["image"], BATCH["label"]))
+    hits = network.predict([variables], BATCH["image"]).argmax(1) == BATCH["label"]
+    assert len(evaluated.by_depth) == 3
+    assert evaluated.full == hits.mean()
     assert network.effective == ({f"parts_{i}": entry for i, entry in enumerate(local.effective)},)
 
 
@@ -69,3 +75,10 @@ def test_associated_learning_keeps_its_rates():
 def test_a_share_is_from_0_to_1():
     with pytest.raises(ValueError, match="alpha is 2: it must be from 0, local, to 1"):
         al.leak(al.greedy, 2)
+
+
+def test_one_block_given_twice_shares_no_parameters():
+    block = al.networks.DenseBlock(4)
+    network = al.leak(lambda blocks, classes: al.associated(blocks, classes, 4), 0.5)([block, block], 3)
+    (params,) = parameter_shapes(network, BATCH)
+    assert [sorted(params[name]) for name in ("parts_0", "parts_1")] == [["b", "f", "g", "h"]] * 2

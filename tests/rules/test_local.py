@@ -73,6 +73,43 @@ def test_similarity_is_an_adjusted_cosine(shape):
     np.testing.assert_allclose(similarity(jnp.asarray(x)), similarity_by_hand(x), atol=1e-5)
 
 
+def test_maps_of_one_pixel_are_compared_as_they_are():
+    x = np.random.default_rng(0).normal(size=(5, 1, 1, 6)).astype(np.float32)
+    np.testing.assert_allclose(similarity(jnp.asarray(x)), similarity_by_hand(x[:, 0, 0]), atol=1e-5)
+
+
+def test_the_averaged_classifier_sees_every_pixel_of_an_image_that_windows_do_not_fill():
+    head, x = rules.AveragedClassifier(2), jnp.zeros((1, 24, 24, 64))
+    assert count(head, x) == 2 * (2 * 3 * 64 + 1)  # as in AugLocal, whose windows are 16 by 8 here
+    params = head.init(KEY, x)
+    by_pixel = jax.grad(lambda x: head.apply(params, x)[0, 0])(x)
+    assert np.all(np.any(by_pixel, axis=(0, 3)))
+
+
+def test_infopro_on_large_images_has_the_sizes_of_its_code():
+    small, large = jnp.zeros((1, 28, 28, 512)), jnp.zeros((1, 14, 14, 1024))
+
+    def convolutions(module, *arguments):
+        shapes = jax.eval_shape(lambda: module.init(KEY, *arguments))["params"]
+        return [leaf["kernel"].shape for name, leaf in shapes.items() if name.startswith("Conv")]
+
+    assert convolutions(rules.ImageDecoder(), small, (224, 224, 3), True) == [
+        (1, 1, 512, 128),
+        (3, 3, 128, 32),
+        (3, 3, 32, 12),
+        (3, 3, 12, 3),
+    ]
+    assert convolutions(rules.ImageDecoder(), large, (224, 224, 3), True) == [
+        (1, 1, 1024, 192),
+        (1, 1, 192, 64),
+        (3, 3, 64, 32),
+        (3, 3, 32, 12),
+        (3, 3, 12, 3),
+    ]
+    assert [shape[-1] for shape in convolutions(rules.ImageHead(10), small, True)] == [128, 256, 512, 2048]
+    assert [shape[-1] for shape in convolutions(rules.ImageHead(10), large, True)] == [256, 256, 512, 2048]
+
+
 def test_dead_units_have_a_finite_similarity_gradient():
     gradient = jax.grad(lambda x: similarity(x).sum())(jnp.zeros((3, 2, 2, 5)))
     np.testing.assert_array_equal(gradient, 0)

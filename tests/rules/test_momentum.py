@@ -1,5 +1,6 @@
 """The momentum auxiliary network: what its average is, what trains, and what is refused."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,6 +128,20 @@ def test_ablations_are_arguments(options, trained, averaged):
 def test_a_frozen_component_hears_nothing():
     network = al.freeze(al.momentum(al.greedy)(blocks(), 3), [0])
     assert [part.hear is not None for part in network.components] == [False, True, False]
+
+
+class Flat(nn.Module):
+    """A layer without parameters."""
+
+    def __call__(self, x):
+        return x.reshape(len(x), -1)
+
+
+def test_a_layer_without_parameters_tells_nothing():
+    network = al.momentum(al.greedy)([ConvBlock(2), Flat(), Stack((Flat(), al.networks.DenseBlock(4)))], 3)
+    trainer = al.sequential(network, optax.sgd(0.1))
+    state, _ = trainer.step(trainer.place(random_components(network, optax.sgd(0.1), BATCH)), BATCHES)
+    assert trainer.predict(state, BATCH["image"]).shape == (4, 3)
 
 
 @pytest.mark.parametrize(
