@@ -52,13 +52,18 @@ def _summary(workdir: Path) -> dict[str, Any]:
 
 
 def table(paths: Sequence[Path]) -> str:
-    """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds."""
+    """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds.
+
+    Files of another kind, such as that of `al_jax.analysis.depth`, have none.
+    """
     rows = [
         "| run | test accuracy | validation | seeds | epochs | wall time a seed | hardware |",
         "|---|---|---|---|---|---|---|",
     ]
     for path in paths:
         runs = read_json(path)["runs"]
+        if "config" not in runs[0]:
+            continue
         seeds = seeds_of(runs)
         rows.append(
             f"| {path.stem} | {in_percent(entry['test_accuracy'] for entry in seeds)} | {_validation(seeds)} | "

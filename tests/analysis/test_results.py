@@ -26,6 +26,12 @@ def test_seeds_become_mean_and_standard_deviation(tmp_path):
     assert row == "| digits | 98.00 ± 1.00 % | – | 0, 1, 2 | 60 | 2.0 min | a processor |"
 
 
+def test_files_of_another_kind_have_no_row(tmp_path):
+    record(tmp_path / "digits.json", [finished_run(tmp_path / "run", 0, 0.98)])
+    (tmp_path / "depth.json").write_text(json.dumps({"runs": [{"rule": "backprop", "depth": 2, "test_accuracy": 0.9}]}))
+    assert table([tmp_path / "depth.json", tmp_path / "digits.json"]) == table([tmp_path / "digits.json"])
+
+
 def test_several_seeds_of_one_run_count_each(tmp_path):
     run = finished_run(tmp_path / "run", 0, 0.98, num_seeds=2)
     summary = json.loads((run / "summary.json").read_text())
