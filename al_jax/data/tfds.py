@@ -69,6 +69,8 @@ def _explained(name: str, data_dir: Path) -> Iterator[None]:
     except DataError:
         raise
     except ImportError as error:
+        if "tensorflow" in str(error):  # some builders, as ImageNet's, import it before they look for data
+            raise _not_prepared(name, data_dir / name) from error
         raise DataError(
             f"{name} needs a missing package ({_first_line(error)}): run `pip install pillow array_record`"
         ) from error
@@ -84,10 +86,7 @@ def _download_and_prepare(builder: Any) -> None:
 
     alternative = f"put prepared array_record data in {builder.data_dir}"
     if importlib.util.find_spec("tensorflow") is None:
-        raise DataError(
-            f'{builder.name} is not prepared: run `pip install "al_jax[tfds]"` and try again with network, '
-            f"or {alternative}"
-        )
+        raise _not_prepared(builder.name, builder.data_dir)
     tfds.disable_progress_bar()
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
@@ -96,6 +95,13 @@ def _download_and_prepare(builder: Any) -> None:
             f"{builder.name} could not be downloaded and prepared ({_first_line(error)}): "
             f"try again with network, or {alternative}"
         ) from error
+
+
+def _not_prepared(name: str, folder: Path | str) -> DataError:
+    return DataError(
+        f'{name} is not prepared: run `pip install "al_jax[tfds]"` and try again with network, or put prepared '
+        f"array_record data in {folder}"
+    )
 
 
 def _decode(source: Any, shape: tuple[int, int, int]) -> Split:

@@ -167,7 +167,8 @@ def associated(
         components=tuple(_component(module, autoencoder_rate) for module in modules),
         predict=_prediction(modules),
         effective=tuple(
-            {"f": True, "b": i == top, "g": False, "h": True, "branch": False} for i in range(len(modules))
+            _parts(module, f=True, b=index == top, g=False, h=True, branch=False)
+            for index, module in enumerate(modules)
         ),
         anytime=_anytime(modules),
     )
