@@ -2,8 +2,14 @@
 
 from al_jax.machines.chain import chain
 from al_jax.machines.differentiable import differentiable
+from al_jax.machines.ema import ema_params
+from al_jax.machines.graph import Node, graph
 from al_jax.machines.linen import Layer, from_linen
+from al_jax.machines.masks import masked, some_examples, some_units
+from al_jax.machines.noise import with_dropout, with_noise
 from al_jax.machines.orders import feedback_only, step_then_feedback
+from al_jax.machines.parallel import parallel
+from al_jax.machines.repeat import repeat_input, repeat_params
 from al_jax.machines.trainer import as_network, trainer
 from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
 
@@ -13,12 +19,23 @@ __all__ = [
     "Layer",
     "Machine",
     "MachineState",
+    "Node",
     "as_network",
     "chain",
     "differentiable",
+    "ema_params",
     "feedback_only",
     "from_linen",
+    "graph",
     "learn",
+    "masked",
+    "parallel",
+    "repeat_input",
+    "repeat_params",
+    "some_examples",
+    "some_units",
     "step_then_feedback",
     "trainer",
+    "with_dropout",
+    "with_noise",
 ]
