@@ -4,7 +4,7 @@ from al_jax.machines.chain import chain
 from al_jax.machines.differentiable import differentiable
 from al_jax.machines.ema import ema_params
 from al_jax.machines.graph import Node, graph
-from al_jax.machines.linen import Layer, from_linen
+from al_jax.machines.linen import After, ConvLayer, Layer, from_linen
 from al_jax.machines.masks import masked, some_examples, some_units
 from al_jax.machines.noise import with_dropout, with_noise
 from al_jax.machines.orders import feedback_only, step_then_feedback
@@ -14,7 +14,9 @@ from al_jax.machines.trainer import as_network, trainer
 from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
 
 __all__ = [
+    "After",
     "Context",
+    "ConvLayer",
     "Feedback",
     "Layer",
     "Machine",

@@ -62,6 +62,8 @@ def leave(run: Run, summary: Mapping[str, Any]) -> None:
     if rows:
         plot_losses(rows, run.workdir / "losses.png")
         plot_accuracy(rows, run.workdir / "accuracy.png")
+    if fields.is_machine(run.config):
+        return  # its parts wait for each other
     components, devices = len(run.network.components), fields.stages(run.config)
     partition, accumulate = fields.partition_of(run.config), run.config.accumulate
     tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, partition, accumulate)

@@ -2,6 +2,7 @@
 
 from al_jax.data import STREAMED
 from al_jax.training.config import (
+    MACHINES,
     Config,
     cuts_of,
     default_config,
@@ -13,6 +14,7 @@ from al_jax.training.config import (
     weights_of,
 )
 from al_jax.training.errors import ConfigError
+from al_jax.training.machine_checks import validate_machine
 
 CHOICES = {
     "normalisation": ("unit_range", "half_range", "subtract_mean", "standardise", "imagenet"),
@@ -29,13 +31,16 @@ CHOICES = {
         "resnet152",
         "resnext101",
         "vgg13",
+        "lenet",
     ),
     "residual": ("authors", "standard"),
     "bridge": ("paper", "pooled", "conv", "none"),
     "codes": ("online", "pretrained"),
     "l2_kernels": ("blocks", "convolutions", "all"),
     "activation": ("elu", "relu"),
-    "rule": ("associated", "backprop", "greedy", "predsim", "infopro"),
+    "rule": ("associated", "backprop", "greedy", "predsim", "infopro", *MACHINES),
+    "layer": ("relu", "tanh", "relu_norm", "norm_relu", "norm_tanh"),
+    "feedback": ("fixed_random", "uniform_sign", "batchwise_random_sign", "fixed_random_sign", "kolen_pollack"),
     "head": ("own", "mlp_sr", "mlp_sr2", "wide", "1c2f", "2c2f", "image", "averaged", "pooled"),
     "dtype": ("float32", "bfloat16"),
     "optimizer": ("adam", "sgd"),
@@ -50,6 +55,10 @@ AT_LEAST_ONE = [
     "pool",
     "code_updates",
     "momentum_depth",
+    "input_steps",
+    "members",
+    "tree_depth",
+    "candidates",
     "epochs",
     "batch_size",
     "accumulate",
@@ -70,6 +79,10 @@ AT_LEAST_ZERO = [
     "autoencoder_rate",
     "momentum_biases",
     "warmup_epochs",
+    "target_step",
+    "target_noise",
+    "ridge",
+    "input_rate",
     "weight_decay",
     "seed",
     "checkpoint_seconds",
@@ -93,7 +106,7 @@ def validate(config: Config) -> None:
     for field in AT_LEAST_ZERO:
         if not 0 <= config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be a number of at least 0")
-    for field in ("learning_rate", "code_learning_rate", "epsilon", "width_factor"):
+    for field in ("learning_rate", "code_learning_rate", "reverse_rate", "epsilon", "width_factor"):
         if not 0 < config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be positive")
     for field in SHARES:
@@ -117,6 +130,7 @@ def validate(config: Config) -> None:
         )
     _validate_data(config)
     _validate_rule(config)
+    validate_machine(config)
     _validate_batch(config)
     _validate_devices(config)
     for index in freeze_indices(config):
