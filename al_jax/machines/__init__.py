@@ -1,8 +1,11 @@
 """Learning machines: layers with their own update and their own way to hand targets down."""
 
 from al_jax.machines.chain import chain
+from al_jax.machines.diagnostics import diagnostics
 from al_jax.machines.differentiable import differentiable
+from al_jax.machines.direct import direct_feedback_alignment, local_classifier
 from al_jax.machines.ema import ema_params
+from al_jax.machines.feedback_alignment import feedback_alignment
 from al_jax.machines.graph import Node, graph
 from al_jax.machines.linen import After, ConvLayer, Layer, from_linen
 from al_jax.machines.masks import masked, some_examples, some_units
@@ -24,12 +27,16 @@ __all__ = [
     "Node",
     "as_network",
     "chain",
+    "diagnostics",
     "differentiable",
+    "direct_feedback_alignment",
     "ema_params",
+    "feedback_alignment",
     "feedback_only",
     "from_linen",
     "graph",
     "learn",
+    "local_classifier",
     "masked",
     "parallel",
     "repeat_input",

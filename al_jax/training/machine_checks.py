@@ -38,7 +38,7 @@ def validate_machine(config: Config) -> None:
     for field in FOREIGN:
         if config[field] != defaults[field]:
             raise ConfigError(
-                f"config.{field} is for networks of components, not for rule={config.rule}: leave it {defaults[field]!r}"
+                f"config.{field} is for networks of components, not rule={config.rule}: leave it {defaults[field]!r}"
             )
     if config.network not in NETWORKS:
         raise ConfigError(f"config.network is {config.network!r}: rule={config.rule} trains {' or '.join(NETWORKS)}")
