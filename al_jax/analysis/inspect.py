@@ -46,7 +46,7 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
     run = load.load_run(workdir, data_dir)
     if is_machine(run.config):
         raise RunError(
-            f"{workdir} is a run of a learning machine, which has no components to inspect: train it with config.diagnose"
+            f"{workdir} is a run of a learning machine, which has no components to inspect: set config.diagnose"
         )
     network = with_prepare(run.network, run.prepare)
     summary = read_json(workdir / "summary.json")
