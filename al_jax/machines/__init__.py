@@ -7,12 +7,27 @@ from al_jax.machines.direct import direct_feedback_alignment, local_classifier
 from al_jax.machines.ema import ema_params
 from al_jax.machines.feedback_alignment import feedback_alignment
 from al_jax.machines.graph import Node, graph
+from al_jax.machines.least_squares import least_squares, solve_ridge
 from al_jax.machines.linen import After, ConvLayer, Layer, from_linen
 from al_jax.machines.masks import masked, some_examples, some_units
 from al_jax.machines.noise import with_dropout, with_noise
 from al_jax.machines.orders import feedback_only, step_then_feedback
 from al_jax.machines.parallel import parallel
 from al_jax.machines.repeat import repeat_input, repeat_params
+from al_jax.machines.reversible import (
+    back_target,
+    bool_to_sign,
+    reversible,
+    reversible_batch_norm,
+    reversible_leaky_relu,
+    reversible_sigmoid,
+    reversible_softmax,
+    reversible_tanh,
+    sign_to_bool,
+)
+from al_jax.machines.schedules import alternating, with_step
+from al_jax.machines.straight_through import argmax_through, round_through, sign_through, step_through, straight_through
+from al_jax.machines.target_propagation import target_propagation
 from al_jax.machines.trainer import as_network, trainer
 from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
 
@@ -25,7 +40,11 @@ __all__ = [
     "Machine",
     "MachineState",
     "Node",
+    "alternating",
+    "argmax_through",
     "as_network",
+    "back_target",
+    "bool_to_sign",
     "chain",
     "diagnostics",
     "differentiable",
@@ -36,15 +55,30 @@ __all__ = [
     "from_linen",
     "graph",
     "learn",
+    "least_squares",
     "local_classifier",
     "masked",
     "parallel",
     "repeat_input",
     "repeat_params",
+    "reversible",
+    "reversible_batch_norm",
+    "reversible_leaky_relu",
+    "reversible_sigmoid",
+    "reversible_softmax",
+    "reversible_tanh",
+    "round_through",
+    "sign_through",
+    "sign_to_bool",
+    "solve_ridge",
     "some_examples",
     "some_units",
     "step_then_feedback",
+    "step_through",
+    "straight_through",
+    "target_propagation",
     "trainer",
     "with_dropout",
     "with_noise",
+    "with_step",
 ]
