@@ -1,29 +1,11 @@
 """Configurations of learning machines that are refused before anything is compiled."""
 
-from al_jax.training.config import MACHINES, Config, default_config, is_machine, units_of
+from al_jax.training.config import Config, is_machine, units_of
 from al_jax.training.errors import ConfigError
+from al_jax.training.limits import HIDDEN
 
 NETWORKS = ("mlp", "lenet")
 ONE_WIDTH = ("decision_linear", "neural_decision")
-DENSE = ("target_propagation", "least_squares", *ONE_WIDTH)  # rules whose layers are all dense, or their own
-
-# What belongs to engines of components and their rules.
-FOREIGN = (
-    "accumulate",
-    "cuts",
-    "data_parallel",
-    "devices",
-    "engine",
-    "exact",
-    "freeze",
-    "l2",
-    "leak",
-    "momentum",
-    "partition",
-    "remat",
-    "shards",
-    "warm_start",
-)
 
 
 def validate_machine(config: Config) -> None:
@@ -31,19 +13,11 @@ def validate_machine(config: Config) -> None:
     if not is_machine(config):
         if config.network == "lenet":
             raise ConfigError(f"config.network is 'lenet', which is for learning machines: rule is {config.rule}")
-        if config.diagnose:
-            raise ConfigError(f"config.diagnose is for learning machines, rules {', '.join(MACHINES)}")
         return
-    defaults = default_config()
-    for field in FOREIGN:
-        if config[field] != defaults[field]:
-            raise ConfigError(
-                f"config.{field} is for networks of components, not rule={config.rule}: leave it {defaults[field]!r}"
-            )
     if config.network not in NETWORKS:
         raise ConfigError(f"config.network is {config.network!r}: rule={config.rule} trains {' or '.join(NETWORKS)}")
-    if config.network == "lenet" and config.rule in DENSE:
-        raise ConfigError(f"config.network is 'lenet': rule={config.rule} has dense layers of its own, leave it 'mlp'")
+    if config.network == "lenet" and config.rule not in HIDDEN:
+        raise ConfigError(f"config.network is 'lenet': rule={config.rule} has layers of its own, leave it 'mlp'")
     if not units_of(config) or min(units_of(config)) < 1:
         raise ConfigError(f"config.units is {config.units!r}: it must be at least one whole number above 0")
     if config.rule in ONE_WIDTH and len(units_of(config)) != 1:

@@ -86,17 +86,18 @@ def test_diagnoses_are_metrics_and_a_picture(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"engine": "pipelined"}, "config.engine is for networks of components, not rule=gradient"),
-        ({"accumulate": 2}, "config.accumulate is for networks of components"),
+        ({"engine": "pipelined"}, "config.engine is for rule=associated, .* not gradient"),
+        ({"accumulate": 2}, "config.accumulate is for rule=associated"),
         ({"network": "resnet8"}, "rule=gradient trains mlp or lenet"),
         ({"units": ""}, "config.units is ''"),
         ({"units": "8,x"}, "whole numbers separated by commas"),
         ({"rule": "neural_decision"}, "has one hidden width"),
         ({"rule": "target_propagation", "units": "8"}, "at least two hidden layers"),
-        ({"rule": "least_squares", "network": "lenet"}, "dense layers of its own"),
+        ({"ridge": 1.0}, "config.ridge is for rule=least_squares, not gradient"),
+        ({"rule": "least_squares", "network": "lenet"}, "layers of its own"),
         ({"rule": "associated", "network": "lenet"}, "which is for learning machines"),
-        ({"rule": "associated", "diagnose": True}, "config.diagnose is for learning machines"),
-        ({"dropout": 1.0}, "config.dropout is 1.0"),
+        ({"rule": "associated", "diagnose": True}, "config.diagnose is for rule=gradient, .* not associated"),
+        ({"dropout": 1.0, "rule": "neural_decision", "units": "8"}, "config.dropout is 1.0"),
         ({"feedback": "fixed_randon"}, "did you mean fixed_random"),
     ],
 )
