@@ -1,13 +1,10 @@
 """Corrupted inputs: noise and dropout whose strength may follow a schedule."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
+from al_jax.machines.schedules import Schedule, value_at
 from al_jax.machines.types import Feedback, Machine, MachineState, learn
-
-Schedule = float | Callable[[jax.Array], jax.Array]
 
 
 def with_noise(machine: Machine, scale: Schedule, *, explore: bool = False) -> Machine:
@@ -41,11 +38,6 @@ def with_dropout(machine: Machine, rate: Schedule) -> Machine:
     return _corrupted(machine, corrupt, rate, explore=False)
 
 
-def at_step(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """The value of a number, or of a function of the update's number."""
-    return jnp.asarray(schedule(step) if callable(schedule) else schedule, jnp.float32)
-
-
 def _corrupted(machine: Machine, corrupt, strength: Schedule, explore: bool) -> Machine:
     """The machine on `corrupt(x, strength, key)`; `fixed` counts the updates for the strength's schedule."""
 
@@ -58,7 +50,7 @@ def _corrupted(machine: Machine, corrupt, strength: Schedule, explore: bool) -> 
         if not train:
             seen, pull = x, None
         else:
-            now = at_step(strength, fixed["step"])
+            now = value_at(strength, fixed["step"])
             seen, pull = jax.vjp(lambda x: corrupt(x, now, key_noise), x)
         y, residuals = machine.forward(params, fixed["machine"], seen, key, train)
         return y, (residuals, x, seen, pull)

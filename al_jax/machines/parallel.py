@@ -87,7 +87,8 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
         return joined(states), handed, metrics
 
     needs = frozenset().union(*(machine.needs for machine in machines))
-    return Machine(init, forward, backward, update, learn_all, needs, name)
+    effective = tuple(machine.effective for machine in machines)
+    return Machine(init, forward, backward, update, learn_all, needs, name, effective=effective)
 
 
 def _cut(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:

@@ -124,7 +124,8 @@ def target_propagation(
             _only(reverse_when, context.step, reverse_step, back),
         )
 
-    return Machine(init, forward, backward, update, name=name)
+    effective = {"forward": True, "reverse": False}
+    return Machine(init, forward, backward, update, name=name, effective=effective)
 
 
 def _both(forward: MachineState, reverse: MachineState) -> MachineState:

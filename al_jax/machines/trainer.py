@@ -136,7 +136,7 @@ def as_network(machine: Machine) -> Network:
         return machine.forward(state.params, state.fixed, images, jax.random.key(0), False)[0]
 
     components = tuple(Component(_of_a_trainer, _of_a_trainer, "parameters", {}, part.name) for part in parts)
-    return Network(components, predict, (True,) * len(parts), levels=1)
+    return Network(components, predict, tuple(part.effective for part in parts), levels=1)
 
 
 def _of_a_trainer(*_):
