@@ -1,10 +1,12 @@
 """Learning machines: layers with their own update and their own way to hand targets down."""
 
 from al_jax.machines.chain import chain
+from al_jax.machines.climbing import climbed, gaussian_climb, gaussian_search
 from al_jax.machines.diagnostics import diagnostics
 from al_jax.machines.differentiable import differentiable
 from al_jax.machines.direct import direct_feedback_alignment, local_classifier
 from al_jax.machines.ema import ema_params
+from al_jax.machines.ensembles import ensemble
 from al_jax.machines.feedback_alignment import feedback_alignment
 from al_jax.machines.graph import Node, graph
 from al_jax.machines.least_squares import least_squares, solve_ridge
@@ -26,9 +28,11 @@ from al_jax.machines.reversible import (
     sign_to_bool,
 )
 from al_jax.machines.schedules import alternating, with_step
+from al_jax.machines.scores import Score, label_rate, target_distance
 from al_jax.machines.straight_through import argmax_through, round_through, sign_through, step_through, straight_through
 from al_jax.machines.target_propagation import target_propagation
 from al_jax.machines.trainer import as_network, trainer
+from al_jax.machines.trees import Tree, fit_tree, predict_tree, tree_classifier, tree_layer
 from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
 
 __all__ = [
@@ -40,25 +44,34 @@ __all__ = [
     "Machine",
     "MachineState",
     "Node",
+    "Score",
+    "Tree",
     "alternating",
     "argmax_through",
     "as_network",
     "back_target",
     "bool_to_sign",
     "chain",
+    "climbed",
     "diagnostics",
     "differentiable",
     "direct_feedback_alignment",
     "ema_params",
+    "ensemble",
     "feedback_alignment",
     "feedback_only",
+    "fit_tree",
     "from_linen",
+    "gaussian_climb",
+    "gaussian_search",
     "graph",
+    "label_rate",
     "learn",
     "least_squares",
     "local_classifier",
     "masked",
     "parallel",
+    "predict_tree",
     "repeat_input",
     "repeat_params",
     "reversible",
@@ -76,8 +89,11 @@ __all__ = [
     "step_then_feedback",
     "step_through",
     "straight_through",
+    "target_distance",
     "target_propagation",
     "trainer",
+    "tree_classifier",
+    "tree_layer",
     "with_dropout",
     "with_noise",
     "with_step",

@@ -103,7 +103,7 @@ def _decision_linear(config: Config, facts: DataFacts, optimizer) -> Machine:
     """Trees, a ring of the newest; above them a network that searches the inputs it wants (Zenkai, A.2)."""
     (width,) = fields.units_of(config)
     trees = machines.tree_layer(width, config.tree_depth, feedback=None, joint=config.joint_trees)
-    above = machines.from_linen(nn.Sequential([machines.After(("norm",)), nn.Dense(facts.classes)]), optimizer)
+    above = machines.from_linen(NormedLinear(facts.classes), optimizer)
     searched = machines.repeat_input(above, config.input_steps, optax.sgd(config.input_rate), loss=_sum_cross_entropy)
     return machines.chain(machines.ensemble(trees, config.members), searched)
 
@@ -118,7 +118,18 @@ def _neural_decision(config: Config, facts: DataFacts, optimizer) -> Machine:
     (width,) = fields.units_of(config)
     features = machines.from_linen(Features(width, config.dropout), optimizer)
     trees = machines.tree_classifier(facts.classes, config.tree_depth, feedback=None)
-    return machines.climbed(features, machines.ensemble(trees, config.members), config.candidates)
+    voters = machines.ensemble(trees, config.members)
+    return machines.climbed(features, voters, candidates=config.candidates, score=machines.label_rate)
+
+
+class NormedLinear(nn.Module):
+    """Batch norm, then a dense layer: `(B, features) -> (B, width)`."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.width)(machines.After(("norm",))(x, train))
 
 
 class Features(nn.Module):
