@@ -108,6 +108,7 @@ def default_config(**fields: Any) -> Config:
             "input_rate": 0.1,  # their learning rate
             "members": 9,  # the newest fits of an ensemble of trees
             "tree_depth": 11,
+            "tree_features": 1.0,  # share of the features that a tree may look at
             "joint_trees": False,  # one tree with vectors for all units, in place of a tree for each
             "candidates": 8,  # draws of neural_decision's features, of which the best is their target
             "dropout": 0.5,  # within them

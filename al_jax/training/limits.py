@@ -70,7 +70,7 @@ AT_LEAST_ZERO = [
     "checkpoint_seconds",
 ]
 POSITIVE = ["learning_rate", "code_learning_rate", "reverse_rate", "epsilon", "width_factor"]
-SHARES = ["similarity", "momentum_decay", "leak"]
+SHARES = ["tree_features", "similarity", "momentum_decay", "leak"]
 
 # Fields that have an effect only where another has one of these values, and must keep their default elsewhere. Those
 # that train codes may be set under backprop, too: its configs are those of Associated Learning with another rule.
@@ -121,7 +121,8 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     *((field, "rule", ("target_propagation",)) for field in ("difference", "target_step", "target_noise")),
     *((field, "rule", ("target_propagation",)) for field in ("reverse_rate", "alternate")),
     ("ridge", "rule", ("least_squares",)),
-    *((field, "rule", ("decision_linear",)) for field in ("input_steps", "input_rate", "joint_trees")),
+    *((field, "rule", ("decision_linear",)) for field in ("input_steps", "input_rate")),
+    *((field, "rule", ("decision_linear",)) for field in ("joint_trees", "tree_features")),
     *((field, "rule", ("decision_linear", "neural_decision")) for field in ("members", "tree_depth")),
     *((field, "rule", ("neural_decision",)) for field in ("candidates", "dropout")),
     ("diagnose", "rule", MACHINES),

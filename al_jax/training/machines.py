@@ -102,7 +102,9 @@ def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int)
 def _decision_linear(config: Config, facts: DataFacts, optimizer) -> Machine:
     """Trees, a ring of the newest; above them a network that searches the inputs it wants (Zenkai, A.2)."""
     (width,) = fields.units_of(config)
-    trees = machines.tree_layer(width, config.tree_depth, feedback=None, joint=config.joint_trees)
+    trees = machines.tree_layer(
+        width, config.tree_depth, feedback=None, features=config.tree_features, joint=config.joint_trees
+    )
     above = machines.from_linen(NormedLinear(facts.classes), optimizer)
     searched = machines.repeat_input(above, config.input_steps, optax.sgd(config.input_rate), loss=_sum_cross_entropy)
     return machines.chain(machines.ensemble(trees, config.members), searched)
