@@ -88,13 +88,18 @@ def solve_ridge(a: jax.Array, b: jax.Array, ridge: Number) -> jax.Array:
     """
     if is_zero(ridge):
         return jnp.linalg.lstsq(a, b)[0]
-    wide = a.shape[0] <= a.shape[1]
+    wide = a.shape[0] < a.shape[1]
     gram = _product(a, a.T) if wide else _product(a.T, a)
     least = jnp.finfo(gram.dtype).eps * jnp.trace(gram)
-    factor = jax.scipy.linalg.cho_factor(gram + jnp.maximum(ridge, least) * jnp.eye(len(gram), dtype=gram.dtype))
-    if wide:
-        return _product(a.T, jax.scipy.linalg.cho_solve(factor, b))
-    return jax.scipy.linalg.cho_solve(factor, _product(a.T, b))
+    gram += jnp.maximum(ridge, least) * jnp.eye(len(gram), dtype=gram.dtype)
+    return (_product(_divided(b.T, gram), a) if wide else _divided(_product(b.T, a), gram)).T
+
+
+def _divided(rows: jax.Array, gram: jax.Array) -> jax.Array:
+    """`rows @ inverse(gram)`; solving for rows spares transposes that solving for columns would take."""
+    lower = jax.lax.linalg.cholesky(gram, symmetrize_input=False)
+    rows = jax.lax.linalg.triangular_solve(lower, rows, lower=True, transpose_a=True)
+    return jax.lax.linalg.triangular_solve(lower, rows, lower=True)
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
