@@ -103,7 +103,8 @@ def gaussian_search(candidates: int, sigma: Sigma, score: ScoreFunction = target
     _check("gaussian_search", candidates)
 
     def rule(forward, x, feedback, context):
-        scale = sigma(context.step) if callable(sigma) else sigma
+        with jax.numpy_dtype_promotion("standard"):  # schedules mix integer counts and floats
+            scale = jnp.float32(sigma(context.step) if callable(sigma) else sigma)
         noise = jax.random.normal(jax.random.fold_in(context.key, 2), (candidates, *x.shape))
         x = x.astype(noise.dtype)
         return _climb(x, x[None] + scale * noise, lambda x: score(forward(x), feedback, context))[0]

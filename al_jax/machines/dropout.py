@@ -22,8 +22,9 @@ def scheduled_dropout(rate: Callable[[jax.Array], jax.Array], *, name: str = "dr
     def forward(params, fixed, x, key, train):
         if not train:
             return x, (x, None)
-        keep = 1 - jnp.float32(rate(fixed["updates"]))
-        scale = (jax.random.bernoulli(key, keep, x.shape) / keep).astype(x.dtype)
+        with jax.numpy_dtype_promotion("standard"):  # schedules mix integer counts and floats
+            keep = 1 - jnp.float32(rate(fixed["updates"]))
+        scale = jnp.where(jax.random.bernoulli(key, keep, x.shape), 1 / keep, 0).astype(x.dtype)
         return x * scale, (x, scale)
 
     def backward(params, fixed, residuals, feedback, context):

@@ -38,7 +38,7 @@ def evolved(
     """Makes a machine of a Linen module that estimates both its gradients from evaluations alone.
 
     Its parameters and its input are moved by Gaussian noise and by the same with the other sign; the differences of the
-    local errors, weighed, estimate the gradients of `0.5 * |y - target|²` (evolution strategies with antithetic draws,
+    local errors estimate the gradients of `0.5 * |y - target|²` (evolution strategies with antithetic draws,
     Salimans et al. 2017, arXiv 1703.03864). Inputs are judged sample by sample.
 
     Args:
@@ -46,7 +46,7 @@ def evolved(
       population: evaluations for each of the two estimates, an even number.
       sigma: standard deviation of the noise.
       optimizer: of its parameters.
-      weigh: `errors (population,) -> weights` in place of the errors themselves, such as `centred_ranks`.
+      weigh: `errors (population,) -> weights` in place of the errors for parameters, such as `centred_ranks`.
       name: what errors and metrics call it.
 
     Raises:
@@ -77,8 +77,7 @@ def evolved(
         weights = weigh(jax.vmap(of_params)(noise))
         gradient = jnp.tensordot(weights, noise, 1) / (sigma * population)
         noise = _antithetic(key_x, population, x)
-        weights = jax.vmap(weigh, 1, 1)(jax.vmap(of_x)(noise))
-        delta = jnp.einsum("kb,kb...->b...", weights, noise) / (sigma * population)
+        delta = jnp.einsum("kb,kb...->b...", jax.vmap(of_x)(noise), noise) / (sigma * population)
         return unravel(gradient), Feedback.along(x, delta), {}
 
     return Machine(init, forward, backward, update, name=name)
