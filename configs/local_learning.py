@@ -60,6 +60,7 @@ def get_config(variant=""):
                 "width_factor": 0.5,
                 "components": 4,
                 "cuts": "even",
+                "padding": 0,
                 "learning_rate": 0.05,
                 "warmup_epochs": 1,
             },

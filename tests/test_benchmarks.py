@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ratios"),
-    [("sequential", ("ratio", "cpu_ratio")), ("overhead", ("overhead", "overhead_cpu", "over_one_device"))],
+    [
+        ("sequential", ("ratio", "cpu_ratio")),
+        ("overhead", ("overhead", "overhead_cpu", "over_one_device")),
+        ("machines", ("ratio", "cpu_ratio")),
+    ],
 )
 def test_quick_benchmark_leaves_finite_numbers(name, ratios, tmp_path):
     file = tmp_path / "record.json"

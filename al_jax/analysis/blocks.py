@@ -1,6 +1,8 @@
-"""What the blocks of a backbone hand up: of every component one, of `al.backprop` all of its blocks."""
+"""What the blocks of a backbone hand up, whether each has a component or one component has them all."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,17 +12,28 @@ import numpy as np
 from al_jax.components import Component
 from al_jax.types import Network, Signal, Variables
 
-OWN_BLOCKS = "blocks_"  # how Linen names the blocks of a module that keeps them in `blocks`, as backprop's does
 Outputs = Callable[[Sequence[Variables], jax.Array], tuple[jax.Array, ...]]
 
 
-def block_outputs(network: Network) -> Outputs:
+class Noted(NamedTuple):
+    """What blocks and their layers made while a component was applied, from the input upwards."""
+
+    blocks: list[jax.Array]
+    layers: list[jax.Array]
+
+
+def block_outputs(network: Network, cuts: Sequence[int] | None = None) -> Outputs:
     """Makes `(variables, images) -> outputs (B, ...) of each block`, from the input upwards and in inference mode.
 
-    A component hands up its block's output as the `features` of its signal. One that hands up none, as the single
-    component of backprop, is looked into for the blocks that its module has.
+    The rules keep a component's block under `f`, and `al.backprop` all of its blocks in one component. A component of a
+    user's own hands its block's output up as the `features` of its signal.
 
-    The function raises a `ValueError` where a component has neither.
+    Args:
+      network: of any rule.
+      cuts: layers of each block, to look into the one block of a network that is trained end to end as another is cut.
+
+    The function raises a `ValueError` where a component has neither blocks nor features, or `cuts` do not take every
+    layer.
 
     Example:
       >>> import jax.numpy as jnp, al_jax as al
@@ -34,11 +47,13 @@ def block_outputs(network: Network) -> Outputs:
     def outputs(variables, images):
         signal, found = {"image": images, "label": jnp.zeros(len(images), jnp.int32)}, []
         for index, (part, own) in enumerate(zip(network.components, variables, strict=True)):
-            signal, blocks = _apply(part, own, signal)
-            if isinstance(signal, Mapping) and "features" in signal:
+            signal, noted = _apply(part, own, signal)
+            if cuts:
+                found += _at_ends(noted.layers, cuts)
+            elif noted.blocks:
+                found += noted.blocks
+            elif isinstance(signal, Mapping) and "features" in signal:
                 found.append(signal["features"])
-            elif blocks:
-                found += blocks
             else:
                 raise ValueError(f"component {index + 1} ({part.name}) hands up no features, and its module no blocks")
         return tuple(found)
@@ -46,20 +61,29 @@ def block_outputs(network: Network) -> Outputs:
     return outputs
 
 
-def _apply(part: Component, own: Variables, signal: Signal) -> tuple[Signal, list[jax.Array]]:
-    """The signal that a component hands up, and what the blocks of its module made on the way."""
-    noted: dict[str, jax.Array] = {}
+def _apply(part: Component, own: Variables, signal: Signal) -> tuple[Signal, Noted]:
+    """The signal that a component hands up, and what its module's blocks made on the way."""
+    noted = Noted([], [])
 
     def note(call, args, kwargs, context):
         output = call(*args, **kwargs)
-        path = context.module.path
-        if context.method_name == "__call__" and len(path) == 1 and path[0].startswith(OWN_BLOCKS):
-            noted[path[0]] = output
+        if context.method_name == "__call__":
+            match context.module.path:
+                case [*_, "f", layer] if layer.startswith("layers_"):
+                    noted.layers.append(output)
+                case [*_, block] if block == "f" or block.startswith("blocks_"):
+                    noted.blocks.append(output)
         return output
 
     with nn.intercept_methods(note):
         signal_up, _, _ = part.apply(own, signal, jax.random.key(0), False)
-    return signal_up, list(noted.values())
+    return signal_up, noted
+
+
+def _at_ends(layers: Sequence[jax.Array], cuts: Sequence[int]) -> list[jax.Array]:
+    if sum(cuts) != len(layers):
+        raise ValueError(f"cuts is {tuple(cuts)}: it must cut the {len(layers)} layers of the network's one block")
+    return [layers[end - 1] for end in itertools.accumulate(cuts)]
 
 
 def averaged(features: jax.Array) -> jax.Array:

@@ -12,30 +12,29 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from al_jax.analysis.blocks import averaged, block_outputs, in_batches
+from al_jax.analysis.blocks import Outputs, averaged, in_batches
 from al_jax.data import Split
-from al_jax.types import Network, Variables
+from al_jax.types import Variables
 
 BATCH = 500
 ITERATIONS = 2000  # of L-BFGS at most; 50,000 examples of 64 features take less than 200
 
 
-def probe_accuracies(network: Network, variables: Sequence[Variables], train: Split, test: Split) -> list[float]:
+def probe_accuracies(outputs: Outputs, variables: Sequence[Variables], train: Split, test: Split) -> list[float]:
     """Test accuracy of a probe on each block's features, from the input upwards.
 
     Args:
-      network: takes the images of the splits, prepared as in inference.
+      outputs: of the blocks, see `block_outputs`, for a network that takes the images of the splits.
       variables: of every component.
       train: what probes are fitted to.
       test: what they are measured on.
     """
-    fitted, measured = (block_features(network, variables, split.image) for split in (train, test))
+    fitted, measured = (block_features(outputs, variables, split.image) for split in (train, test))
     return [probe(x, train.label, y, test.label) for x, y in zip(fitted, measured, strict=True)]
 
 
-def block_features(network: Network, variables: Sequence[Variables], images: np.ndarray) -> list[np.ndarray]:
+def block_features(outputs: Outputs, variables: Sequence[Variables], images: np.ndarray) -> list[np.ndarray]:
     """Of each block one vector an example, `(N, C)`."""
-    outputs = block_outputs(network)
     compute = jax.jit(lambda variables, images: [averaged(x) for x in outputs(variables, images)])
     parts = [jax.device_get(compute(list(variables), batch)) for batch in in_batches(images, BATCH)]
     return [np.concatenate(own) for own in zip(*parts, strict=True)]

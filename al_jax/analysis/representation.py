@@ -4,8 +4,9 @@
 
 writes `representation.json` and pictures into DIR, by default the first workdir: for every run the test accuracy of a
 linear probe on each block and the linear CKA of its blocks with those of the first run, on test images; and maps of the
-features of convolutions. A block is one component's, or what would be one under backprop. A run of several seeds is
-looked at in its first.
+features of convolutions. A block is one component's, or what would be one under backprop: a network that is trained end
+to end as a single component is looked into where the first run that cuts the same layers cuts them. A run of several
+seeds is looked at in its first.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 
 from al_jax.analysis import pictures
-from al_jax.analysis.blocks import block_outputs, in_batches
+from al_jax.analysis.blocks import Outputs, block_outputs, in_batches
 from al_jax.analysis.cka import linear_cka
 from al_jax.analysis.probes import probe_accuracies
 from al_jax.components import with_prepare
@@ -27,9 +28,10 @@ from al_jax.data import DataError, Split, in_memory
 from al_jax.data.order import permutation
 from al_jax.training import load
 from al_jax.training.errors import RunError
+from al_jax.training.networks import build_blocks
 from al_jax.training.records import write_json
 from al_jax.training.run import Run, per_seed
-from al_jax.types import Network, Variables
+from al_jax.types import Variables
 
 CKA_IMAGES = 5000  # of the test images at most
 CKA_BATCH = 250
@@ -37,12 +39,12 @@ SHOWN_IMAGES = 5
 
 
 class Trained(NamedTuple):
-    """A finished run, its network with the preparation of images, and the variables of its first seed."""
+    """A finished run, the variables of its first seed, and what its blocks make of them and of uint8 images."""
 
     name: str
     run: Run
-    network: Network
     variables: Sequence[Variables]
+    outputs: Outputs
 
 
 def represent(workdirs: Sequence[Path], out: Path, data_dir: str = "") -> dict[str, Any]:
@@ -52,7 +54,8 @@ def represent(workdirs: Sequence[Path], out: Path, data_dir: str = "") -> dict[s
       RunError: there is no finished run, or two are of different data sets.
     """
     workdirs = list(dict.fromkeys(workdirs))
-    runs = [_read(workdir, name, data_dir) for workdir, name in zip(workdirs, _names(workdirs), strict=True)]
+    loaded = [load.load_run(workdir, data_dir) for workdir in workdirs]
+    runs = [_read(run, name, _cuts(run, loaded)) for run, name in zip(loaded, _names(workdirs), strict=True)]
     reference = runs[0]
     for other in runs[1:]:
         if (own := other.run.config.dataset) != (first := reference.run.config.dataset):
@@ -73,10 +76,22 @@ def _names(workdirs: Sequence[Path]) -> list[str]:
     return [workdir.name if times[workdir.name] == 1 else str(workdir) for workdir in workdirs]
 
 
-def _read(workdir: Path, name: str, data_dir: str) -> Trained:
-    run = load.load_run(workdir, data_dir)
+def _read(run: Run, name: str, cuts: Sequence[int] | None) -> Trained:
     components = per_seed(run, load.finished(run).components)[0]
-    return Trained(name, run, with_prepare(run.network, run.prepare), [part.variables for part in components])
+    outputs = block_outputs(with_prepare(run.network, run.prepare), cuts)
+    return Trained(name, run, [part.variables for part in components], outputs)
+
+
+def _cuts(run: Run, runs: Sequence[Run]) -> Sequence[int] | None:
+    """Where to look into a network of one block: where the first of the runs cuts as many layers into several."""
+    own, *rest = _layers(run)
+    cuts = [layers for layers in map(_layers, runs) if len(layers) > 1 and sum(layers) == own]
+    return cuts[0] if cuts and not rest else None
+
+
+def _layers(run: Run) -> list[int]:
+    """How many layers each of its blocks has."""
+    return [len(getattr(block, "layers", [block])) for block in build_blocks(run.config, run.facts.image)]
 
 
 def _measure(trained: Trained, reference: Trained) -> dict[str, Any]:
@@ -85,7 +100,7 @@ def _measure(trained: Trained, reference: Trained) -> dict[str, Any]:
         "name": trained.name,
         "rule": run.config.rule,
         "seed": run.config.seed,
-        "probes": probe_accuracies(trained.network, trained.variables, *_splits(run)),
+        "probes": probe_accuracies(trained.outputs, trained.variables, *_splits(run)),
         "cka": cka_of(reference, trained).tolist(),
     }
 
@@ -105,7 +120,7 @@ def cka_of(left: Trained, right: Trained) -> np.ndarray:
 
 
 def _outputs(trained: Trained, images: np.ndarray, size: int) -> Iterator[Sequence[jax.Array]]:
-    compute = jax.jit(block_outputs(trained.network))
+    compute = jax.jit(trained.outputs)
     return (compute(list(trained.variables), batch) for batch in in_batches(images, size))
 
 

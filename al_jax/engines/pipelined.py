@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from al_jax.chain import check_cuttable, signal_shapes
@@ -31,11 +31,11 @@ from al_jax.engines import exact as exactness
 from al_jax.engines.messages import make_workers, say
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, ranked_layout, unpack
+from al_jax.engines.placement import AXES, feed, gather, spread
 from al_jax.engines.program import Layouts, make_program
 from al_jax.engines.update import Slices, hold, initialise
 from al_jax.types import Batch, Metrics, Network, Signal, Trainer
 
-AXES = ("stage", "data")
 Shapes = tuple[tuple[str, jax.ShapeDtypeStruct], ...]  # a dict of shapes, hashable
 
 
@@ -124,8 +124,8 @@ def pipelined(
         layout, telling = in_place_layout(blocks), ranked_layout(said)
         held = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
         told = [pack(telling, stage, message) for stage, message in enumerate(said)]
-        (full,) = _spread([(jnp.zeros((), bool),)] * stages, mesh)
-        return InFlight(_spread(held, mesh), _spread(told, mesh), (), full, layout, telling)
+        (full,) = spread([(jnp.zeros((), bool),)] * stages, mesh)
+        return InFlight(spread(held, mesh), spread(told, mesh), (), full, layout, telling)
 
     @functools.cache
     def plan(fed: Shapes):
@@ -153,10 +153,9 @@ def pipelined(
         fits = state.fed is not None and signals == plan(state.fed)[0]
         if not fits and _in_flight(state):
             raise ValueError("micro-batches changed their shape while others are in flight: flush before")
-        signal = state.signal if fits else _spread([empty(signals)] * stages, mesh)
-        rows = jax.device_put(_rows(batches, stages), NamedSharding(mesh, P(None, *AXES)))
+        signal = state.signal if fits else spread([empty(signals)] * stages, mesh)
         run = compiled(state.layout, state.telling, fed)
-        moving, measured = run(state.held, state.told, signal, state.full, rows, jnp.int32(valid))
+        moving, measured = run(state.held, state.told, signal, state.full, feed(batches, mesh), jnp.int32(valid))
         held, told, signal, full = moving
         return InFlight(held, told, signal, full, state.layout, state.telling, fed), _named(measured, names, sizes)
 
@@ -171,7 +170,7 @@ def pipelined(
     def components(state):
         if _in_flight(state):
             state = flush(jax.tree.map(jnp.copy, state))
-        blocks = [unpack(state.layout, stage, slots) for stage, slots in enumerate(_gather(state.held, stages))]
+        blocks = [unpack(state.layout, stage, slots) for stage, slots in enumerate(gather(state.held, stages))]
         return jax.device_put(tuple(held.state for block in blocks for held in block), devices[0])
 
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
@@ -193,47 +192,6 @@ def _signal_layout(entering: Sequence[Signal], sizes: Sequence[int]) -> Layout:
     """How signals into each stage are packed; stage 0 is fed by the belt."""
     into = [block[0] for block in _blocks(entering, sizes)]
     return ranked_layout([(), *into[1:]])  # sent every tick, so short
-
-
-def _rows(batches: Batch, stages: int) -> Batch:
-    """Micro-batches `(M, B, ...)` as `(ceil(M / stages), stages, B, ...)`; column d is what device d feeds."""
-
-    def rows(x):
-        x = np.asarray(x)
-        missing = -len(x) % stages
-        if missing:
-            x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
-        return x.reshape(-1, stages, *x.shape[1:])
-
-    return {name: rows(x) for name, x in batches.items()}
-
-
-def _spread(stages: Sequence[Slots], mesh: Mesh) -> Slots:
-    """Each stage's slots on that stage's devices: arrays `(stages, data, ...)`, one copy along the data axis."""
-    sharding = NamedSharding(mesh, P(*AXES))
-
-    def spread(*slots):
-        shards = [
-            jax.device_put(slot[None, None], device)
-            for slot, devices in zip(map(jnp.asarray, slots), mesh.devices, strict=True)
-            for device in devices
-        ]
-        return jax.make_array_from_single_device_arrays((*mesh.devices.shape, *slots[0].shape), sharding, shards)
-
-    return tuple(map(spread, *stages))
-
-
-def _gather(slots: Slots, stages: int) -> list[list[np.ndarray]]:
-    """Each stage's slots on the host, from the first device of its data axis."""
-
-    def first(slot, stage):
-        return next(
-            np.array(shard.data)[0, 0]  # a copy: the next step writes where the state is now
-            for shard in slot.addressable_shards
-            if (shard.index[0].start or 0) == stage and not shard.index[1].start
-        )
-
-    return [[first(slot, stage) for slot in slots] for stage in range(stages)]
 
 
 def _in_flight(state: InFlight) -> bool:

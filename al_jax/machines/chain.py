@@ -60,7 +60,8 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
         return joined(states), feedback, metrics
 
     needs = frozenset().union(*(machine.needs for machine in machines))
-    return Machine(init, forward, backward, update, learn_down, needs, name, machines)
+    effective = tuple(machine.effective for machine in machines)
+    return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective)
 
 
 def label(index: int, machine: Machine) -> str:

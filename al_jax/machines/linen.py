@@ -97,20 +97,44 @@ def stepped(optimizer: optax.GradientTransformation, state: MachineState, gradie
     return state._replace(params=optax.apply_updates(state.params, changes), opt_state=opt_state)
 
 
-class Layer(nn.Module):
-    """A dense layer, then activation and batch norm in either order: `(B, ...) -> (B, width)`.
+class After(nn.Module):
+    """What follows the linear part of a layer, one after the other.
 
     Attributes:
-      width: units.
-      then: what follows, of `relu`, `tanh`, `norm`, …: functions of the features, or `"norm"`.
+      then: functions of the features, or `"norm"` for batch norm.
     """
+
+    then: tuple
+
+    @nn.compact
+    def __call__(self, x, train):
+        for step in self.then:
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x) if step == "norm" else step(x)
+        return x
+
+
+class Layer(nn.Module):
+    """A dense layer on the flattened input, and what follows: `(B, ...) -> (B, width)`."""
 
     width: int
     then: tuple = (nn.relu,)
 
     @nn.compact
     def __call__(self, x, train):
-        x = nn.Dense(self.width)(x.reshape(len(x), -1))
-        for step in self.then:
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x) if step == "norm" else step(x)
-        return x
+        return After(self.then)(nn.Dense(self.width)(x.reshape(len(x), -1)), train)
+
+
+class ConvLayer(nn.Module):
+    """A convolution without padding, what follows, and 2x2 max pooling, as in LeNet.
+
+    `(B, H, W, C) -> (B, (H - 4) // 2, (W - 4) // 2, width)` for kernels of 5x5.
+    """
+
+    width: int
+    kernel: int = 5
+    then: tuple = (nn.relu,)
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Conv(self.width, (self.kernel, self.kernel), padding="VALID")(x)
+        return nn.max_pool(After(self.then)(x, train), (2, 2), strides=(2, 2))

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.losses import cross_entropy
 from al_jax.machines.chain import joined, label, split
@@ -53,7 +54,7 @@ def trainer(
         )
 
     compiled = jax.jit(run_all, donate_argnums=0)
-    predict_one = as_network(machine, prepare).predict
+    predict_one = with_prepare(as_network(machine), prepare).predict
     predict_compiled = jax.jit(jax.vmap(predict_one, in_axes=(0, None)) if seeds else predict_one)
     draw = jax.jit(lambda key, batch: initial_components(machine, prepare, key, batch))
 
@@ -125,19 +126,17 @@ def _flat(trees: list[dict[str, Any]], part: str) -> dict[str, jax.Array]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.float32(value) for path, value in leaves}
 
 
-def as_network(machine: Machine, prepare: Callable | None = None) -> Network:
+def as_network(machine: Machine) -> Network:
     """The machine as a network with one prediction, for evaluation, counts and checkpoints; engines cannot train it."""
     parts = machine.parts or (machine,)
 
     def predict(variables, images, depth=None):
         del depth
-        if prepare:
-            images = prepare(images, jax.random.key(0), False)
         state = _assembled(machine, [MachineState(own["params"], own["fixed"], ()) for own in variables])
         return machine.forward(state.params, state.fixed, images, jax.random.key(0), False)[0]
 
     components = tuple(Component(_of_a_trainer, _of_a_trainer, "parameters", {}, part.name) for part in parts)
-    return Network(components, predict, (True,) * len(parts), levels=1)
+    return Network(components, predict, tuple(part.effective for part in parts), levels=1)
 
 
 def _of_a_trainer(*_):

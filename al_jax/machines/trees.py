@@ -80,7 +80,7 @@ def fit_tree(
         chosen = column[place]
         low, high = (x[order[at, chosen], columns[chosen]] for at in (place, jnp.minimum(place + 1, len(x) - 1)))
         split = (spread > pure * jnp.float32(count)) & (gain[place] >= 0)
-        threshold = jnp.where(split, _between(low, high), jnp.inf)
+        threshold = jnp.where(split, _between(low, high), jnp.finfo(jnp.float32).max)
         right = jnp.where(split, place + 1, jnp.arange(len(x)))
         goes = _taken(x, columns[chosen][node]) > threshold[node]
         node = jnp.where(goes, right[node], node)

@@ -81,6 +81,7 @@ class Machine(NamedTuple):
       needs: names of the fields of `Context` that must not be None.
       name: what errors and metrics call it.
       parts: the machines that this one chains, whose states its own is made of.
+      effective: a tree prefix of the parameters, True where the forward pass uses them.
     """
 
     init: Callable[[jax.Array, PyTree], MachineState]
@@ -93,6 +94,7 @@ class Machine(NamedTuple):
     needs: frozenset[str] = frozenset()
     name: str = "machine"
     parts: "tuple[Machine, ...]" = ()
+    effective: PyTree = True
 
 
 def learn(

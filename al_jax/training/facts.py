@@ -8,7 +8,7 @@ import numpy as np
 from al_jax.data import Dataset, half_range, imagenet_channels, in_memory, standardise, subtract_mean, unit_range
 from al_jax.data.prepare import Affine
 from al_jax.training.config import Config
-from al_jax.training.errors import RunError
+from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_json, write_json
 
 FACTS = "data.json"
@@ -33,7 +33,13 @@ class DataFacts(NamedTuple):
 
         Raises:
           DataError: a constant channel cannot be standardised.
+          ConfigError: ImageNet's statistics are not for grey images.
         """
+        if config.normalisation == "imagenet" and dataset.train.shape[-1] == 1:
+            raise ConfigError(
+                "config.normalisation is 'imagenet', statistics of red, green and blue: choose another for the grey "
+                f"images of {dataset.name}"
+            )
         normalise = {
             "unit_range": unit_range,
             "half_range": half_range,

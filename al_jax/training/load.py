@@ -38,8 +38,9 @@ def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
 def load_run(workdir: Path, data_dir: str = "") -> Run:
     """The run as its config.json describes it, on one device; its data may have moved to `data_dir`."""
     config = _config(workdir)
-    # Where it was trained does not matter any more.
+    # Where it was trained does not matter any more, nor with how much memory.
     config.update({"engine": "sequential", "devices": 1, "data_parallel": 1, "partition": "even", "exact": False})
+    config.remat = False
     config.data_dir = data_dir or config.data_dir
     return set_up(config, workdir)
 

@@ -1,5 +1,8 @@
 """Configurations that are refused before anything is compiled, each in one sentence."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from al_jax.data import STREAMED
 from al_jax.training.config import (
     Config,
@@ -13,73 +16,12 @@ from al_jax.training.config import (
     weights_of,
 )
 from al_jax.training.errors import ConfigError
-
-CHOICES = {
-    "normalisation": ("unit_range", "half_range", "subtract_mean", "standardise", "imagenet"),
-    "augmentation": ("none", "crop", "crop_flip", "reflect_crop_flip", "jitter", "authors", "resized_crop"),
-    "network": (
-        "mlp",
-        "vanilla_cnn",
-        "vgg",
-        "resnet8",
-        "resnet20",
-        "resnet32",
-        "resnet110",
-        "resnet101",
-        "resnet152",
-        "resnext101",
-        "vgg13",
-    ),
-    "residual": ("authors", "standard"),
-    "bridge": ("paper", "pooled", "conv", "none"),
-    "codes": ("online", "pretrained"),
-    "l2_kernels": ("blocks", "convolutions", "all"),
-    "activation": ("elu", "relu"),
-    "rule": ("associated", "backprop", "greedy", "predsim", "infopro"),
-    "head": ("own", "mlp_sr", "mlp_sr2", "wide", "1c2f", "2c2f", "image", "averaged", "pooled"),
-    "dtype": ("float32", "bfloat16"),
-    "optimizer": ("adam", "sgd"),
-    "schedule": ("cosine", "epoch_cosine", "steps", "constant"),
-    "engine": ("sequential", "pipelined"),
-}
-AT_LEAST_ONE = [
-    "components",
-    "width",
-    "code",
-    "bridge_expansion",
-    "pool",
-    "code_updates",
-    "momentum_depth",
-    "epochs",
-    "batch_size",
-    "accumulate",
-    "shards",
-    "num_seeds",
-    "devices",
-    "data_parallel",
-    "eval_every",
-    "updates_per_call",
-    "keep",
-]
-AT_LEAST_ZERO = [
-    "validation",
-    "examples",
-    "padding",
-    "dense_layers",
-    "l2",
-    "autoencoder_rate",
-    "momentum_biases",
-    "warmup_epochs",
-    "weight_decay",
-    "seed",
-    "checkpoint_seconds",
-]
-SHARES = ["similarity", "momentum_decay", "leak"]
-LOCAL = ("greedy", "predsim", "infopro")
+from al_jax.training.limits import AT_LEAST_ONE, AT_LEAST_ZERO, CHOICES, LOCAL, NEEDS, POSITIVE, SHARES
+from al_jax.training.machine_checks import validate_machine
 
 
 def validate(config: Config) -> None:
-    """Raises `ConfigError` for values that cannot run, whatever the data and the machine."""
+    """Raises `ConfigError` for values that cannot run or have no effect, whatever the data and the machine."""
     for field in config:
         if field not in (known := default_config()):
             raise ConfigError(f"there is no field config.{field}{nearest(field, known)}")
@@ -93,7 +35,7 @@ def validate(config: Config) -> None:
     for field in AT_LEAST_ZERO:
         if not 0 <= config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be a number of at least 0")
-    for field in ("learning_rate", "code_learning_rate", "epsilon", "width_factor"):
+    for field in POSITIVE:
         if not 0 < config[field] < float("inf"):
             raise ConfigError(f"config.{field} is {config[field]}: it must be positive")
     for field in SHARES:
@@ -101,8 +43,6 @@ def validate(config: Config) -> None:
             raise ConfigError(f"config.{field} is {config[field]}: it must be from 0 to 1")
     if not 0 <= config.optimizer_momentum < 1:
         raise ConfigError(f"config.optimizer_momentum is {config.optimizer_momentum}: it must be in [0, 1)")
-    if config.codes == "pretrained" and config.rule != "associated":
-        raise ConfigError(f"config.codes is 'pretrained', but rule={config.rule} has no codes: leave it 'online'")
     if config.codes == "pretrained" and config.warm_start:
         raise ConfigError(
             "config.warm_start brings its own codes: leave codes='online', with autoencoder_rate=0 to keep them"
@@ -115,13 +55,37 @@ def validate(config: Config) -> None:
             f"config.cuts is {config.cuts!r}: it must be 'even' or give {config.components} components their numbers "
             "of layers"
         )
+    _validate_effects(config)
     _validate_data(config)
     _validate_rule(config)
+    validate_machine(config)
     _validate_batch(config)
     _validate_devices(config)
     for index in freeze_indices(config):
         if not 0 <= index < depth(config):
             raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
+
+
+def _validate_effects(config: Config) -> None:
+    defaults = default_config()
+    for field, other, values in NEEDS:
+        if config[other] not in values and config[field] != (default := defaults[field]):
+            raise ConfigError(
+                f"config.{field} is for {other}={_listed(values)}, not {_text(config[other])}: leave it "
+                f"{_text(default)}"
+            )
+    if config.l2_kernels != defaults.l2_kernels and not config.l2:
+        raise ConfigError(f"config.l2_kernels is for an l2 above 0: leave it {defaults.l2_kernels}")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    *others, last = map(_text, values)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _text(value: Any) -> str:
+    """As the command line takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _validate_data(config: Config) -> None:
@@ -138,8 +102,6 @@ def _validate_data(config: Config) -> None:
 
 
 def _validate_rule(config: Config) -> None:
-    if config.head != "own" and config.rule not in LOCAL:
-        raise ConfigError(f"config.head is for {', '.join(LOCAL)}; rule={config.rule} has none: leave it 'own'")
     if config.l2 and config.rule in LOCAL:
         raise ConfigError(f"config.l2 is for associated and backprop: set weight_decay for rule={config.rule}")
     for field in ("infopro_first", "infopro_last"):
@@ -153,10 +115,6 @@ def _validate_rule(config: Config) -> None:
         raise ConfigError("config.head is 'image', which is made of convolutions: choose another for an mlp")
     if config.momentum and config.bridge == "conv" and config.rule == "associated":
         raise ConfigError("config.bridge is 'conv', shaped like the next block as momentum's branch is: choose another")
-    if config.contrast and config.rule != "infopro":
-        raise ConfigError(f"config.contrast is for rule=infopro, not {config.rule}")
-    if config.remat and config.network == "mlp":
-        raise ConfigError("config.remat is for networks of convolutions: an mlp's layers keep little, leave it false")
     if config.leak and config.codes == "pretrained":
         raise ConfigError(
             "config.leak lets codes learn from losses above, so they cannot be pretrained: codes='online'"
@@ -177,8 +135,6 @@ def _validate_rule(config: Config) -> None:
         )
     if config.schedule == "epoch_cosine" and config.epochs == 1:
         raise ConfigError("config.epochs is 1, and the last epoch of schedule=epoch_cosine has rate 0: train for more")
-    if config.warmup_epochs and config.schedule != "epoch_cosine":
-        raise ConfigError(f"config.warmup_epochs is for schedule=epoch_cosine, not {config.schedule}")
 
 
 def _validate_batch(config: Config) -> None:
@@ -204,8 +160,6 @@ def _validate_devices(config: Config) -> None:
                 f"config.devices is {config.devices} with the sequential engine: set engine=pipelined for stages, or "
                 f"data_parallel={config.devices} and shards to share each micro-batch"
             )
-        if config.partition != "even":
-            raise ConfigError("config.partition is for engine=pipelined; the sequential engine has one stage")
     elif stages(config) > depth(config):
         raise ConfigError(
             f"config.devices makes {stages(config)} stages, more than the {depth(config)} components of this network: "

@@ -46,6 +46,26 @@ def test_blocks_hand_up_the_same_under_every_rule(rule):
         np.testing.assert_allclose(output, x, rtol=1e-5, atol=1e-6)
 
 
+def test_one_component_is_looked_into_where_several_are_cut():
+    cuts = (3, 5)
+    several, one = (al.greedy(al.networks.vanilla_cnn(cuts=own, width=0.05), classes=3) for own in (cuts, 1))
+    variables = random_variables(several, BATCH)
+    layers = [layer for own in variables for layer in own["params"]["f"].values()]
+    whole = random_variables(one, BATCH)
+    whole[0]["params"]["f"] = {f"layers_{index}": layer for index, layer in enumerate(layers)}
+    expected = block_outputs(several)(variables, BATCH["image"])
+    for output, wanted in zip(block_outputs(one, cuts)(whole, BATCH["image"]), expected, strict=True):
+        np.testing.assert_array_equal(output, wanted)
+    with pytest.raises(ValueError, match=r"cuts is \(1, 2\): it must cut the 8 layers"):
+        block_outputs(one, (1, 2))(whole, BATCH["image"])
+
+
+def test_blocks_that_leak_are_in_one_component():
+    network = al.leak(al.greedy, 0.5)(BLOCKS, classes=3)
+    outputs = block_outputs(network)(random_variables(network, BATCH), BATCH["image"])
+    assert len(outputs) == len(BLOCKS)
+
+
 def test_a_component_without_features_and_blocks_is_named():
     network = al.compose([al.component(Local(5))])
     with pytest.raises(ValueError, match=r"component 1 \(Local\) hands up no features"):
@@ -120,13 +140,13 @@ def test_probes_of_every_block():
     images = draw(64, 4, 4, 1)
     split = Split(images, (images[:, 0, 0, 0] > 0).astype(np.int32))
     variables = random_variables(network, {"image": images, "label": split.label})
-    first_block, second = probe_accuracies(network, variables, split, split)
+    first_block, second = probe_accuracies(block_outputs(network), variables, split, split)
     assert first_block > 0.9
     assert second == pytest.approx(max(split.label.mean(), 1 - split.label.mean()))
 
 
 def trained(workdir, **fields):
-    run = set_up(default_config(components=2, epochs=1, code=12, examples=640, **fields), workdir)
+    run = set_up(default_config(**{"components": 2, "epochs": 1, "examples": 320, **fields}), workdir)
     with claimed(run.config, workdir):
         finished = Training(run).finish()
     leave(run, summarise(run, finished))
@@ -135,15 +155,20 @@ def trained(workdir, **fields):
 
 @pytest.mark.slow
 def test_runs_beside_each_other(tmp_path):
-    ours = trained(tmp_path / "ours", network="vanilla_cnn", width_factor=0.1, bridge="pooled")
-    backprop = trained(tmp_path / "backprop", num_seeds=2, width=32, **BACKPROP)
-    found = represent([ours, backprop], tmp_path / "out")
+    convolutions = {"rule": "greedy", "head": "pooled", "network": "vanilla_cnn", "width_factor": 0.1}
+    ours = trained(tmp_path / "ours", **convolutions)
+    whole = trained(tmp_path / "whole", **{**convolutions, "components": 1, "remat": True})
+    backprop = trained(tmp_path / "backprop", num_seeds=2, width=32, code=12, **BACKPROP)
+    found = represent([ours, whole, backprop], tmp_path / "out")
     assert found == json.loads((tmp_path / "out/representation.json").read_text())
-    assert [(run["name"], run["rule"]) for run in found["runs"]] == [("ours", "associated"), ("backprop", "backprop")]
+    assert [run["name"] for run in found["runs"]] == ["ours", "whole", "backprop"]
+    assert [run["rule"] for run in found["runs"]] == ["greedy", "greedy", "backprop"]
     assert all(len(run["probes"]) == 2 and min(run["probes"]) > 0.15 for run in found["runs"])
     np.testing.assert_allclose(np.diag(found["runs"][0]["cka"]), 1, atol=1e-3)
-    assert 0.1 < found["runs"][1]["cka"][0][0] < 1
-    pictures = {"probes.png", "cka.png", "cka_by_block.png", "features_ours.png"}
+    for other in found["runs"][1:]:
+        assert np.shape(other["cka"]) == (2, 2)
+        assert 0.1 < other["cka"][0][0] < 1
+    pictures = {"probes.png", "cka.png", "cka_by_block.png", "features_ours.png", "features_whole.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"representation.json", *pictures}
 
 

@@ -19,7 +19,8 @@ CONTEXT = machines.Context(None, LABEL, jnp.int32(0), jax.random.key(7))
 
 def incoming():
     return machines.chain(
-        machines.from_linen(nn.Dense(6), optax.sgd(0.1)), machines.scheduled_dropout(lambda step: 0.5)
+        machines.from_linen(nn.Dense(7), optax.sgd(0.1)),
+        machines.with_dropout(machines.from_linen(nn.Dense(6), optax.sgd(0.1)), 0.5),
     )
 
 
@@ -93,20 +94,6 @@ def test_gaussian_climbing_never_hands_down_what_is_worse():
     at = lambda x: dense.forward(state.params, state.fixed, x, KEY, True)[0]
     before, now = (target_distance(at(x), feedback_of(y), CONTEXT).value for x in (X, below.target))
     assert (now < before).all()
-
-
-def test_dropout_of_a_schedule_keeps_the_mean_and_gates_the_feedback():
-    drop = machines.scheduled_dropout(optax.linear_schedule(0.5, 0.0, 2))
-    x = jnp.ones((1000, 4))
-    state = drop.init(KEY, x)
-    y, residuals = drop.forward(state.params, state.fixed, x, KEY, True)
-    np.testing.assert_array_equal(np.unique(y), [0, 2])
-    np.testing.assert_allclose(y.mean(), 1, atol=0.05)
-    np.testing.assert_array_equal(drop.forward(state.params, state.fixed, x, KEY, False)[0], x)
-    state, below, _ = machines.learn(drop, state, residuals, machines.Feedback.along(y, jnp.ones_like(y)), CONTEXT)
-    np.testing.assert_array_equal(below.delta, y)
-    state = drop.update(state, residuals, (), CONTEXT)
-    np.testing.assert_array_equal(drop.forward(state.params, state.fixed, x, KEY, True)[0], x)
 
 
 def test_scores_of_both_directions_do_not_mix():

@@ -75,7 +75,7 @@ def test_learning_is_backward_then_update_and_keeps_batch_statistics():
     stepped = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradients)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), learned.params, stepped)
     np.testing.assert_array_equal(below.delta, expected.delta)
-    assert not np.array_equal(*(s.fixed[0]["batch_stats"]["BatchNorm_0"]["mean"] for s in (state, learned)))
+    assert not np.array_equal(*(s.fixed[0]["batch_stats"]["After_0"]["BatchNorm_0"]["mean"] for s in (state, learned)))
 
 
 def test_whole_numbers_enter_a_network():

@@ -29,7 +29,7 @@ def remember():
 
     def update(state, residuals, gradients, context):
         count = state.fixed + 1
-        params = state.params + (gradients.mean() - state.params) / count
+        params = state.params + (gradients.mean() - state.params) / jnp.float32(count)
         return machines.MachineState(params, count, ())
 
     return machines.Machine(init, forward, backward, update, name="remember")
@@ -65,12 +65,14 @@ def test_votes_are_their_closed_forms():
 
 
 def test_a_stochastic_voter_gives_as_many_votes_as_it_is_asked_for():
-    drop = machines.scheduled_dropout(lambda step: 0.5)
+    drop = machines.with_dropout(machines.from_linen(nn.Dense(2)), 0.5)
     state = drop.init(KEY, X)
     votes = stochastic_votes(drop, state.params, state.fixed, X, KEY, 5)
     assert votes.shape == (5, 4, 2)
     assert len(np.unique(votes, axis=0)) == 5
-    np.testing.assert_array_equal(votes[3], drop.forward((), state.fixed, X, jax.random.split(KEY, 5)[3], True)[0])
+    np.testing.assert_array_equal(
+        votes[3], drop.forward(state.params, state.fixed, X, jax.random.split(KEY, 5)[3], True)[0]
+    )
 
 
 @pytest.mark.parametrize("every", [1, 2])
@@ -101,14 +103,13 @@ def test_one_member_that_never_begins_anew_is_the_machine_itself():
     dense = machines.from_linen(nn.Dense(3), optax.sgd(0.1))
     alone = ensemble(dense, 1, every=100)
     state, below, _, _ = taught(alone, [1.0, 2.0])
-    own = jax.tree.map(lambda leaf: leaf[0], alone.init(KEY, X))
+    begun = alone.init(KEY, X)
+    own = jax.tree.map(lambda leaf: leaf[0], begun._replace(fixed=begun.fixed["members"]))
     context = machines.Context(None, None, jnp.int32(0), KEY)
     for value in (1.0, 2.0):
-        y, residuals = dense.forward(own.params, {}, X, KEY, True)
+        y, residuals = dense.forward(own.params, own.fixed, X, KEY, True)
         feedback = machines.Feedback.toward(y, jnp.full(y.shape, value))
-        own, expected, _ = machines.learn(
-            dense, machines.MachineState(own.params, {}, own.opt_state), residuals, feedback, context
-        )
+        own, expected, _ = machines.learn(dense, own, residuals, feedback, context)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=1e-6), state.params, own.params)
     np.testing.assert_allclose(below.delta, expected.delta, atol=1e-6)
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from al_jax.data import load
 from al_jax.training.config import default_config, differences, with_variant
 from al_jax.training.errors import ConfigError
+from al_jax.training.facts import DataFacts
+from al_jax.training.limits import CHOICES, NEEDS
 from al_jax.training.validation import validate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +36,7 @@ REFUSED = {
     "seeds from one": ({"num_seeds": 2, "warm_start": "runs/x"}, "run each seed by itself"),
     "cuts of an mlp": ({"cuts": "1,1,1,1"}, "an mlp has one layer a component"),
     "too few cuts": ({"network": "vgg", "cuts": "4,4"}, "give 4 components their numbers of layers"),
-    "codes of backprop": ({"rule": "backprop", "codes": "pretrained"}, "has no codes"),
+    "codes of backprop": ({"rule": "backprop", "codes": "pretrained"}, "is for rule=associated, not backprop"),
     "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),
     "crops of data in memory": ({"augmentation": "resized_crop"}, "choose another for digits"),
     "statistics of data on disk": ({"dataset": "imagenet2012", "normalisation": "standardise"}, "choose imagenet,"),
@@ -55,6 +58,54 @@ def test_defaults_and_every_config_are_valid():
         exec(compile(path.read_text(), path, "exec"), space)
         for variant in ("", "smoke", "backprop"):
             validate(space["get_config"](variant))
+
+
+WITHOUT_EFFECT = {
+    "padding of no crop": (
+        {"padding": 4},
+        "padding is for augmentation=crop, crop_flip or reflect_crop_flip, not none",
+    ),
+    "channels of an mlp": ({"width_factor": 2.0}, "width_factor is for network=vanilla_cnn,"),
+    "units of no residual network": ({"residual": "standard"}, "residual is for network=resnet8, .*, not mlp"),
+    "remat of an mlp": ({"remat": True}, "remat is for network=vanilla_cnn, .*, not mlp: leave it false"),
+    "norm of no dense layers": (
+        {"dense_norm": True},
+        "dense_norm is for rule=backprop, not associated: leave it false",
+    ),
+    "bridge of a local rule": (
+        {"rule": "greedy", "bridge": "pooled"},
+        "bridge is for rule=associated or backprop, not",
+    ),
+    "width of no bridge": ({"bridge": "none", "bridge_expansion": 2}, "bridge_expansion is for bridge=paper, pooled"),
+    "codes of a local rule": ({"rule": "infopro", "code": 9}, "code is for rule=associated or backprop, not infopro"),
+    "similarity of no pairs": ({"rule": "greedy", "similarity": 0.5}, "similarity is for rule=predsim, not greedy"),
+    "weights of no reconstruction": ({"infopro_first": "1,1"}, "infopro_first is for rule=infopro, not associated"),
+    "contrast of another rule": ({"rule": "greedy", "contrast": True}, "contrast is for rule=infopro, not greedy"),
+    "head of no local rule": ({"head": "wide"}, "head is for rule=greedy, predsim or infopro, not associated"),
+    "decay of no average": ({"momentum_decay": 0.9}, "momentum_decay is for momentum=true, not false: leave it 0.995"),
+    "penalty of no weight": ({"l2_kernels": "all"}, "l2_kernels is for an l2 above 0: leave it blocks"),
+    "warm-up of no epochs": ({"warmup_epochs": 2}, "warmup_epochs is for schedule=epoch_cosine, not cosine"),
+    "momentum of adam": ({"optimizer_momentum": 0.5}, "optimizer_momentum is for optimizer=sgd, not adam"),
+    "stages of no pipeline": ({"partition": "2,2"}, "partition is for engine=pipelined, not sequential: leave it even"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), WITHOUT_EFFECT.values(), ids=WITHOUT_EFFECT.keys())
+def test_a_field_without_effect_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=rf"^config\.{message}") as refusal:
+        validate(default_config(**fields))
+    assert "\n" not in str(refusal.value)
+
+
+def test_colours_of_grey_images_are_refused():
+    with pytest.raises(ConfigError, match=r"config\.normalisation is 'imagenet', .* grey images of digits"):
+        DataFacts.of(default_config(normalisation="imagenet"), load("digits"))
+
+
+def test_what_a_field_needs_is_there_to_be_given():
+    for field, other, values in NEEDS:
+        assert field in default_config()
+        assert other not in CHOICES or set(values) < set(CHOICES[other])
 
 
 def test_a_misspelt_field_of_a_config_file_or_variant_is_refused():
