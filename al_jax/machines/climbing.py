@@ -7,12 +7,11 @@ import jax.numpy as jnp
 
 from al_jax.machines.chain import at, joined, label, split
 from al_jax.machines.fitting import InputRule
+from al_jax.machines.schedules import Schedule, value_at
 from al_jax.machines.scores import Score, ScoreFunction, target_distance
 from al_jax.machines.search import best_per_sample
 from al_jax.machines.types import Feedback, Machine, begin, learn
 from al_jax.machines.votes import stochastic_votes
-
-Sigma = float | Callable[[jax.Array], jax.Array]
 
 
 def climbed(
@@ -89,12 +88,12 @@ def climbed(
     return Machine(init, forward, backward, update, learn_down, needs, name, (incoming, outgoing))
 
 
-def gaussian_search(candidates: int, sigma: Sigma, score: ScoreFunction = target_distance) -> InputRule:
+def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = target_distance) -> InputRule:
     """Finds better inputs among `candidates` with Gaussian noise; a sample whose own input is best keeps it.
 
     Args:
       candidates: draws for every batch.
-      sigma: standard deviation of the noise, or of the update's number.
+      sigma: standard deviation of the noise, a number or a function of the number of the update.
       score: `(y, feedback, context) -> Score` of values `(B,)`.
 
     Raises:
@@ -103,7 +102,7 @@ def gaussian_search(candidates: int, sigma: Sigma, score: ScoreFunction = target
     _check("gaussian_search", candidates)
 
     def rule(forward, x, feedback, context):
-        scale = sigma(context.step) if callable(sigma) else sigma
+        scale = value_at(sigma, context.step)
         noise = jax.random.normal(jax.random.fold_in(context.key, 2), (candidates, *x.shape))
         x = x.astype(noise.dtype)
         return _climb(x, x[None] + scale * noise, lambda x: score(forward(x), feedback, context))[0]
@@ -112,7 +111,7 @@ def gaussian_search(candidates: int, sigma: Sigma, score: ScoreFunction = target
 
 
 def gaussian_climb(
-    machine: Machine, *, candidates: int, sigma: Sigma, score: ScoreFunction = target_distance
+    machine: Machine, *, candidates: int, sigma: Schedule, score: ScoreFunction = target_distance
 ) -> Machine:
     """The machine, handing down better inputs that `gaussian_search` finds instead of feedback of its own."""
     rule = gaussian_search(candidates, sigma, score)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
+from al_jax.machines.types import Feedback, Machine, MachineState, learn
 from al_jax.machines.votes import mean_vote
 
 
@@ -57,14 +57,15 @@ def ensemble(
         return y, (residuals, x, keys)
 
     def backward(params, fixed, residuals, feedback, context):
-        own = context._replace(key=jax.random.split(context.key, members))
-        _, below, metrics = jax.vmap(machine.backward, (0, 0, 0, None, Context(None, None, None, 0)))(
-            params, fixed["members"], residuals[0], feedback, own
-        )
+        def of_member(params, fixed, residuals, key):
+            _, below, metrics = machine.backward(params, fixed, residuals, feedback, context._replace(key=key))
+            return below.delta, metrics
+
+        keys = jax.random.split(context.key, members)
+        delta, metrics = jax.vmap(of_member)(params, fixed["members"], residuals[0], keys)
         order, weights = voters(fixed["updates"], members, every)
         mean = lambda leaf: mean_vote(leaf[order], weights)
-        delta = jax.tree.map(mean, below.delta)
-        return feedback, Feedback.along(residuals[1], delta), jax.tree.map(mean, metrics)
+        return feedback, Feedback.along(residuals[1], jax.tree.map(mean, delta)), jax.tree.map(mean, metrics)
 
     def update(state, residuals, gradients, context):
         key_fresh, key_learn = jax.random.split(context.key)
