@@ -9,7 +9,13 @@
 
 Variants add up: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`; `man_cuts` cuts
 like MAN's code, 15 components), data (`svhn`, `stl10`), momentum (`man`) or one of its controls (`average_only`,
-`bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), heads (`wide_head`, `2c2f`), `short` or `smoke`.
+`bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), heads (`wide_head`, `2c2f`), `short` or `smoke`. Two
+controls have no momentum: `equal_parameters` is DGL with 16 components whose heads are so wide that as many parameters
+train as with `man`, and `equal_macs`, whose training takes as many multiply-accumulates. Its heads are InfoPro's, since
+AugLocal's, on 8x8 pixels at most, would need 90 million parameters for that. All arms, paired by seed:
+
+    python -m al_jax.analysis.compare configs/local_learning.py:{backprop,man,equal_parameters,equal_macs}
+        configs/local_learning.py:backprop,remat configs/local_learning.py --seeds 3 -- --config.data_dir=DIR
 
 The recipe is that of InfoPro and AugLocal over MAN's 400 epochs: batches of 1024, SGD with Nesterov's step, a cosine by
 epoch with 10 of warm-up, weight decay on everything; DGL has AugLocal's head. Not run at its full length yet. `short`
@@ -91,6 +97,8 @@ def get_config(variant=""):
             "scaled": {"momentum": True, "momentum_scaled": True},
             "wide_head": {"head": "wide"},
             "2c2f": {"head": "2c2f"},
+            "equal_parameters": {"head_width": 1.33},
+            "equal_macs": {"head": "2c2f", "head_width": 1.69},
         },
     )
     if config.rule == "infopro" and (config.network, config.components) in WEIGHTS:

@@ -47,8 +47,8 @@ def training_macs(network: Network, batch: Batch) -> list[int]:
     key = jax.eval_shape(lambda: jax.random.key(0))
     signals, _ = signal_shapes(network, batch)
     totals = [
-        macs(lambda v, s, k, part=part: part.apply(v, s, k, True), own, signal, key)
-        for part, own, signal in zip(network.components, variable_shapes(network, batch), signals, strict=True)
+        macs(lambda v, s, k, part=part: part.apply(v, s, k, True), jax.eval_shape(part.init, key, signal), signal, key)
+        for part, signal in zip(network.components, signals, strict=True)
     ]
     return [round(total / batch["image"].shape[0]) for total in totals]
 

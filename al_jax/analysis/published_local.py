@@ -61,6 +61,8 @@ TABLE_4 = {
     "bias alone": ("bias_only", None),
     "bias and weights that stay as drawn": ("frozen", None),
     "two trained branches": ("two_branches", None),
+    "neither, heads with as many parameters": ("equal_parameters", None),
+    "neither, heads with as many operations": ("equal_macs", None),
     "MAN's partition, neither": ("man_cuts", None),
     "MAN's partition, average and bias": ("man_cuts,man", None),
 }

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from al_jax.networks.layers import HE, batch_norm, conv
+from al_jax.networks.layers import HE, batch_norm, conv, scaled
 from al_jax.rules.parts import average_pool
 
 
@@ -35,11 +35,13 @@ class MlpSrHead(nn.Module):
     """The auxiliary network "MLP-SR-aux" of DGL (Belilovsky et al. 2020).
 
     Features are averaged to a quarter of their height, go through three 1x1 convolutions, are averaged to 2x2, and go
-    through `layers` dense layers as wide as that. The authors use three, AugLocal (Ma et al. 2024) two.
+    through `layers` dense layers as wide as that. The authors use three, AugLocal (Ma et al. 2024) two. Convolutions
+    have `width` times the channels of the features.
     """
 
     classes: int
     layers: int = 3
+    width: float = 1.0
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -47,8 +49,9 @@ class MlpSrHead(nn.Module):
         x = features
         if x.ndim == 4:
             x = average_pool(x, math.ceil(x.shape[1] / 4))
+            channels = scaled(x.shape[-1], self.width)
             for _ in range(3):
-                x = conv(x.shape[-1], 1, 1, self.dtype, HE)(x)
+                x = conv(channels, 1, 1, self.dtype, HE)(x)
                 x = nn.relu(batch_norm(train, self.dtype, HE)(x))
             x = average_pool(x, 2)
         x = x.reshape(len(x), -1)
@@ -87,13 +90,14 @@ class ConvHead(nn.Module):
     """The auxiliary classifier of InfoPro (Wang et al. 2021): `convolutions` of them, then two dense layers.
 
     The first convolution doubles the channels and halves the image, up to `most` channels; with one convolution it is
-    their "1c2f", with two their "2c2f".
+    their "1c2f", with two their "2c2f". All have `width` times these channels.
     """
 
     classes: int
     convolutions: int = 1
     hidden: int = 128
     most: int = 64
+    width: float = 1.0
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -103,7 +107,7 @@ class ConvHead(nn.Module):
             width = min(2 * x.shape[-1], max(self.most, x.shape[-1]))
             stride = 2 if width > x.shape[-1] else 1
             for index in range(self.convolutions):
-                x = conv(width, 3, stride if index == 0 else 1, self.dtype, HE)(x)
+                x = conv(scaled(width, self.width), 3, stride if index == 0 else 1, self.dtype, HE)(x)
                 x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         x = nn.relu(dense(self.hidden, dtype=self.dtype)(global_average(x)))
         return dense(self.classes, dtype=self.dtype)(x)

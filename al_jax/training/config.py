@@ -82,6 +82,7 @@ def default_config(**fields: Any) -> Config:
             "l2_kernels": "blocks",  # blocks | convolutions | all, whose kernels that penalty counts
             # Local rules, where one component alone is end-to-end backpropagation.
             "head": "own",  # own (the rule's) | mlp_sr | mlp_sr2 | wide | 1c2f | 2c2f | image | averaged | pooled
+            "head_width": 1.0,  # on the channels of the heads mlp_sr, mlp_sr2, 1c2f and 2c2f
             "similarity": 0.99,  # of a predsim loss, the share that compares examples
             "infopro_first": "5,0",  # weights of reconstruction and prediction, in the lowest component
             "infopro_last": "0,2",  # and in the highest but one

@@ -69,7 +69,7 @@ AT_LEAST_ZERO = [
     "seed",
     "checkpoint_seconds",
 ]
-POSITIVE = ["learning_rate", "code_learning_rate", "reverse_rate", "epsilon", "width_factor"]
+POSITIVE = ["learning_rate", "code_learning_rate", "reverse_rate", "epsilon", "width_factor", "head_width"]
 SHARES = ["tree_features", "similarity", "momentum_decay", "leak"]
 
 # Fields that have an effect only where another has one of these values, and must keep their default elsewhere. Those
@@ -94,6 +94,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("code_learning_rate", "rule", FOLDED),
     ("l2_kernels", "rule", FOLDED),
     ("head", "rule", LOCAL),
+    ("head_width", "head", ("mlp_sr", "mlp_sr2", "1c2f", "2c2f")),
     ("similarity", "rule", ("predsim",)),
     ("infopro_first", "rule", ("infopro",)),
     ("infopro_last", "rule", ("infopro",)),

@@ -121,6 +121,8 @@ def _heads(config: Config) -> dict[str, Any]:
     dtype = dtype_of(config)
     own = {"greedy": "mlp_sr", "predsim": "averaged", "infopro": "image" if _of_large_images(config) else "1c2f"}
     head = functools.partial(HEADS[own[config.rule] if config.head == "own" else config.head], dtype=dtype)
+    if config.head_width != 1:
+        head = functools.partial(head, width=config.head_width)
     top = networks.VggHead if config.network == "vgg13" else rules.PooledClassifier
     return {"head": head, "top": functools.partial(top, dtype=dtype)}
 

@@ -82,6 +82,7 @@ WITHOUT_EFFECT = {
     "weights of no reconstruction": ({"infopro_first": "1,1"}, "infopro_first is for rule=infopro, not associated"),
     "contrast of another rule": ({"rule": "greedy", "contrast": True}, "contrast is for rule=infopro, not greedy"),
     "head of no local rule": ({"head": "wide"}, "head is for rule=greedy, predsim or infopro, not associated"),
+    "width of another head": ({"rule": "greedy", "head_width": 2.0}, "head_width is for head=mlp_sr, mlp_sr2, 1c2f or"),
     "decay of no average": ({"momentum_decay": 0.9}, "momentum_decay is for momentum=true, not false: leave it 0.995"),
     "penalty of no weight": ({"l2_kernels": "all"}, "l2_kernels is for an l2 above 0: leave it blocks"),
     "warm-up of no epochs": ({"warmup_epochs": 2}, "warmup_epochs is for schedule=epoch_cosine, not cosine"),
@@ -143,12 +144,11 @@ COMMANDS = {
     "unknown field": (["--config.lerning_rate=1"], "no field config.lerning_rate; did you mean learning_rate?"),
     "wrong type": (["--config.epochs=2.5"], "config.epochs is '2.5': it must be a whole number"),
     "no such file": (["--config=configs/nix.py"], "no config file configs/nix.py"),
-    "fields before the file": (
+    "fields before the file, and no data": (
         ["--config.data_dir=/nowhere", "--config", "configs/mnist_mlp.py"],
         "mnist is not prepared",
     ),
     "no network": (["--config.bridge=none", "--config.code=9"], "make no network: component 1 of 4"),
-    "no data": (["--config=configs/mnist_mlp.py", "--config.data_dir=/nowhere"], "mnist is not prepared"),
 }
 
 

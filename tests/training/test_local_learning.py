@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support import parameter_shapes
 
+from al_jax.analysis.macs import training_macs
 from al_jax.chain import parameter_counts
 from al_jax.data import unit_range
 from al_jax.training.config import default_config
@@ -30,10 +31,16 @@ def read(variant=""):
     return config
 
 
+def built(config):
+    return build_network(config, DataFacts(10, IMAGE, unit_range()))
+
+
+BATCH = {"image": jax.ShapeDtypeStruct((2, *IMAGE), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+
+
 def counts(config):
-    network = build_network(config, DataFacts(10, IMAGE, unit_range()))
-    batch = {"image": jax.ShapeDtypeStruct((2, *IMAGE), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
-    return len(network.components), *parameter_counts(network, parameter_shapes(network, batch))
+    network = built(config)
+    return len(network.components), *parameter_counts(network, parameter_shapes(network, BATCH))
 
 
 @pytest.mark.parametrize(
@@ -53,14 +60,29 @@ def test_a_resnet_32_has_the_published_parameters_whatever_trains_it(variant, co
 
 
 def test_momentum_adds_the_first_layer_of_every_later_component():
-    plain, with_man = (counts(read(variant))[1] for variant in ("bias_only", "man"))
-    assert plain == with_man  # the average is no parameter
-    two = counts(read("two_branches"))[1]
-    units = 466_906 - 650 - (3 * 9 * 16 + 32)  # all but the stem and the classifier
-    without = counts(read())[1]
+    def trained(variant):
+        config = read(variant)
+        config.update({"network": "resnet8", "components": 4, "cuts": "even"})
+        _, trained, effective = counts(config)
+        return trained, effective
+
+    with_man, effective = trained("man")
+    assert trained("bias_only") == (with_man, effective)  # the average is no parameter
+    two, _ = trained("two_branches")
+    units = effective - 650 - (3 * 9 * 16 + 32)  # all but the stem and the classifier
+    without, _ = trained("")
     heads = (9_962 - 37_834) + (37_834 - 147_338)  # where the next unit is wider, so is what the head sees
     assert with_man - without == units - heads
     assert two - with_man == units
+
+
+@pytest.mark.slow
+def test_controls_of_momentum_have_its_parameters_and_its_macs():
+    def macs(variant):
+        return sum(training_macs(built(read(variant)), BATCH))
+
+    assert counts(read("equal_parameters"))[1] == pytest.approx(counts(read("man"))[1], rel=0.02)
+    assert macs("equal_macs") == pytest.approx(macs("man"), rel=0.02)
 
 
 def test_weights_of_infopro_are_those_of_its_authors():
@@ -83,13 +105,13 @@ def test_every_rule_learns_digits(variant, names, tmp_path):
     config = read(f"{variant},smoke")
     # Dense layers compile in a fraction of the time.
     config.update({"network": "mlp", "residual": "authors", "width_factor": 1.0, "width": 32})
-    config.update({"components": 3, "epochs": 6, "eval_every": 6})
+    config.update({"components": 2, "epochs": 6, "eval_every": 6})
     run = set_up(config, tmp_path)
     with claimed(config, tmp_path):
         summary = summarise(run, Training(run).finish())
     assert summary["test_accuracy"] > 0.8
     assert {name.split("/")[1] for name in summary["losses"]} == names
-    assert len(summary["accuracy_by_depth"]) == 3
+    assert len(summary["accuracy_by_depth"]) == 2
 
 
 @pytest.mark.parametrize(
