@@ -36,10 +36,10 @@ def plot_diagnostics(rows: Rows, path: Path) -> None:
         )
     height = -(-len(measures) // COLUMNS)
     figure = Figure(figsize=(5.2 * COLUMNS, 3.2 * height), layout="constrained")
-    panels = figure.subplots(height, COLUMNS, squeeze=False).flat
+    panels = list(figure.subplots(height, COLUMNS, squeeze=False).flat)
     for axes, measure in zip(panels, measures, strict=False):
         _draw(axes, rows, measure, sorted(_part(name) for name in found if name.endswith(f"/{measure}")))
-    for axes in list(panels)[len(measures) :]:
+    for axes in panels[len(measures) :]:
         axes.remove()
     figure.savefig(path, dpi=140)
 
