@@ -57,8 +57,9 @@ def feedback_alignment(
     The gradients are those of the local target; activations and norms are differentiated as they ran. Only where an
     error passes a dense or convolutional layer does `B`, of the kernel's shape, stand for `W`: what a dense layer hands
     down is `delta @ B.T`. It holds inside a module of several layers too, whose lower gradients are then not the true
-    ones. With the same key the parameters are those of `from_linen`. What `B` is made of lies in `fixed["feedback"]`,
-    out of every optimizer's reach, by the names of the kernels.
+    ones. In a chain the output layer aligns too, since the layer below hears of its `B`. With the same key the
+    parameters are those of `from_linen`. What `B` is made of lies in `fixed["feedback"]`, by the names of the kernels,
+    out of every optimizer's reach.
 
     Args:
       module: `x -> y` or `(x, train) -> y`; dense and convolutional layers hold all its weights.
@@ -161,7 +162,7 @@ def _send_through(matrices: dict[tuple[str, ...], jax.Array]):
     def intercept(next_method, args, kwargs, context):
         if not _is_linear(context):
             return next_method(*args, **kwargs)
-        (x, *others), layer = args, context.module
+        (x, *others), layer = args or (kwargs.pop("inputs"),), context.module
         y = next_method(jax.lax.stop_gradient(x), *others, **kwargs)
         params, matrix = layer.variables["params"], matrices[(*layer.path, "kernel")]
         if matrix.shape != params["kernel"].shape:

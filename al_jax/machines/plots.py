@@ -8,8 +8,8 @@ from al_jax.training.plots import Rows, finish, line_style
 
 # Titles, units, and the value at which a measure says nothing.
 MEASURES = {
-    "angle": ("gradient and true gradient", "angle in degrees", 90),
-    "feedback_angle": ("feedback below and true gradient", "angle in degrees", 90),
+    "angle": ("gradients of parameters", "degrees to the true gradient", 90),
+    "feedback_angle": ("feedback for the part below", "degrees to the true gradient", 90),
     "local_error_change": ("local error, by the update", "error after less before", 0),
     "global_error_change": ("global error, by the update", "error after less before", 0),
     "input_error_change": ("local error, by the input's target", "error after less before", 0),

@@ -39,7 +39,6 @@ def test_gradient_machines_are_aligned():
     layers = [
         machines.Layer(7, ("norm", nn.tanh)),
         nn.Dropout(0.3, deterministic=False),
-        machines.Layer(5),
         nn.Dense(4),
     ]
     chain = machines.chain(*(machines.from_linen(layer, name="layer") for layer in layers))

@@ -200,10 +200,13 @@ def test_kolen_and_pollack_bring_weights_and_feedback_together():
         assert_close(one.params[layer]["kernel"], kernel + adamw - 0.1 * kernel, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["batchwise_random_sign", "kolen_pollack"])
-def test_compiled_as_it_runs_and_keys_together_as_apart(kind):
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [("batchwise_random_sign", nn.Dense(3)), ("kolen_pollack", machines.Layer(3, ("norm", nn.tanh)))],
+)
+def test_compiled_as_it_runs_and_keys_together_as_apart(kind, module):
     x, keys = normal((6, 5), 1), jax.random.split(jax.random.key(3), 2)
-    machine = machines.feedback_alignment(machines.Layer(3, ("norm", nn.tanh)), kind=kind)
+    machine = machines.feedback_alignment(module, kind=kind)
 
     def run(state, key):
         state, below, _ = passed.__wrapped__(machine, state, x, key, learn=True)
@@ -282,4 +285,4 @@ def test_refusals():
         (Scanned(), "Dense_0 has kernels of its own for each step"),
     ]:
         with pytest.raises(ValueError, match=why):
-            machines.chain(machines.feedback_alignment(module)).init(KEY, x)
+            draw(machines.chain(machines.feedback_alignment(module)), x)
