@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from al_jax.machines.linen import ADAM, Residuals, applied, from_linen, initial
-from al_jax.machines.types import Machine
+from al_jax.machines.types import Machine, MachineState, PyTree
 
 FEEDBACK = "feedback"
 LINEAR = (nn.Dense, nn.DenseGeneral, nn.Einsum, nn.Conv, nn.ConvLocal, nn.ConvTranspose)
@@ -57,8 +57,9 @@ def feedback_alignment(
     The gradients are those of the local target; activations and norms are differentiated as they ran. Only where an
     error passes a dense or convolutional layer does `B`, of the kernel's shape, stand for `W`: what a dense layer hands
     down is `delta @ B.T`. It holds inside a module of several layers too, whose lower gradients are then not the true
-    ones. With the same key the parameters are those of `from_linen`. What `B` is made of lies in `fixed["feedback"]`,
-    out of every optimizer's reach, by the names of the kernels.
+    ones. In a chain the output layer aligns too, since the layer below hears of its `B`. With the same key the
+    parameters are those of `from_linen`. What `B` is made of lies in `fixed["feedback"]`, by the names of the kernels,
+    out of every optimizer's reach.
 
     Args:
       module: `x -> y` or `(x, train) -> y`; dense and convolutional layers hold all its weights.
@@ -93,7 +94,7 @@ def feedback_alignment(
     fresh = kind == "batchwise_random_sign"
 
     def kept(params, key, x):
-        drawn, kernels = _draw(module, key, x, name), flatten_dict(params)
+        drawn, kernels = _draw(module, key, x, name), _leaves(params)
         return unflatten_dict({path: keep(leaf, kernels[path]) for path, leaf in drawn.items()})
 
     def init(key, x):
@@ -103,8 +104,8 @@ def feedback_alignment(
 
     def forward(params, fixed, x, key, train):
         feedback = kept(params, jax.random.fold_in(key, 1), x) if fresh else fixed[FEEDBACK]
-        kernels = flatten_dict(params)
-        matrices = {path: matrix(leaf, kernels[path]) for path, leaf in flatten_dict(feedback).items()}
+        kernels = _leaves(params)
+        matrices = {path: matrix(leaf, kernels[path]) for path, leaf in _leaves(feedback).items()}
 
         def run(params, x):
             with nn.intercept_methods(_send_through(matrices)):
@@ -121,7 +122,7 @@ def feedback_alignment(
     return base._replace(init=init, forward=forward, update=update if kind == "kolen_pollack" else base.update)
 
 
-def _draw(module: nn.Module, key: jax.Array, x, name: str) -> dict[tuple[str, ...], jax.Array]:
+def _draw(module: nn.Module, key: jax.Array, x: PyTree, name: str) -> dict[tuple[str, ...], jax.Array]:
     """Kernels of the module's linear layers, drawn with `key`, by their places among its parameters."""
     layers = set()
 
@@ -131,7 +132,7 @@ def _draw(module: nn.Module, key: jax.Array, x, name: str) -> dict[tuple[str, ..
         return next_method(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        params = flatten_dict(dict(initial(module, key, x)).get("params", {}))
+        params = _leaves(dict(initial(module, key, x)).get("params", {}))
     if not layers:
         raise ValueError(
             f"machine {name!r} has no dense or convolutional layer, so no errors to align: use al.machines.from_linen"
@@ -145,6 +146,12 @@ def _draw(module: nn.Module, key: jax.Array, x, name: str) -> dict[tuple[str, ..
     return {path: leaf for path, leaf in params.items() if path[-1] == "kernel" and path[:-1] in layers}
 
 
+def _leaves(tree: PyTree) -> dict[tuple[str, ...], jax.Array]:
+    """Arrays by their places in nested dictionaries."""
+    leaves: Any = flatten_dict(tree)
+    return leaves
+
+
 def _is_linear(context: nn.module.InterceptorContext) -> bool:
     return context.method_name == "__call__" and isinstance(context.module, LINEAR)
 
@@ -155,7 +162,7 @@ def _send_through(matrices: dict[tuple[str, ...], jax.Array]):
     def intercept(next_method, args, kwargs, context):
         if not _is_linear(context):
             return next_method(*args, **kwargs)
-        (x, *others), layer = args, context.module
+        (x, *others), layer = args or (kwargs.pop("inputs"),), context.module
         y = next_method(jax.lax.stop_gradient(x), *others, **kwargs)
         params, matrix = layer.variables["params"], matrices[(*layer.path, "kernel")]
         if matrix.shape != params["kernel"].shape:
@@ -188,10 +195,10 @@ def _back(linear, kept, delta):
 _sent.defvjp(_ahead, _back)
 
 
-def _decayed(before, after, decay: float):
+def _decayed(before: MachineState, after: MachineState, decay: float) -> MachineState:
     """The state after an update that moved `B` as it moved `W`, less the decay of both."""
-    old, new = flatten_dict(before.params), flatten_dict(after.params)
-    feedback = flatten_dict(before.fixed[FEEDBACK])
+    old, new = _leaves(before.params), _leaves(after.params)
+    feedback = _leaves(before.fixed[FEEDBACK])
     for path, matrix in feedback.items():
         feedback[path] = matrix + (new[path] - old[path]) - decay * matrix
         new[path] = new[path] - decay * old[path]

@@ -8,8 +8,8 @@ from al_jax.training.plots import Rows, finish, line_style
 
 # Titles, units, and the value at which a measure says nothing.
 MEASURES = {
-    "angle": ("gradient and true gradient", "angle in degrees", 90),
-    "feedback_angle": ("feedback below and true gradient", "angle in degrees", 90),
+    "angle": ("gradients of parameters", "degrees to the true gradient", 90),
+    "feedback_angle": ("feedback for the part below", "degrees to the true gradient", 90),
     "local_error_change": ("local error, by the update", "error after less before", 0),
     "global_error_change": ("global error, by the update", "error after less before", 0),
     "input_error_change": ("local error, by the input's target", "error after less before", 0),
@@ -36,10 +36,10 @@ def plot_diagnostics(rows: Rows, path: Path) -> None:
         )
     height = -(-len(measures) // COLUMNS)
     figure = Figure(figsize=(5.2 * COLUMNS, 3.2 * height), layout="constrained")
-    panels = figure.subplots(height, COLUMNS, squeeze=False).flat
+    panels = list(figure.subplots(height, COLUMNS, squeeze=False).flat)
     for axes, measure in zip(panels, measures, strict=False):
         _draw(axes, rows, measure, sorted(_part(name) for name in found if name.endswith(f"/{measure}")))
-    for axes in list(panels)[len(measures) :]:
+    for axes in panels[len(measures) :]:
         axes.remove()
     figure.savefig(path, dpi=140)
 
