@@ -85,7 +85,8 @@ def climbed(
         return joined([below, above]), handed, {lower: {**metrics_below, **climb}, upper: metrics}
 
     needs = incoming.needs | outgoing.needs
-    return Machine(init, forward, backward, update, learn_down, needs, name, (incoming, outgoing))
+    effective = (incoming.effective, outgoing.effective)
+    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective)
 
 
 def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = target_distance) -> InputRule:

@@ -112,7 +112,7 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
     own_needs = {GLOBAL[node.target] for node in nodes.values() if node.target in GLOBAL}
     needs = frozenset(own_needs).union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
-    return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective)
+    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective)
 
 
 def _check(nodes: Mapping[str, Node], output: str) -> None:
