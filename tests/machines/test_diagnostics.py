@@ -10,7 +10,7 @@ import pytest
 from al_jax import machines
 from al_jax.losses import cross_entropy
 from al_jax.machines.diagnostics import angle, norm_ratio
-from al_jax.machines.plots import plot_diagnostics
+from al_jax.training.diagnostics_plot import plot_diagnostics
 
 KEY, LABEL = jax.random.key(0), jnp.arange(6) % 4
 SGD = optax.sgd(0.05)
