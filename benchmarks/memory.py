@@ -44,7 +44,7 @@ NETWORKS = {
     "resnet152": (*LARGE, ((2, "man"), (4, "man"), (4, "memory"), (8, "memory"))),
     "resnext101": ((224, 224, 3), 1000, 64, ((2, "man"), (4, "man"), (4, "memory"), (8, "memory"))),
 }
-QUICK = {"resnet8": ((32, 32, 3), 10, 64, ((4, "memory"),))}
+QUICK = {"vanilla_cnn": ((32, 32, 3), 10, 64, ((4, "memory"),))}
 
 
 def arms_of(cuts: tuple[tuple[int, str], ...], quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -53,7 +53,7 @@ def arms_of(cuts: tuple[tuple[int, str], ...], quick: bool) -> Iterator[tuple[st
     yield "end to end, remat", {**END_TO_END, "remat": True}
     for components, where in cuts:
         for rule, remat in [("greedy", True)] if quick else ARMS:
-            for momentum in (False, True):
+            for momentum in (True,) if quick else (False, True):
                 fields = {"rule": rule, "components": components, "cuts": where, "momentum": momentum, "remat": remat}
                 name = f"{rule}{' + MAN' * momentum}{', remat' * remat}"
                 yield f"{name}, K = {components}, cuts: {where}", {**fields, **INFOPRO}

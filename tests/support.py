@@ -9,7 +9,6 @@ import numpy as np
 import optax
 
 import al_jax as al
-from al_jax.chain import signal_shapes
 from al_jax.networks.convolution import conv_general_dilated
 
 KEY = jax.random.key(0)
@@ -76,7 +75,7 @@ def assert_same_bits(left, right):
 def assert_finite(tree):
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            assert bool(jnp.isfinite(leaf).all()), jax.tree_util.keystr(path)
+            assert np.isfinite(np.asarray(leaf)).all(), jax.tree_util.keystr(path)
 
 
 def clip_decay_partition(index):
@@ -183,10 +182,14 @@ def random_components(network, optimizer, batch, seed=0):
 
 
 def _variable_shapes(network, batch):
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    signals, _ = signal_shapes(network, batch)
-    pairs = zip(network.components, signals, strict=True)
-    return [dict(jax.eval_shape(part.init, key, signal)) for part, signal in pairs]
+    """Traces each component no oftener than it must be, for networks of many layers."""
+    key, signal, found = jax.eval_shape(lambda: jax.random.key(0)), jax.eval_shape(dict, batch), []
+    for index, part in enumerate(network.components):
+        if index:
+            below = network.components[index - 1]
+            signal, *_ = jax.eval_shape(lambda v, s, k, part=below: part.apply(v, s, k, True), found[-1], signal, key)
+        found.append(dict(jax.eval_shape(part.init, key, signal)))
+    return found
 
 
 def write_result(path, *accuracies, **config):

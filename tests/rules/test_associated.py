@@ -198,17 +198,19 @@ def gradient_of_one_loss(part, params, signal, name):
     return jax.jit(jax.grad(lambda params: part.apply({"params": params}, signal, KEY, True)[1][name]))(params)
 
 
-@pytest.mark.parametrize("examples", [3, 4, 6], ids=lambda examples: f"{examples} examples")
+@pytest.mark.parametrize("examples", [3, 4], ids=lambda examples: f"{examples} examples")
 def test_codes_of_classes_are_the_codes_of_their_examples(variables, examples):
     """With over three examples g and h see each class once, with three every example; a class may be absent."""
     batch = jax.tree.map(lambda x: x[:examples], {**BATCH, "label": np.array([2, 0, 2, 0, 0, 2], np.int32)})
     signal = batch
     for part, own, expected in zip(network().components, variables, chain_by_hand(variables, batch), strict=True):
-        trained = {
-            name: gradient_of_one_loss(part, own["params"], signal, name) for name in ("associated", "autoencoder")
-        }
-        assert_close(jax.tree.map(np.add, *trained.values()), expected[3])
-        signal, losses, _ = part.apply(own, signal, KEY, True)
+
+        def objective(params, part=part, signal=signal):
+            signal_up, losses, _ = part.apply({"params": params}, signal, KEY, True)
+            return sum(losses.values()), (signal_up, losses)
+
+        gradient, (signal, losses) = jax.jit(jax.grad(objective, has_aux=True))(own["params"])
+        assert_close(gradient, expected[3])
         assert_close((signal["code"], losses), expected[1:3])
 
 

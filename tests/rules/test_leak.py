@@ -1,24 +1,29 @@
 """A leak puts a share of the gradient from above beside a component's own."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 from support import ConvBlock, first, make_batches, parameter_shapes, random_variables
 
 import al_jax as al
+from al_jax import rules
 from al_jax.data import Split
 from al_jax.training.evaluation import make_evaluate
 
 BATCH = first(make_batches(1, size=4, shape=(4, 4, 1), classes=3))
 KEY = jax.random.key(0)
+greedy = functools.partial(al.greedy, head=rules.PooledClassifier)
 
 
 def blocks():
     return [ConvBlock(2), ConvBlock(3, norm=True), *al.networks.mlp([4])]
 
 
+@functools.cache
 def gradients(alpha):
-    network = al.leak(al.greedy, alpha)(blocks(), 3)
+    network = al.leak(greedy, alpha)(blocks(), 3)
     (variables,) = random_variables(network, BATCH)
 
     def loss(params):
@@ -29,8 +34,8 @@ def gradients(alpha):
 
 def local_gradients():
     """Of every component's own loss alone."""
-    network = al.greedy(blocks(), 3)
-    (whole,) = random_variables(al.leak(al.greedy, 0.0)(blocks(), 3), BATCH)
+    network = greedy(blocks(), 3)
+    (whole,) = random_variables(al.leak(greedy, 0.0)(blocks(), 3), BATCH)
     signal, found = BATCH, {}
     for index, part in enumerate(network.components):
         own = {name: tree.get(f"parts_{index}", {}) for name, tree in whole.items()}
@@ -38,7 +43,7 @@ def local_gradients():
         def loss(params, part=part, own=own, signal=signal):
             return sum(part.apply({**own, "params": params}, signal, KEY, True)[1].values())
 
-        found[f"parts_{index}"] = jax.grad(loss)(own["params"])
+        found[f"parts_{index}"] = jax.jit(jax.grad(loss))(own["params"])
         signal, _, _ = part.apply(own, signal, KEY, True)
     return found
 
@@ -54,7 +59,7 @@ def test_the_share_is_linear_one_cut_below_the_top():
 
 
 def test_predictions_and_effective_parameters_are_the_rules():
-    network, local = al.leak(al.greedy, 0.5)(blocks(), 3), al.greedy(blocks(), 3)
+    network, local = al.leak(greedy, 0.5)(blocks(), 3), greedy(blocks(), 3)
     (variables,) = random_variables(network, BATCH)
     apart = [{name: tree[f"parts_{i}"] for name, tree in variables.items() if f"parts_{i}" in tree} for i in range(3)]
     for depth in (1, 2, 3):

@@ -206,7 +206,7 @@ def test_contrast_trains_its_probe_alone_for_scores():
     def probe_loss(params):
         return network.components[0].apply({**variables[0], "params": params}, BATCH, KEY, True)[1]["probe"]
 
-    gradient = jax.grad(probe_loss)(variables[0]["params"])
+    gradient = jax.jit(jax.grad(probe_loss))(variables[0]["params"])
     assert np.any(gradient["objective"]["target"]["probe"]["kernel"])
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["f"]))
 

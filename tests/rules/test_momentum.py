@@ -1,5 +1,7 @@
 """The momentum auxiliary network: what its average is, what trains, and what is refused."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,13 +11,15 @@ import pytest
 from support import ConvBlock, first, make_batches, parameter_shapes, random_components, random_variables
 
 import al_jax as al
+from al_jax import rules
 from al_jax.networks import Stack
 
 BATCHES = make_batches(4, size=4, shape=(4, 4, 1), classes=3)
 BATCH, KEY = first(BATCHES), jax.random.key(0)
 DECAY = 0.75
+greedy = functools.partial(al.greedy, head=rules.PooledClassifier)
 RULES = {
-    "greedy": al.greedy,
+    "greedy": greedy,
     "associated": lambda blocks, classes, **options: al.associated(blocks, classes, 4, **options),
 }
 
@@ -56,7 +60,7 @@ def test_the_average_follows_the_next_components_first_layer(rule):
 
 
 def test_an_update_of_several_micro_batches_is_heard_once():
-    network = al.momentum(al.greedy, decay=DECAY)(blocks(), 3)
+    network = al.momentum(greedy, decay=DECAY)(blocks(), 3)
     trainer = al.sequential(network, optax.sgd(0.0), accumulate=2)
     state = trainer.place(random_components(network, optax.sgd(0.0), BATCH))
     start = trainer.components(state)
@@ -96,13 +100,13 @@ def test_a_scale_moves_weight_between_bias_and_average():
 
 
 def test_gradients_go_through_the_average_to_the_block_below():
-    network = al.momentum(al.greedy, biases=0)(blocks(), 3)
+    network = al.momentum(greedy, biases=0)(blocks(), 3)
     variables = random_variables(network, BATCH)[0]
 
     def loss(params):
         return network.components[0].apply({**variables, "params": params}, BATCH, KEY, True)[1]["prediction"]
 
-    gradient = jax.grad(loss)(variables["params"])
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
     assert sorted(gradient) == ["f", "objective"]
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient["f"]))
 
@@ -138,7 +142,7 @@ class Flat(nn.Module):
 
 
 def test_a_layer_without_parameters_tells_nothing():
-    network = al.momentum(al.greedy)([ConvBlock(2), Flat(), Stack((Flat(), al.networks.DenseBlock(4)))], 3)
+    network = al.momentum(greedy)([ConvBlock(2), Flat(), Stack((Flat(), al.networks.DenseBlock(4)))], 3)
     trainer = al.sequential(network, optax.sgd(0.1))
     state, _ = trainer.step(trainer.place(random_components(network, optax.sgd(0.1), BATCH)), BATCHES)
     assert trainer.predict(state, BATCH["image"]).shape == (4, 3)
