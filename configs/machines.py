@@ -16,6 +16,26 @@
 
 from al_jax.training.config import default_config, with_variant
 
+DIFFERENCE = {
+    "rule": "target_propagation",
+    "layer": "tanh",
+    "target_noise": 0.3,
+    "epochs": 50,
+    "batch_size": 100,
+    "schedule": "cosine",
+}
+# As in biotorch: a LeNet on CIFAR-10, here with batches of 128 and the last epoch.
+LENET = {
+    "dataset": "cifar10",
+    "network": "lenet",
+    "units": "128,32",
+    "layer": "relu",
+    "normalisation": "standardise",
+    "augmentation": "crop_flip",
+    "validation": 0,
+    "schedule": "cosine",
+    "epochs": 50,
+}
 EXPERIMENTS = {
     # A.1: FC128-ReLU-BN, FC32-ReLU-BN, FC10.
     "baseline": {"rule": "gradient", "units": "128,32", "layer": "relu_norm"},
@@ -37,6 +57,17 @@ EXPERIMENTS = {
     # A.6: twice FC32-BN-ReLU, FC10, with a cross-entropy at every layer.
     "local_classifier": {"rule": "local_classifier", "units": "32,32", "layer": "norm_relu"},
     "direct_feedback_alignment": {"rule": "direct_feedback_alignment", "units": "32,32", "layer": "norm_relu"},
+    # Difference target propagation: the deep network of Lee et al. (2015), and the MLPs of the Associated Learning
+    # paper, whose baseline it is; that one's settings are not stated.
+    "dtp": {**DIFFERENCE, "units": ",".join(["240"] * 7)},
+    "dtp_mnist": {**DIFFERENCE, "units": "1024,1024,5120,1024,1024"},
+    "dtp_cifar": {
+        **DIFFERENCE,
+        "units": "3000,3000,15000,3000,3000",
+        "dataset": "cifar10",
+        "normalisation": "standardise",
+        "augmentation": "crop_flip",
+    },
     # A.7: its width and number of draws are not stated.
     "neural_decision": {"rule": "neural_decision", "units": "64", "tree_depth": 10},
 }
@@ -55,5 +86,5 @@ def get_config(variant=""):
     return with_variant(
         config,
         variant or "baseline",
-        {**EXPERIMENTS, "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0}},
+        {**EXPERIMENTS, "lenet": LENET, "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0}},
     )

@@ -1,5 +1,6 @@
 """From a configuration to a learning machine."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -33,7 +34,7 @@ def build_machine(config: Config, facts: DataFacts, optimizer: optax.GradientTra
         "direct_feedback_alignment": _direct(machines.direct_feedback_alignment),
         "local_classifier": _direct(machines.local_classifier),
         "least_squares": _least_squares,
-        "target_propagation": lambda *given: _target_propagation(*given, epoch),
+        "target_propagation": functools.partial(_target_propagation, epoch=epoch),
         "decision_linear": _decision_linear,
         "neural_decision": _neural_decision,
     }

@@ -14,7 +14,8 @@ from al_jax.machines import Context, Feedback, Layer, from_linen
 X = jax.random.normal(jax.random.key(1), (8, 6))
 LABEL = jnp.arange(8) % 4
 HIDDEN = Layer(5, (nn.tanh,))
-TOP = from_linen(nn.Dense(4))
+SGD = optax.sgd(0.1)  # where a true gradient is 0, Adam takes steps along what rounding leaves
+TOP = from_linen(nn.Dense(4), SGD)
 NORMED = Layer(5, ("norm", nn.relu))
 
 
@@ -23,32 +24,36 @@ def below(*hidden):
 
 
 RULES = {
-    "gradient": below(from_linen(NORMED)),
+    "gradient": below(from_linen(NORMED, SGD)),
     **{
-        kind: below(machines.feedback_alignment(NORMED, kind=kind))
+        kind: below(machines.feedback_alignment(NORMED, SGD, kind=kind))
         for kind in ("fixed_random", "uniform_sign", "batchwise_random_sign", "fixed_random_sign", "kolen_pollack")
     },
-    "direct": below(machines.direct_feedback_alignment(NORMED, classes=4)),
-    "local": below(machines.local_classifier(NORMED, classes=4)),
+    "direct": below(machines.direct_feedback_alignment(NORMED, SGD, classes=4)),
+    "local": below(machines.local_classifier(NORMED, SGD, classes=4)),
     "target propagation": machines.chain(
-        from_linen(HIDDEN),
-        machines.target_propagation(HIDDEN, Layer(5, (nn.tanh,)), difference=True, noise=0.1, regularisation=0.1),
+        from_linen(HIDDEN, SGD),
+        machines.target_propagation(
+            HIDDEN, Layer(5, (nn.tanh,)), SGD, SGD, difference=True, noise=0.1, regularisation=0.1
+        ),
         machines.with_step(TOP, 2.0),
     ),
     "least squares": machines.chain(
-        machines.least_squares(5, inputs=0.1, parameters=0.1), from_linen(machines.After((nn.tanh,))), TOP
+        machines.least_squares(5, SGD, inputs=0.1, parameters=0.1), from_linen(machines.After((nn.tanh,)), SGD), TOP
     ),
     "trees": below(machines.ensemble(machines.tree_layer(5, 3, feedback=None), 2)),
     "climbing": machines.chain(
-        machines.climbed(machines.with_noise(from_linen(HIDDEN), 0.5), from_linen(nn.Dense(5)), candidates=2),
+        machines.climbed(machines.with_noise(from_linen(HIDDEN, SGD), 0.5), from_linen(nn.Dense(5), SGD), candidates=2),
         TOP,
     ),
     "combinators": machines.chain(
-        machines.ema_params(machines.repeat_params(from_linen(HIDDEN), 2, batch=3), 0.9, every=2),
-        machines.masked(machines.with_dropout(from_linen(HIDDEN), 0.3), output=machines.some_units(3)),
+        machines.ema_params(machines.repeat_params(from_linen(HIDDEN, SGD), 2, batch=3), 0.9, every=2),
+        machines.masked(machines.with_dropout(from_linen(HIDDEN, SGD), 0.3), output=machines.some_units(3)),
         machines.repeat_input(TOP, 3, optax.sgd(0.5), loss=cross_entropy),
     ),
-    "orders": below(machines.step_then_feedback(from_linen(NORMED)), machines.feedback_only(from_linen(HIDDEN))),
+    "orders": below(
+        machines.step_then_feedback(from_linen(NORMED, SGD)), machines.feedback_only(from_linen(HIDDEN, SGD))
+    ),
 }
 
 
