@@ -36,7 +36,11 @@ def run(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ratios"),
-    [("sequential", ("ratio", "cpu_ratio")), ("overhead", ("overhead", "overhead_cpu", "over_one_device"))],
+    [
+        ("sequential", ("ratio", "cpu_ratio")),
+        ("overhead", ("overhead", "overhead_cpu", "over_one_device")),
+        ("machines", ("ratio", "cpu_ratio")),
+    ],
 )
 def test_quick_times_are_finite(run, name, ratios):
     record, said = run(name)

@@ -23,6 +23,7 @@ from al_jax.analysis.inspect import inspect
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import FREE, record, seeds_of
 from al_jax.data import DataError
+from al_jax.training.config import MACHINES
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_json
 
@@ -50,7 +51,9 @@ class Task(NamedTuple):
 
     @property
     def inspected(self) -> bool:
-        return (self.workdir / "analysis.json").exists()
+        """Whether nothing is left to measure; of learning machines `inspect` measures nothing."""
+        rule = read_json(self.workdir / "summary.json")["config"]["rule"]
+        return rule in MACHINES or (self.workdir / "analysis.json").exists()
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         own = [f"--config={self.config}", f"--config.seed={self.seed}", f"--config.num_seeds={self.num_seeds}"]

@@ -33,7 +33,7 @@ def read_runs(results: Path, config: str) -> Runs:
 def accuracy_table(results: Path, number: int) -> str:
     """Table 2, 3 or 4: accuracy of the paper's networks on one data set."""
     _, rows = TABLES[number]
-    lines = header("network", "paper: backprop", "paper: DTP", "paper: AL", *ARMS)
+    lines = header("network", "paper: backprop", "paper: DTP", "paper: AL", *ARMS, "DTP")
     hardware = []
     for own in rows:
         cells = []
@@ -41,6 +41,7 @@ def accuracy_table(results: Path, number: int) -> str:
             cell, on = _accuracy(results, own.config, arm)
             cells.append(cell)
             hardware.extend(on)
+        cells.append(_accuracy(results, own.difference, ())[0] if own.difference else "–")
         lines.append(row(own.network, own.backprop, own.target_propagation, own.associated, *cells))
     notes = [f"Measured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
     if number == 3 and hardware:

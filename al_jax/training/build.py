@@ -2,6 +2,7 @@
 
 import jax
 
+from al_jax import machines
 from al_jax.data import augment, authors, random_crop, random_flip
 from al_jax.data.prepare import Prepare
 from al_jax.engines import pipelined, sequential
@@ -10,6 +11,7 @@ from al_jax.training import config as fields
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
+from al_jax.training.machines import build_machine
 from al_jax.types import Network, Trainer
 
 JITTER = 2  # pixels, as the paper says of its images
@@ -57,3 +59,10 @@ def build_trainer(config: Config, network: Network, optimizer, prepare_images) -
         partition=fields.partition_of(config),
         **options,
     )
+
+
+def build_machine_trainer(config: Config, facts: DataFacts, optimizer, epoch: int, prepare_images) -> Trainer:
+    """The trainer of a learning machine; `epoch` counts the updates in one."""
+    machine = build_machine(config, facts, optimizer, epoch)
+    diagnose = machines.diagnostics(machine) if config.diagnose else None
+    return machines.trainer(machine, prepare=prepare_images, diagnose=diagnose, seeds=config.num_seeds > 1)

@@ -29,6 +29,16 @@ MAY_CHANGE = frozenset(
     ]
 )
 
+MACHINES = (
+    "gradient",
+    "feedback_alignment",
+    "direct_feedback_alignment",
+    "local_classifier",
+    "target_propagation",
+    "least_squares",
+    "decision_linear",
+    "neural_decision",
+)
 PUBLISHED_CUTS = ("infopro", "man", "man++")
 
 
@@ -55,7 +65,10 @@ def default_config(**fields: Any) -> Config:
             "residual": "authors",  # authors (of Associated Learning) | standard (He et al.), a resnet's units
             "remat": False,  # gradients compute the inside of layers anew, for an accelerator's memory
             "activation": "elu",  # elu | relu, of the layers
-            "rule": "associated",  # associated | backprop (the folded network as one) | greedy | predsim | infopro
+            # associated | backprop (the folded network as one) | greedy | predsim | infopro, or a learning machine's:
+            # gradient | feedback_alignment | direct_feedback_alignment | local_classifier | target_propagation |
+            # least_squares | decision_linear | neural_decision
+            "rule": "associated",
             "code": 128,  # width of the codes of Associated Learning
             "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
             "pool": 2,  # height and width to which a pooled bridge averages the features
@@ -81,6 +94,26 @@ def default_config(**fields: Any) -> Config:
             "momentum_average": True,
             "momentum_scaled": False,  # MAN++: trained weights of the two
             "leak": 0.0,  # the share of the gradient that goes through each cut; above 0 all is one component
+            # Learning machines.
+            "units": "128,32",  # of the hidden layers; one number under decision_linear and neural_decision
+            "layer": "relu",  # what follows their linear part: relu | tanh | relu_norm | norm_relu | norm_tanh
+            # fixed_random | uniform_sign | batchwise_random_sign | fixed_random_sign | kolen_pollack
+            "feedback": "fixed_random",
+            "difference": True,  # difference target propagation; false: plain
+            "target_step": 1.0,  # of target propagation's first target, along the gradient of each example's loss
+            "target_noise": 0.0,  # standard deviation, where an inverse learns
+            "reverse_rate": 1e-3,  # learning rate of inverses, of Adam
+            "alternate": False,  # epochs in which inverses learn and epochs in which layers do; false: both in all
+            "ridge": 1e-2,  # of least squares for inputs
+            "input_steps": 40,  # on the inputs of decision_linear's upper part
+            "input_rate": 0.1,  # their learning rate
+            "members": 9,  # the newest fits of an ensemble of trees
+            "tree_depth": 11,
+            "tree_features": 1.0,  # share of the features that a tree may look at
+            "joint_trees": False,  # one tree with vectors for all units, in place of a tree for each
+            "candidates": 8,  # draws of neural_decision's features, of which the best is their target
+            "dropout": 0.5,  # within them
+            "diagnose": False,  # record angles, distances and changes of error of every part
             "dtype": "float32",  # float32 | bfloat16, what layers compute in; parameters are float32
             "warm_start": "",  # workdir of a run whose components this one starts from
             "freeze": "",  # components that stay as they are, from 1: "1,2"
@@ -163,6 +196,16 @@ def nearest(name: str, names) -> str:
     """A suggestion to put behind a message about an unknown name."""
     found = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def is_machine(config: Config) -> bool:
+    """Whether the rule is that of learning machines, which engines of components cannot run."""
+    return config.rule in MACHINES
+
+
+def units_of(config: Config) -> tuple[int, ...]:
+    """Units of a machine's hidden layers."""
+    return _numbers(config, "units")
 
 
 def depth(config: Config) -> int:

@@ -2,21 +2,27 @@
 
 from typing import Any
 
+from al_jax.training.config import MACHINES
+
 RESNETS = ("resnet8", "resnet20", "resnet32", "resnet110")
 CONVOLUTIONAL = ("vanilla_cnn", "vgg", *RESNETS, "resnet101", "resnet152", "resnext101", "vgg13")
 FOLDED = ("associated", "backprop")
 LOCAL = ("greedy", "predsim", "infopro")
+HIDDEN = ("gradient", "feedback_alignment", "direct_feedback_alignment", "local_classifier")
+COMPONENTS = (*FOLDED, *LOCAL)
 
 CHOICES = {
     "normalisation": ("unit_range", "half_range", "subtract_mean", "standardise", "imagenet"),
     "augmentation": ("none", "crop", "crop_flip", "reflect_crop_flip", "jitter", "authors", "resized_crop"),
-    "network": ("mlp", *CONVOLUTIONAL),
+    "network": ("mlp", *CONVOLUTIONAL, "lenet"),
     "residual": ("authors", "standard"),
     "bridge": ("paper", "pooled", "conv", "none"),
     "codes": ("online", "pretrained"),
     "l2_kernels": ("blocks", "convolutions", "all"),
     "activation": ("elu", "relu"),
-    "rule": (*FOLDED, *LOCAL),
+    "rule": (*COMPONENTS, *MACHINES),
+    "layer": ("relu", "tanh", "relu_norm", "norm_relu", "norm_tanh"),
+    "feedback": ("fixed_random", "uniform_sign", "batchwise_random_sign", "fixed_random_sign", "kolen_pollack"),
     "head": ("own", "mlp_sr", "mlp_sr2", "wide", "1c2f", "2c2f", "image", "averaged", "pooled"),
     "dtype": ("float32", "bfloat16"),
     "optimizer": ("adam", "sgd"),
@@ -31,6 +37,10 @@ AT_LEAST_ONE = [
     "pool",
     "code_updates",
     "momentum_depth",
+    "input_steps",
+    "members",
+    "tree_depth",
+    "candidates",
     "epochs",
     "batch_size",
     "accumulate",
@@ -51,12 +61,16 @@ AT_LEAST_ZERO = [
     "autoencoder_rate",
     "momentum_biases",
     "warmup_epochs",
+    "target_step",
+    "target_noise",
+    "ridge",
+    "input_rate",
     "weight_decay",
     "seed",
     "checkpoint_seconds",
 ]
-POSITIVE = ["learning_rate", "code_learning_rate", "epsilon", "width_factor", "head_width"]
-SHARES = ["similarity", "momentum_decay", "leak"]
+POSITIVE = ["learning_rate", "code_learning_rate", "reverse_rate", "epsilon", "width_factor", "head_width"]
+SHARES = ["tree_features", "similarity", "momentum_decay", "leak"]
 
 # Fields that have an effect only where another has one of these values, and must keep their default elsewhere. Those
 # that train codes may be set under backprop, too: its configs are those of Associated Learning with another rule.
@@ -96,4 +110,21 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("epsilon", "optimizer", ("adam",)),
     ("epsilon_hat", "optimizer", ("adam",)),
     ("partition", "engine", ("pipelined",)),
+    # Engines of components, and what only components have.
+    *((field, "rule", COMPONENTS) for field in ("accumulate", "activation", "components", "cuts", "data_parallel")),
+    *((field, "rule", COMPONENTS) for field in ("devices", "dtype", "engine", "exact", "freeze", "l2", "leak")),
+    *((field, "rule", COMPONENTS) for field in ("momentum", "shards", "warm_start")),
+    # Learning machines.
+    ("units", "rule", MACHINES),
+    ("units", "network", ("mlp",)),
+    ("layer", "rule", (*HIDDEN, "target_propagation", "least_squares")),
+    ("feedback", "rule", ("feedback_alignment",)),
+    *((field, "rule", ("target_propagation",)) for field in ("difference", "target_step", "target_noise")),
+    *((field, "rule", ("target_propagation",)) for field in ("reverse_rate", "alternate")),
+    ("ridge", "rule", ("least_squares",)),
+    *((field, "rule", ("decision_linear",)) for field in ("input_steps", "input_rate")),
+    *((field, "rule", ("decision_linear",)) for field in ("joint_trees", "tree_features")),
+    *((field, "rule", ("decision_linear", "neural_decision")) for field in ("members", "tree_depth")),
+    *((field, "rule", ("neural_decision",)) for field in ("candidates", "dropout")),
+    ("diagnose", "rule", MACHINES),
 )

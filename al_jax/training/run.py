@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import fcntl
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +19,13 @@ from al_jax.components import with_prepare
 from al_jax.data import Dataset, Examples, drawn, load, validation_split
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.update import draw_components
+from al_jax.machines.trainer import initial_components
 from al_jax.training import config as fields
-from al_jax.training.build import build_prepare, build_trainer
+from al_jax.training.build import build_machine_trainer, build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.facts import DataFacts
+from al_jax.training.machines import build_machine
 from al_jax.training.networks import build_network
 from al_jax.training.optimizers import build_optimizer
 from al_jax.training.records import read_json
@@ -110,10 +113,14 @@ def set_up(config: Config, workdir: Path) -> Run:
     network, prepare = build_network(config, facts), build_prepare(config, facts)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
     try:
-        signal_shapes(with_prepare(network, prepare), micro_batch_shapes(config, facts))
+        if fields.is_machine(config):
+            trainer = build_machine_trainer(config, facts, optimizer, updates_per_epoch, prepare)
+            component_shapes(config, facts)
+        else:
+            trainer = build_trainer(config, network, optimizer, prepare)
+            signal_shapes(with_prepare(network, prepare), micro_batch_shapes(config, facts))
     except ValueError as error:
         raise ConfigError(f"these fields make no network: {error}") from error
-    trainer = build_trainer(config, network, optimizer, prepare)
     return Run(config, workdir, dataset, facts, held_out, network, optimizer, prepare, trainer, updates_per_epoch)
 
 
@@ -181,9 +188,13 @@ def micro_batch_shapes(config: Config, facts: DataFacts) -> dict[str, jax.ShapeD
 
 def component_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, ...]:
     """The canonical components of one seed as shapes."""
-    network = with_prepare(build_network(config, facts), build_prepare(config, facts))
-    optimizers = optimizers_of(network, build_optimizer(config, updates=1))  # its length changes no shape
-    batch = micro_batch_shapes(config, facts)
+    prepare, batch = build_prepare(config, facts), micro_batch_shapes(config, facts)
+    optimizer = build_optimizer(config, updates=1)  # its length changes no shape
+    if fields.is_machine(config):
+        machine = build_machine(config, facts, optimizer, epoch=1)
+        return jax.eval_shape(functools.partial(initial_components, machine, prepare), jax.random.key(0), batch)
+    network = with_prepare(build_network(config, facts), prepare)
+    optimizers = optimizers_of(network, optimizer)
     return jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))
 
 

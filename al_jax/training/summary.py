@@ -13,6 +13,7 @@ from al_jax import schedule
 from al_jax.chain import parameter_counts
 from al_jax.components import with_prepare
 from al_jax.training import config as fields
+from al_jax.training.diagnostics_plot import plot_diagnostics
 from al_jax.training.digest import digest
 from al_jax.training.evaluation import make_evaluate
 from al_jax.training.plots import plot_accuracy, plot_losses
@@ -62,6 +63,10 @@ def leave(run: Run, summary: Mapping[str, Any]) -> None:
     if rows:
         plot_losses(rows, run.workdir / "losses.png")
         plot_accuracy(rows, run.workdir / "accuracy.png")
+    if fields.is_machine(run.config):  # its parts wait for each other, so there is no schedule
+        if run.config.diagnose:
+            plot_diagnostics(rows, run.workdir / "diagnostics.png")
+        return
     components, devices = len(run.network.components), fields.stages(run.config)
     partition, accumulate = fields.partition_of(run.config), run.config.accumulate
     tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, partition, accumulate)

@@ -17,6 +17,7 @@ from al_jax.training.config import (
 )
 from al_jax.training.errors import ConfigError
 from al_jax.training.limits import AT_LEAST_ONE, AT_LEAST_ZERO, CHOICES, LOCAL, NEEDS, POSITIVE, SHARES
+from al_jax.training.machine_checks import validate_machine
 
 
 def validate(config: Config) -> None:
@@ -57,6 +58,7 @@ def validate(config: Config) -> None:
     _validate_effects(config)
     _validate_data(config)
     _validate_rule(config)
+    validate_machine(config)
     _validate_batch(config)
     _validate_devices(config)
     for index in freeze_indices(config):

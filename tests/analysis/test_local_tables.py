@@ -1,32 +1,14 @@
 """Tables of local learning hold what was measured, and say where nothing was."""
 
-import json
+from support import write_result
 
 from al_jax.analysis.local_tables import table_1, table_4
 from al_jax.analysis.tables import ablations
 
 
-def write(path, *accuracies, **config):
-    runs = [
-        {
-            "seed": seed,
-            "test_accuracy": accuracy,
-            "epochs": 5,
-            "processor": "a processor",
-            "backend": "cpu",
-            "parameters": 1234,
-            "effective_parameters": 1000,
-            "config": {"seed": seed, "examples": 0, **config},
-        }
-        for seed, accuracy in enumerate(accuracies)
-    ]
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"name": path.stem, "runs": runs}))
-
-
 def test_errors_stand_beside_the_papers_with_their_effort(tmp_path):
-    write(tmp_path / "local_learning_k8_infopro_man.json", 0.90, 0.92)
-    write(tmp_path / "local_learning_k8_infopro_short.json", 0.5, examples=10_000)
+    write_result(tmp_path / "local_learning_k8_infopro_man.json", 0.90, 0.92)
+    write_result(tmp_path / "local_learning_k8_infopro_short.json", 0.5, examples=10_000)
     (row,) = [
         row for row in table_1(tmp_path, "CIFAR-10").splitlines() if row.startswith("| InfoPro | ResNet-32, K = 8")
     ]
@@ -43,5 +25,5 @@ def test_every_cell_without_a_result_says_so(tmp_path):
 
 
 def test_ablations_list_costs(tmp_path):
-    write(tmp_path / "ablations" / "one.json", 0.5)
+    write_result(tmp_path / "ablations" / "one.json", 0.5)
     assert ablations(tmp_path).splitlines()[-1] == "| one | – | 50.00 % | 1,234 | 1,000 | – | 1 seed, 5 epochs |"

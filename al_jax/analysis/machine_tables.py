@@ -1,0 +1,108 @@
+"""Tables of learning machines, beside what was measured here: test accuracies in per cent.
+
+    python -m al_jax.analysis.machine_tables [RESULTS]
+
+Cells are means over seeds after the last epoch; where a config was not run at its full length, its `:short` variant
+stands in its place, with its epochs and images.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from al_jax.analysis.markdown import NOT_RUN, effort, header, row
+from al_jax.analysis.published import with_variants
+from al_jax.analysis.results import hardware_of, in_percent, seeds_of
+from al_jax.analysis.tables import either
+from al_jax.training.errors import RunError
+
+CONFIG = "machines"
+
+# Zenkai (Short 2023, arXiv 2311.09663), Table 1: one run each.
+TABLE_1 = {
+    "baseline": ("Baseline", "96.9"),
+    "decision_linear": ("Decision-Linear", "96.7"),
+    "least_squares": ("Least squares", "94.1"),
+    "target_propagation": ("Linear target propagation", "92.9"),
+    "feedback_alignment": ("Feedback alignment", "95.8"),
+    "local_classifier": ("Local classifier, there called DFA", "94.0"),
+    "direct_feedback_alignment": ("Direct feedback alignment", "–"),
+    "neural_decision": ("Neural decision", "93.9"),
+}
+
+# Difference target propagation: Lee et al. (2015), and the baseline of the Associated Learning paper.
+DIFFERENCE = {
+    "dtp": ("MNIST, 7 x 240 tanh", "about 98.1"),
+    "dtp_mnist": ("MNIST, MLP of Associated Learning", "96.43"),
+    "dtp_cifar": ("CIFAR-10, MLP of Associated Learning", "58.2"),
+}
+
+# biotorch's best epochs of a LeNet on CIFAR-10 with Adam, as test accuracies.
+LENET = {
+    "baseline": ("Backpropagation", "84.08"),
+    "feedback_alignment": ("Feedback alignment", "59.33"),
+    "direct_feedback_alignment": ("Direct feedback alignment", "62.41"),
+}
+
+
+def table_1(results: Path) -> str:
+    """Zenkai's seven experiments on MNIST: its own recipes, and ours for the same networks."""
+    lines, hardware = header("experiment", "published", "here", "here, tuned"), []
+    for name, (title, published) in TABLE_1.items():
+        cells = [_accuracy(results, hardware, name, *arm) for arm in ((), ("tuned",))]
+        lines.append(row(f"{title} (`{name}`)", published, *cells))
+    return "\n".join([*lines, *_measured_on(hardware)])
+
+
+def difference(results: Path) -> str:
+    """Difference target propagation on fully connected networks."""
+    lines, hardware = header("network", "published", "here"), []
+    for name, (title, published) in DIFFERENCE.items():
+        lines.append(row(f"{title} (`{name}`)", published, _accuracy(results, hardware, name)))
+    return "\n".join([*lines, *_measured_on(hardware)])
+
+
+def lenet(results: Path) -> str:
+    """Feedback alignment on a network of convolutions."""
+    lines, hardware = header("LeNet, CIFAR-10", "biotorch, best epoch", "here"), []
+    for name, (title, published) in LENET.items():
+        lines.append(row(title, published, _accuracy(results, hardware, name, "lenet")))
+    return "\n".join([*lines, *_measured_on(hardware)])
+
+
+def _accuracy(results: Path, hardware: list[str], *variants: str) -> str:
+    runs = either(results, with_variants(CONFIG, *variants))
+    if not runs:
+        return NOT_RUN
+    hardware.append(hardware_of(runs))
+    return f"{in_percent(entry['test_accuracy'] for entry in seeds_of(runs))}, {effort(runs)}"
+
+
+def _measured_on(hardware: list[str]) -> list[str]:
+    return [f"\nMeasured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
+
+
+def render(results: Path) -> str:
+    """All of them as Markdown."""
+    parts = [
+        ("Zenkai, Table 1: MNIST", table_1(results)),
+        ("Difference target propagation", difference(results)),
+        ("Feedback alignment of a LeNet", lenet(results)),
+    ]
+    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.machine_tables", description="Learning machines.")
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
+    results = parser.parse_args().results
+    if not results.is_dir():
+        parser.error(f"there is no folder {results}")
+    print(render(results))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RunError as error:
+        sys.exit(f"error: {error}")

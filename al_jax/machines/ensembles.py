@@ -1,0 +1,108 @@
+"""Ensembles of the newest few learners, as a ring of stacked states."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.machines.types import Feedback, Machine, MachineState, learn
+from al_jax.machines.votes import mean_vote
+
+
+def ensemble(
+    machine: Machine,
+    members: int,
+    *,
+    aggregate: Callable = mean_vote,
+    every: int = 1,
+    restart: bool = True,
+    name: str | None = None,
+) -> Machine:
+    """Answers what the newest `members` learners vote for, of which the newest alone learns.
+
+    Every `every` updates a further learner begins, in the place of the oldest once there are `members`; never more
+    vote, and none that has not learned, but the first. Every learner hears the ensemble's own feedback. What is handed
+    down is the voters' mean; its target is the input minus that.
+
+    With regression trees this is experiment 2 of Short 2023 (arXiv 2311.09663), with decision trees experiment 7.
+
+    Args:
+      machine: a learner.
+      members: the most that vote.
+      aggregate: `(votes (n, B, ...), weights (n,)) -> (B, ...)`; weights are 1 for voters, which come first from the
+        oldest to the newest, and 0 for the rest.
+      every: updates of each learner.
+      restart: a further learner is drawn afresh; otherwise it goes on from a copy of the newest.
+      name: what errors and metrics call it.
+
+    Raises:
+      ValueError: there are no members, or they never learn.
+    """
+    name = name or f"ensemble of {machine.name}"
+    if members < 1 or every < 1:
+        raise ValueError(
+            f"machine {name!r} needs at least one member and one update of each, not {members} and {every}"
+        )
+
+    def init(key, x):
+        states = [machine.init(jax.random.fold_in(key, member), x) for member in range(members)]
+        stack = MachineState(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+        return stack._replace(fixed={"members": stack.fixed, "updates": jnp.int32(0)})
+
+    def forward(params, fixed, x, key, train):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(members))
+        votes, residuals = jax.vmap(machine.forward, (0, 0, None, 0, None))(params, fixed["members"], x, keys, train)
+        order, weights = voters(fixed["updates"], members, every)
+        y = jax.tree.map(lambda leaf: aggregate(leaf[order], weights), votes)
+        return y, (residuals, x, keys)
+
+    def backward(params, fixed, residuals, feedback, context):
+        def of_member(params, fixed, residuals, key):
+            _, below, metrics = machine.backward(params, fixed, residuals, feedback, context._replace(key=key))
+            return below.delta, metrics
+
+        keys = jax.random.split(context.key, members)
+        delta, metrics = jax.vmap(of_member)(params, fixed["members"], residuals[0], keys)
+        order, weights = voters(fixed["updates"], members, every)
+        mean = lambda leaf: mean_vote(leaf[order], weights)
+        return feedback, Feedback.along(residuals[1], jax.tree.map(mean, delta)), jax.tree.map(mean, metrics)
+
+    def update(state, residuals, gradients, context):
+        key_fresh, key_learn = jax.random.split(context.key)
+        _, x, keys = residuals
+        updates = state.fixed["updates"]
+        rest = state._replace(fixed=state.fixed["members"])
+        newest = updates // every % members
+
+        def begun():
+            if restart:
+                return machine.init(key_fresh, x)
+            return member_of(rest, (newest - 1) % members)
+
+        begins = (updates > 0) & (updates % every == 0)
+        learner = jax.lax.cond(begins, begun, lambda: member_of(rest, newest))
+        _, left = machine.forward(learner.params, learner.fixed, x, keys[newest], True)
+        learner, _, _ = learn(machine, learner, left, gradients, context._replace(key=key_learn))
+        rest = jax.tree.map(lambda leaf, own: leaf.at[newest].set(own), rest, learner)
+        return rest._replace(fixed={"members": rest.fixed, "updates": updates + 1})
+
+    return Machine(init, forward, backward, update, needs=machine.needs, name=name)
+
+
+def voters(updates: jax.Array, members: int, every: int) -> tuple[jax.Array, jax.Array]:
+    """The places of the ring from the oldest voter to the newest, then the empty ones; and 1 for every voter, else 0.
+
+    Args:
+      updates: int32 scalar, those done so far.
+      members: places.
+      every: updates of each learner.
+    """
+    begun = jnp.maximum(1, (updates + every - 1) // every)
+    oldest = jnp.where(begun > members, begun % members, 0)
+    places = jnp.arange(members)
+    return (oldest + places) % members, jnp.float32(places < begun)
+
+
+def member_of(stack: MachineState, place: jax.Array) -> MachineState:
+    """One member's state, of the stacked states."""
+    return jax.tree.map(lambda leaf: leaf[place], stack)

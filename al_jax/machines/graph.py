@@ -1,0 +1,156 @@
+"""Machines wired freely: each node says where its input and where its target come from."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.machines.chain import at, joined, label, split
+from al_jax.machines.types import Context, Feedback, Machine, PyTree, begin, learn
+
+INPUT = "input"
+GLOBAL = {"label": "label", "loss": "error"}  # targets that the context carries
+
+
+class Node(NamedTuple):
+    """A machine in a graph.
+
+    Attributes:
+      machine: what it computes and how it learns; `step_then_feedback` and `feedback_only` set its order of work.
+      inputs: names of nodes, or `"input"`, the graph's own. A machine of several inputs takes a tuple.
+      target: where its feedback comes from. `"above"`: the sum of what its readers hand down. The name of a later
+        node: what that node wants its own input to be, which must have the shape of this one's output. `"label"`: the
+        one-hot label. `"loss"`: the loss's gradient at the output of the whole network, whose shape it must have.
+    """
+
+    machine: Machine
+    inputs: tuple[str, ...] = (INPUT,)
+    target: str = "above"
+
+
+def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "graph") -> Machine:
+    """A machine of nodes.
+
+    Args:
+      nodes: by name, each after those that it reads.
+      output: the node whose output is the graph's, the last one by default.
+      name: what errors and metrics call it.
+
+    Raises:
+      ValueError: a node reads, or takes its target from, what there is not.
+    """
+    names = list(nodes)
+    output = output or (names[-1] if names else "")
+    _check(nodes, output)
+    machines = tuple(node.machine._replace(name=key) for key, node in nodes.items())
+
+    def gathered(values: Mapping[str, PyTree], node: Node) -> PyTree:
+        found = tuple(values[key] for key in node.inputs)
+        return found if len(found) > 1 else found[0]
+
+    def init(key, x):
+        values, states = {INPUT: x}, []
+        for index, (own, node) in enumerate(nodes.items()):
+            state, values[own] = begin(machines[index], jax.random.fold_in(key, index), gathered(values, node))
+            states.append(state)
+        return joined(states)
+
+    def forward(params, fixed, x, key, train):
+        values, residuals = {INPUT: x}, []
+        for index, (own, node) in enumerate(nodes.items()):
+            values[own], left = machines[index].forward(
+                params[index], fixed[index], gathered(values, node), jax.random.fold_in(key, index), train
+            )
+            residuals.append(left)
+        return values[output], (tuple(residuals), values)
+
+    def work_down(turn, values, feedback: Feedback, context: Context):
+        """`turn(index, feedback, context) -> below` for every node from the last, each with its own feedback."""
+        heard: dict[str, Any] = {key: [] for key in (INPUT, *names)}
+        wanted: dict[str, Feedback] = {}
+        heard[output].append(feedback.delta)
+        for index, (own, node) in reversed(list(enumerate(nodes.items()))):
+            mine = _feedback(own, node, values[own], heard[own], wanted, context)
+            wanted[own] = turn(index, mine, at(context, index))
+            deltas = wanted[own].delta if len(node.inputs) > 1 else (wanted[own].delta,)
+            for key, delta in zip(node.inputs, deltas, strict=True):
+                heard[key].append(delta)
+        x = values[INPUT]
+        return Feedback.along(x, _sum(heard[INPUT]) if heard[INPUT] else jax.tree.map(jnp.zeros_like, x))
+
+    def backward(params, fixed, residuals, feedback, context):
+        gradients, metrics = [()] * len(names), {}
+
+        def turn(index, feedback, context):
+            gradients[index], below, metrics[label(index, machines[index])] = machines[index].backward(
+                params[index], fixed[index], residuals[0][index], feedback, context
+            )
+            return below
+
+        below = work_down(turn, residuals[1], feedback, context)
+        return tuple(gradients), below, metrics
+
+    def update(state, residuals, gradients, context):
+        return joined(
+            machine.update(own, residuals[0][index], gradients[index], at(context, index))
+            for index, (machine, own) in enumerate(zip(machines, split(state), strict=True))
+        )
+
+    def learn_down(state, residuals, feedback, context):
+        states, metrics = split(state), {}
+
+        def turn(index, feedback, context):
+            states[index], below, metrics[label(index, machines[index])] = learn(
+                machines[index], states[index], residuals[0][index], feedback, context
+            )
+            return below
+
+        below = work_down(turn, residuals[1], feedback, context)
+        return joined(states), below, metrics
+
+    own_needs = {GLOBAL[node.target] for node in nodes.values() if node.target in GLOBAL}
+    needs = frozenset(own_needs).union(*(machine.needs for machine in machines))
+    effective = tuple(machine.effective for machine in machines)
+    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective)
+
+
+def _check(nodes: Mapping[str, Node], output: str) -> None:
+    names = list(nodes)
+    if output not in nodes:
+        raise ValueError(
+            f"machines.graph has no node {output!r} for its output: there are {', '.join(names) or 'none'}"
+        )
+    read = {output, *(key for node in nodes.values() for key in node.inputs)}
+    for index, (own, node) in enumerate(nodes.items()):
+        if own in (INPUT, "above", *GLOBAL):
+            raise ValueError(f"a node cannot be called {own!r}, which means something else: rename it")
+        if missing := [key for key in node.inputs if key != INPUT and key not in names[:index]]:
+            raise ValueError(f"node {own!r} reads {missing[0]!r}, which is no node before it: put it first")
+        if node.target == "above" and own not in read:
+            raise ValueError(f"node {own!r} has its target from above, but nothing reads it: give it another target")
+        if node.target not in ("above", *GLOBAL, *names[index + 1 :]):
+            raise ValueError(
+                f"node {own!r} has its target from {node.target!r}: allowed are above, label, loss or a later node"
+            )
+
+
+def _feedback(own: str, node: Node, y: PyTree, heard: list, wanted: Mapping[str, Feedback], context: Context):
+    if node.target == "above":
+        return Feedback.along(y, _sum(heard))
+    if node.target == "label":
+        return Feedback.toward(y, jax.nn.one_hot(context.label, y.shape[-1], dtype=y.dtype))
+    target = context.error if node.target == "loss" else wanted[node.target].target
+    if jax.tree.map(jnp.shape, target) != jax.tree.map(jnp.shape, y):
+        raise ValueError(
+            f"node {own!r} puts out {jax.tree.map(jnp.shape, y)}, but its target from {node.target!r} is "
+            f"{jax.tree.map(jnp.shape, target)}: they must have one shape"
+        )
+    return Feedback.along(y, target) if node.target == "loss" else Feedback.toward(y, target)
+
+
+def _sum(deltas: list) -> PyTree:
+    total = deltas[0]
+    for delta in deltas[1:]:
+        total = jax.tree.map(jnp.add, total, delta)
+    return total

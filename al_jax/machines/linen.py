@@ -1,0 +1,140 @@
+"""Machines of Flax modules that learn by the gradient of their local target."""
+
+import inspect
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from al_jax.machines.types import Feedback, Machine, MachineState, PyTree
+
+ADAM = optax.adam(1e-3)
+
+
+class Residuals(NamedTuple):
+    """What a differentiable forward pass leaves: its input, how to pull a cotangent back, and the new model state."""
+
+    x: PyTree
+    pull: PyTree
+    model_state: PyTree
+
+
+def from_linen(
+    module: nn.Module, optimizer: optax.GradientTransformation = ADAM, *, name: str | None = None
+) -> Machine:
+    """Makes a machine of a Linen module `x -> y` or `(x, train) -> y`.
+
+    It descends the gradient of `0.5 * |y - target|²` and hands the gradient at its input down, so a chain of such
+    machines is backpropagation, to rounding, whatever their number: the chain rule works on `feedback.delta`.
+
+    Args:
+      module: any; it may use batch norm and draw random numbers.
+      optimizer: of its parameters.
+      name: what errors and metrics call it.
+    """
+    apply = applied(module)
+
+    def init(key, x):
+        variables = dict(initial(module, key, x))
+        params = variables.pop("params", {})
+        return MachineState(params, variables, optimizer.init(params))
+
+    def forward(params, fixed, x, key, train):
+        def run(params, x):
+            return apply(params, fixed, x, key, train)
+
+        y, pull, model_state = jax.vjp(run, params, x, has_aux=True)
+        return y, Residuals(x, pull, model_state)
+
+    def backward(params, fixed, residuals, feedback, context):
+        gradients, delta = residuals.pull(feedback.delta)
+        return gradients, Feedback.along(residuals.x, of_numbers(delta, residuals.x)), {}
+
+    def update(state, residuals, gradients, context):
+        return stepped(optimizer, state, gradients)._replace(fixed=residuals.model_state)
+
+    return Machine(init, forward, backward, update, name=name or type(module).__name__)
+
+
+def of_numbers(delta: PyTree, x: PyTree) -> PyTree:
+    """A cotangent with zeros in place of the nothing that JAX gives for whole numbers."""
+
+    def zeros(delta, x):
+        return jnp.zeros(x.shape, jnp.float32) if delta.dtype == jax.dtypes.float0 else delta
+
+    return jax.tree.map(zeros, delta, x)
+
+
+def initial(module: nn.Module, key: jax.Array, x: PyTree) -> PyTree:
+    """The module's variables; of `x` shapes and types count."""
+    return module.init(key, x, **_mode(module, True))
+
+
+def applied(module: nn.Module):
+    """The module as `(params, model_state, x, key, train) -> (y, model_state)`."""
+
+    def apply(params, model_state, x, key, train):
+        mutable = list(model_state) if train else []
+        y, changed = module.apply(
+            {"params": params, **model_state}, x, **_mode(module, train), rngs={"params": key}, mutable=mutable
+        )
+        return y, {**model_state, **changed}
+
+    return apply
+
+
+def _mode(module: nn.Module, train: bool) -> dict[str, Any]:
+    takes_train = "train" in inspect.signature(type(module).__call__).parameters
+    return {"train": train} if takes_train else {}
+
+
+def stepped(optimizer: optax.GradientTransformation, state: MachineState, gradients: PyTree) -> MachineState:
+    """The state after an optimizer's step on its parameters."""
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
+        changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    return state._replace(params=optax.apply_updates(state.params, changes), opt_state=opt_state)
+
+
+class After(nn.Module):
+    """What follows the linear part of a layer, one after the other.
+
+    Attributes:
+      then: functions of the features, or `"norm"` for batch norm.
+    """
+
+    then: tuple
+
+    @nn.compact
+    def __call__(self, x, train):
+        for step in self.then:
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x) if step == "norm" else step(x)
+        return x
+
+
+class Layer(nn.Module):
+    """A dense layer on the flattened input, and what follows: `(B, ...) -> (B, width)`."""
+
+    width: int
+    then: tuple = (nn.relu,)
+
+    @nn.compact
+    def __call__(self, x, train):
+        return After(self.then)(nn.Dense(self.width)(x.reshape(len(x), -1)), train)
+
+
+class ConvLayer(nn.Module):
+    """A convolution without padding, what follows, and 2x2 max pooling, as in LeNet.
+
+    `(B, H, W, C) -> (B, (H - 4) // 2, (W - 4) // 2, width)` for kernels of 5x5.
+    """
+
+    width: int
+    kernel: int = 5
+    then: tuple = (nn.relu,)
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Conv(self.width, (self.kernel, self.kernel), padding="VALID")(x)
+        return nn.max_pool(After(self.then)(x, train), (2, 2), strides=(2, 2))

@@ -1,0 +1,83 @@
+"""Partial updates: which units, examples and parameters take part in learning."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.machines.types import Feedback, Machine, PyTree, learn
+
+Mask = Callable[[jax.Array, jax.Array], jax.Array]  # (key, zeros of the shape of what is masked) -> booleans
+
+
+def masked(
+    machine: Machine, *, output: Mask | None = None, input: Mask | None = None, params: PyTree = True
+) -> Machine:
+    """Restricts what a machine learns from, what it hands down and what it moves.
+
+    Args:
+      machine: any.
+      output: units and examples of the output whose feedback counts; the others are as they should be.
+      input: units and examples of the input that shall change; for the others nothing is handed down.
+      params: a tree prefix of the parameters, or of booleans of their shapes, True where they may move. An optimizer
+        may remember what it would have done to the others.
+    """
+
+    def forward(params, fixed, x, key, train):
+        y, residuals = machine.forward(params, fixed, x, key, train)
+        return y, (residuals, x, y)
+
+    def heard(residuals, feedback, context):
+        return _only(output, 0, residuals[2], feedback, context)
+
+    def handed_down(residuals, below, context):
+        return _only(input, 1, residuals[1], below, context)
+
+    def backward(params, fixed, residuals, feedback, context):
+        feedback = heard(residuals, feedback, context)
+        gradients, below, metrics = machine.backward(params, fixed, residuals[0], feedback, context)
+        return gradients, handed_down(residuals, below, context), metrics
+
+    def kept(state, before):
+        def where(moves, new, old):
+            return jax.tree.map(lambda n, o: jnp.where(moves, n, o), new, old)
+
+        return state._replace(params=jax.tree.map(where, params, state.params, before.params))
+
+    def update(state, residuals, gradients, context):
+        return kept(machine.update(state, residuals[0], gradients, context), state)
+
+    def learn_part(state, residuals, feedback, context):
+        feedback = heard(residuals, feedback, context)
+        after, below, metrics = learn(machine, state, residuals[0], feedback, context)
+        return kept(after, state), handed_down(residuals, below, context), metrics
+
+    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_part, parts=())
+
+
+def _only(mask: Mask | None, stream: int, value: jax.Array, feedback: Feedback, context) -> Feedback:
+    if mask is None:
+        return feedback
+    counts = jnp.broadcast_to(mask(jax.random.fold_in(context.key, stream), jnp.zeros_like(value)), value.shape)
+    return Feedback(jnp.where(counts, feedback.delta, 0), jnp.where(counts, feedback.target, value))
+
+
+def some_examples(count: int) -> Mask:
+    """So many examples, drawn anew in every update."""
+
+    def mask(key, value):
+        chosen = jnp.zeros(len(value), bool).at[jax.random.permutation(key, len(value))[:count]].set(True)
+        return chosen.reshape(-1, *[1] * (value.ndim - 1))
+
+    return mask
+
+
+def some_units(count: int) -> Mask:
+    """So many units of the last axis, drawn anew in every update."""
+
+    def mask(key, value):
+        units = value.shape[-1]
+        chosen = jnp.zeros(units, bool).at[jax.random.permutation(key, units)[:count]].set(True)
+        return chosen.reshape(*[1] * (value.ndim - 1), -1)
+
+    return mask

@@ -1,0 +1,43 @@
+"""Orders of work: what a machine does first, and what it does at all."""
+
+from al_jax.machines.types import Machine, learn
+
+
+def step_then_feedback(machine: Machine) -> Machine:
+    """Updates the machine first; what it hands down it finds anew, at its new parameters.
+
+    Zenkai's `StepPriority`. The forward pass runs a second time, with the draws of the first.
+    """
+
+    def forward(params, fixed, x, key, train):
+        y, residuals = machine.forward(params, fixed, x, key, train)
+        return y, (residuals, x, key)
+
+    def backward(params, fixed, residuals, feedback, context):
+        return machine.backward(params, fixed, residuals[0], feedback, context)
+
+    def update(state, residuals, gradients, context):
+        return machine.update(state, residuals[0], gradients, context)
+
+    def learn_first(state, residuals, feedback, context):
+        residuals, x, key = residuals
+        state, _, metrics = learn(machine, state, residuals, feedback, context)
+        y, residuals = machine.forward(state.params, state.fixed, x, key, True)
+        anew = type(feedback).toward(y, feedback.target)
+        _, below, _ = machine.backward(state.params, state.fixed, residuals, anew, context)
+        return state, below, metrics
+
+    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_first, parts=())
+
+
+def feedback_only(machine: Machine) -> Machine:
+    """Hands feedback down and never changes."""
+
+    def backward(params, fixed, residuals, feedback, context):
+        _, below, metrics = machine.backward(params, fixed, residuals, feedback, context)
+        return (), below, metrics
+
+    def update(state, residuals, gradients, context):
+        return state
+
+    return machine._replace(backward=backward, update=update, learn=None, parts=())

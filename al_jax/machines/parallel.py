@@ -1,0 +1,96 @@
+"""Machines side by side: a layer split in width, each part with a rule of its own."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.machines.chain import at, joined, label, split
+from al_jax.machines.types import Feedback, Machine, begin, learn
+
+
+def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str = "parallel") -> Machine:
+    """A machine whose output is that of all of them, one behind the other along the last axis.
+
+    Args:
+      machines: at least one; each hears of its own part of the output.
+      inputs: units of the input that each of them sees, in order; None: all see all, and what they hand down adds up.
+      name: what errors and metrics call it.
+
+    Raises:
+      ValueError: the numbers of machines and inputs differ, or, from `init`, the inputs are not those of `x`.
+    """
+    if not machines or (inputs is not None and len(inputs) != len(machines)):
+        raise ValueError(
+            f"machines.parallel has {len(machines)} machines, inputs for {len(inputs or ())}: give each one"
+        )
+
+    def shares(x):
+        if inputs is None:
+            return [x] * len(machines)
+        if sum(inputs) != x.shape[-1]:
+            raise ValueError(f"machines.parallel: inputs are {list(inputs)}, but there are {x.shape[-1]} units")
+        return _cut(x, inputs)
+
+    def init(key, x):
+        keys = [jax.random.fold_in(key, index) for index in range(len(machines))]
+        return joined(begin(*of_one)[0] for of_one in zip(machines, keys, shares(x), strict=True))
+
+    def forward(params, fixed, x, key, train):
+        found = [
+            machine.forward(params[index], fixed[index], share, jax.random.fold_in(key, index), train)
+            for index, (machine, share) in enumerate(zip(machines, shares(x), strict=True))
+        ]
+        outputs, residuals = zip(*found, strict=True)
+        return jnp.concatenate(outputs, axis=-1), (residuals, outputs, x)
+
+    def below(x, deltas):
+        return Feedback.along(x, sum(deltas[1:], deltas[0]) if inputs is None else jnp.concatenate(deltas, axis=-1))
+
+    def work_down(turn, residuals, feedback, context):
+        _, outputs, x = residuals
+        widths = [y.shape[-1] for y in outputs]
+        own = map(Feedback, _cut(feedback.delta, widths), _cut(feedback.target, widths))
+        return below(x, [turn(index, mine, at(context, index)).delta for index, mine in enumerate(own)])
+
+    def backward(params, fixed, residuals, feedback, context):
+        gradients, metrics = [], {}
+
+        def turn(index, feedback, context):
+            machine = machines[index]
+            found, handed, metrics[label(index, machine)] = machine.backward(
+                params[index], fixed[index], residuals[0][index], feedback, context
+            )
+            gradients.append(found)
+            return handed
+
+        handed = work_down(turn, residuals, feedback, context)
+        return tuple(gradients), handed, metrics
+
+    def update(state, residuals, gradients, context):
+        return joined(
+            machine.update(own, residuals[0][index], gradients[index], at(context, index))
+            for index, (machine, own) in enumerate(zip(machines, split(state), strict=True))
+        )
+
+    def learn_all(state, residuals, feedback, context):
+        states, metrics = split(state), {}
+
+        def turn(index, feedback, context):
+            machine = machines[index]
+            states[index], handed, metrics[label(index, machine)] = learn(
+                machine, states[index], residuals[0][index], feedback, context
+            )
+            return handed
+
+        handed = work_down(turn, residuals, feedback, context)
+        return joined(states), handed, metrics
+
+    needs = frozenset().union(*(machine.needs for machine in machines))
+    effective = tuple(machine.effective for machine in machines)
+    return Machine(init, forward, backward, update, learn_all, needs, name, effective=effective)
+
+
+def _cut(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:
+    ends = [sum(widths[: index + 1]) for index in range(len(widths))]
+    return jnp.split(x, ends[:-1], axis=-1)

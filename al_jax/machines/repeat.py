@@ -1,0 +1,105 @@
+"""Inner loops: many steps on a machine's input or on its parameters for one of the network."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from al_jax.machines.types import Context, Feedback, Machine, learn
+
+
+def repeat_input(
+    machine: Machine,
+    times: int,
+    optimizer: optax.GradientTransformation,
+    loss: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> Machine:
+    """Searches the input that a machine wants by several steps of an optimizer; the last one is the target below.
+
+    The machine's own gradients come from the input that it really had.
+
+    Args:
+      machine: whose feedback is followed.
+      times: steps.
+      optimizer: of the input.
+      loss: `(y, label) -> scalar` to descend, a mean over the batch; None: the distance to the feedback's target.
+    """
+
+    def forward(params, fixed, x, key, train):
+        y, residuals = machine.forward(params, fixed, x, key, train)
+        return y, (residuals, x, key)
+
+    def backward(params, fixed, residuals, feedback, context):
+        residuals, x, key = residuals
+        gradients, _, metrics = machine.backward(params, fixed, residuals, feedback, context)
+
+        def step(_, carry):
+            moved, opt_state = carry
+            y, left = machine.forward(params, fixed, moved, key, True)
+            own = _toward(y, feedback, loss, context)
+            delta = machine.backward(params, fixed, left, own, context)[1].delta
+            with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
+                changes, opt_state = optimizer.update(delta, opt_state, moved)
+            return optax.apply_updates(moved, changes), opt_state
+
+        moved, _ = jax.lax.fori_loop(0, times, step, (x, optimizer.init(x)))
+        return gradients, Feedback.toward(x, moved), metrics
+
+    def update(state, residuals, gradients, context):
+        return machine.update(state, residuals[0], gradients, context)
+
+    needs = machine.needs | ({"label"} if loss else frozenset())
+    return machine._replace(forward=forward, backward=backward, update=update, learn=None, needs=needs, parts=())
+
+
+def repeat_params(machine: Machine, times: int, batch: int | None = None) -> Machine:
+    """Lets a machine learn several times from one batch; what it hands down it finds first, as it was.
+
+    Args:
+      machine: any; its target stays, its input too.
+      times: updates of the machine for one of the network.
+      batch: examples of each, drawn without replacement; None: all of them.
+    """
+
+    def forward(params, fixed, x, key, train):
+        y, residuals = machine.forward(params, fixed, x, key, train)
+        return y, (residuals, x, key)
+
+    def backward(params, fixed, residuals, feedback, context):
+        return machine.backward(params, fixed, residuals[0], feedback, context)
+
+    def update(state, residuals, gradients, context):
+        return machine.update(state, residuals[0], gradients, context)
+
+    def learn_often(state, residuals, feedback, context):
+        residuals, x, key = residuals
+        _, below, metrics = machine.backward(state.params, state.fixed, residuals, feedback, context)
+
+        def once(time, state):
+            own = context._replace(key=jax.random.fold_in(context.key, time))
+            seen, target, own = _drawn(x, feedback.target, own, batch)
+            y, left = machine.forward(state.params, state.fixed, seen, jax.random.fold_in(key, time), True)
+            return learn(machine, state, left, Feedback.toward(y, target), own)[0]
+
+        return jax.lax.fori_loop(0, times, once, state), below, metrics
+
+    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_often, parts=())
+
+
+def _toward(y, feedback: Feedback, loss, context: Context) -> Feedback:
+    return Feedback.along(y, jax.grad(loss)(y, context.label)) if loss else Feedback.toward(y, feedback.target)
+
+
+def _drawn(x, target, context: Context, batch: int | None):
+    """The examples of one turn of an inner loop."""
+    if batch is None:
+        return x, target, context
+    examples = len(jax.tree.leaves(x)[0])
+    if batch > examples:
+        raise ValueError(f"machines.repeat_params draws {batch} of {examples} examples: give a smaller batch")
+    rows = jax.random.choice(context.key, examples, (batch,), replace=False)
+    x, target, error, label = jax.tree.map(
+        lambda leaf: jnp.take(leaf, rows, axis=0), (x, target, context.error, context.label)
+    )
+    return x, target, context._replace(error=error, label=label)

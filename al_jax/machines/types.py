@@ -1,0 +1,127 @@
+"""The nouns of learning machines: layers with their own update and their own way to hand feedback down.
+
+In shapes, `B` is the size of a batch. The protocol is that of Zenkai (Short 2023, arXiv 2311.09663) made functional:
+`backward` is its accumulate and step_x, `update` its step.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+class MachineState(NamedTuple):
+    """All that a machine knows between two updates.
+
+    Attributes:
+      params: what its update moves.
+      fixed: what no optimizer touches: feedback matrices, batch statistics, trees, populations.
+      opt_state: what its update remembers.
+    """
+
+    params: PyTree
+    fixed: PyTree
+    opt_state: PyTree
+
+
+class Feedback(NamedTuple):
+    """What a machine hears about its output from above.
+
+    Attributes:
+      delta: what to take away from the output, as the loss's gradient is. Rules that compute gradients use it alone,
+        since the difference of two large numbers loses digits.
+      target: what the output should have been, `output - delta`.
+    """
+
+    delta: PyTree
+    target: PyTree
+
+    @classmethod
+    def along(cls, output: PyTree, delta: PyTree) -> "Feedback":
+        """Feedback that is known as a difference."""
+        return cls(delta, jax.tree.map(lambda y, d: y.astype(d.dtype) - d, output, delta))
+
+    @classmethod
+    def toward(cls, output: PyTree, target: PyTree) -> "Feedback":
+        """Feedback that is known as a target."""
+        return cls(jax.tree.map(lambda y, t: y.astype(t.dtype) - t, output, target), target)
+
+
+class Context(NamedTuple):
+    """What every machine may hear beside its own feedback.
+
+    Attributes:
+      error: the gradient of the loss at the output of the whole network, `(B, classes)`; None inside a network that
+        `jax.grad` trains.
+      label: `(B,)` integers, None there too.
+      step: int32 scalar, the number of this update from 0.
+      key: for draws of this update; combinators give each machine its own.
+    """
+
+    error: jax.Array | None
+    label: jax.Array | None
+    step: jax.Array
+    key: jax.Array
+
+
+class Machine(NamedTuple):
+    """A layer, or a network of them, that knows how to learn. Pure functions throughout.
+
+    Attributes:
+      init: `(key, x) -> (params, fixed, opt_state)`, a `MachineState`; of `x` shapes and types alone count.
+      forward: `(params, fixed, x, key, train) -> (y, residuals)`. Residuals are what backward and update need of it.
+      backward: `(params, fixed, residuals, feedback, context) -> (gradients, feedback_below, metrics)`. Gradients are
+        any pytree that `update` understands, metrics a dict of scalars, nested where machines are.
+      update: `(state, residuals, gradients, context) -> state`.
+      learn: `(state, residuals, feedback, context) -> (state, feedback_below, metrics)`, for machines whose backward
+        and update are not simply one after the other; None: they are.
+      needs: names of the fields of `Context` that must not be None.
+      name: what errors and metrics call it.
+      parts: the machines that this one chains, whose states its own is made of.
+      effective: a tree prefix of the parameters, True where the forward pass uses them.
+    """
+
+    init: Callable[[jax.Array, PyTree], MachineState]
+    forward: Callable[[PyTree, PyTree, PyTree, jax.Array, bool], tuple[PyTree, PyTree]]
+    backward: Callable[[PyTree, PyTree, PyTree, Feedback, Context], tuple[PyTree, Feedback, dict[str, Any]]]
+    update: Callable[[MachineState, PyTree, PyTree, Context], MachineState]
+    learn: Callable[[MachineState, PyTree, Feedback, Context], tuple[MachineState, Feedback, dict[str, Any]]] | None = (
+        None
+    )
+    needs: frozenset[str] = frozenset()
+    name: str = "machine"
+    parts: "tuple[Machine, ...]" = ()
+    effective: PyTree = True
+
+
+def learn(
+    machine: Machine, state: MachineState, residuals: PyTree, feedback: Feedback, context: Context
+) -> tuple[MachineState, Feedback, dict[str, Any]]:
+    """A machine's turn: what it does with the feedback for the output of its last `forward`.
+
+    Returns:
+      The state after the update, the feedback for its input and its metrics.
+    """
+    if machine.learn is not None:
+        return machine.learn(state, residuals, feedback, context)
+    gradients, below, metrics = machine.backward(state.params, state.fixed, residuals, feedback, context)
+    return machine.update(state, residuals, gradients, context), below, metrics
+
+
+def begin(machine: Machine, key: jax.Array, x: PyTree) -> tuple[MachineState, PyTree]:
+    """Draws a machine's state, and zeros of the shape and type of its output, which is not computed.
+
+    Raises:
+      ValueError: the machine does not take such an input; the message names it.
+    """
+    try:
+        state = machine.init(key, x)
+        y = jax.eval_shape(lambda s, x, k: machine.forward(s.params, s.fixed, x, k, True)[0], state, x, key)
+    except Exception as error:
+        found = jax.tree.map(lambda leaf: f"{leaf.dtype.name}{list(leaf.shape)}", x)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"machine {machine.name!r} cannot take the input {found}: {reason}") from error
+    return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), y)

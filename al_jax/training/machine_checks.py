@@ -1,0 +1,28 @@
+"""Configurations of learning machines that are refused before anything is compiled."""
+
+from al_jax.training.config import Config, is_machine, units_of
+from al_jax.training.errors import ConfigError
+from al_jax.training.limits import HIDDEN
+
+NETWORKS = ("mlp", "lenet")
+ONE_WIDTH = ("decision_linear", "neural_decision")
+
+
+def validate_machine(config: Config) -> None:
+    """Raises `ConfigError` for what a learning machine cannot do, or what only one can."""
+    if not is_machine(config):
+        if config.network == "lenet":
+            raise ConfigError(f"config.network is 'lenet', which is for learning machines: rule is {config.rule}")
+        return
+    if config.network not in NETWORKS:
+        raise ConfigError(f"config.network is {config.network!r}: rule={config.rule} trains {' or '.join(NETWORKS)}")
+    if config.network == "lenet" and config.rule not in HIDDEN:
+        raise ConfigError(f"config.network is 'lenet': rule={config.rule} has layers of its own, leave it 'mlp'")
+    if not units_of(config) or min(units_of(config)) < 1:
+        raise ConfigError(f"config.units is {config.units!r}: it must be at least one whole number above 0")
+    if config.rule in ONE_WIDTH and len(units_of(config)) != 1:
+        raise ConfigError(f"config.units is {config.units!r}: rule={config.rule} has one hidden width")
+    if config.rule == "target_propagation" and len(units_of(config)) < 2:
+        raise ConfigError(f"config.units is {config.units!r}: target propagation needs at least two hidden layers")
+    if not 0 <= config.dropout < 1:
+        raise ConfigError(f"config.dropout is {config.dropout}: it must be in [0, 1)")

@@ -1,0 +1,174 @@
+"""From a configuration to a learning machine."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from al_jax import machines
+from al_jax.losses import cross_entropy
+from al_jax.machines import Machine
+from al_jax.training import config as fields
+from al_jax.training.config import Config
+from al_jax.training.facts import DataFacts
+
+Rule = Callable[[Config, DataFacts, optax.GradientTransformation], Machine]
+CHANNELS = 32  # of the convolution below a `neural_decision`, with kernels of 4x4 and a stride of 2 (Zenkai, A.7)
+
+
+def build_machine(config: Config, facts: DataFacts, optimizer: optax.GradientTransformation, epoch: int) -> Machine:
+    """The machine of `config.rule`, from images to scores.
+
+    Args:
+      config: all fields.
+      facts: of its data.
+      optimizer: of every part that has parameters.
+      epoch: updates in one, for phases.
+    """
+    rules: dict[str, Rule] = {
+        "gradient": _by(machines.from_linen),
+        "feedback_alignment": _feedback_alignment,
+        "direct_feedback_alignment": _direct(machines.direct_feedback_alignment),
+        "local_classifier": _direct(machines.local_classifier),
+        "least_squares": _least_squares,
+        "target_propagation": functools.partial(_target_propagation, epoch=epoch),
+        "decision_linear": _decision_linear,
+        "neural_decision": _neural_decision,
+    }
+    return rules[config.rule](config, facts, optimizer)
+
+
+def _by(layer: Callable[..., Machine]) -> Rule:
+    """Hidden layers that learn by one rule, below an output layer that descends its gradient."""
+
+    def build(config, facts, optimizer):
+        hidden = [layer(module, optimizer) for module in hidden_layers(config)]
+        return machines.chain(*hidden, machines.from_linen(nn.Dense(facts.classes), optimizer))
+
+    return build
+
+
+def _feedback_alignment(config: Config, facts: DataFacts, optimizer) -> Machine:
+    def layer(module, optimizer):
+        return machines.feedback_alignment(module, optimizer, kind=config.feedback)
+
+    modules = [*hidden_layers(config), nn.Dense(facts.classes)]
+    return machines.chain(*(layer(module, optimizer) for module in modules))
+
+
+def _direct(rule: Callable[..., Machine]) -> Rule:
+    def build(config, facts, optimizer):
+        return _by(lambda module, optimizer: rule(module, optimizer, classes=facts.classes))(config, facts, optimizer)
+
+    return build
+
+
+def _least_squares(config: Config, facts: DataFacts, optimizer) -> Machine:
+    """Least squares through the dense part of each layer, gradients through the rest (Zenkai, A.3)."""
+    parts = []
+    for width in fields.units_of(config):
+        parts.append(machines.least_squares(width, optimizer, inputs=config.ridge))
+        parts.append(machines.from_linen(machines.After(then_of(config)), optimizer))
+    return machines.chain(*parts, machines.least_squares(facts.classes, optimizer, inputs=config.ridge))
+
+
+def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int) -> Machine:
+    """The lowest layer needs no inverse; the output layer hands a step along its gradient down (Lee et al. 2015)."""
+    widths = fields.units_of(config)
+    first, *others = hidden_layers(config)
+    reverse_when, forward_when = machines.alternating(epoch) if config.alternate else (None, None)
+    inverses = [machines.Layer(width, reverse_of(config)) for width in widths]
+    middle = [
+        machines.target_propagation(
+            module,
+            inverse,
+            optimizer,
+            optax.adam(config.reverse_rate),
+            difference=config.difference,
+            noise=config.target_noise,
+            forward_when=forward_when,
+            reverse_when=reverse_when,
+        )
+        for module, inverse in zip(others, inverses, strict=False)
+    ]
+    top = machines.from_linen(nn.Dense(facts.classes), optimizer)
+    return machines.chain(
+        machines.from_linen(first, optimizer), *middle, machines.with_step(top, config.target_step * config.batch_size)
+    )
+
+
+def _decision_linear(config: Config, facts: DataFacts, optimizer) -> Machine:
+    """Trees, a ring of the newest; above them a network that searches the inputs it wants (Zenkai, A.2)."""
+    (width,) = fields.units_of(config)
+    trees = machines.tree_layer(
+        width, config.tree_depth, feedback=None, features=config.tree_features, joint=config.joint_trees
+    )
+    above = machines.from_linen(NormedLinear(facts.classes), optimizer)
+    searched = machines.repeat_input(above, config.input_steps, optax.sgd(config.input_rate), loss=_sum_cross_entropy)
+    return machines.chain(machines.ensemble(trees, config.members), searched)
+
+
+def _sum_cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
+    """A sum over the batch, so that a step on an input does not depend on the batch's size."""
+    return len(label) * cross_entropy(scores, label)
+
+
+def _neural_decision(config: Config, facts: DataFacts, optimizer) -> Machine:
+    """Features that chase the best of several draws of themselves, below decision trees (Zenkai, A.7)."""
+    (width,) = fields.units_of(config)
+    features = machines.from_linen(Features(width, config.dropout), optimizer)
+    trees = machines.tree_classifier(facts.classes, config.tree_depth, feedback=None)
+    voters = machines.ensemble(trees, config.members)
+    return machines.climbed(features, voters, candidates=config.candidates, score=machines.label_rate)
+
+
+class NormedLinear(nn.Module):
+    """Batch norm, then a dense layer: `(B, features) -> (B, width)`."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.width)(machines.After(("norm",))(x, train))
+
+
+class Features(nn.Module):
+    """A strided convolution, then a dense layer, both with batch norm: `(B, H, W, C) -> (B, width)`."""
+
+    width: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Conv(CHANNELS, (4, 4), strides=2)(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = nn.Dense(self.width)(x.reshape(len(x), -1))
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+
+
+def hidden_layers(config: Config) -> Sequence[nn.Module]:
+    """The modules below the output layer."""
+    then = then_of(config)
+    if config.network == "lenet":
+        return (
+            machines.ConvLayer(6, then=then),
+            machines.ConvLayer(16, then=then),
+            machines.Layer(120, then),
+            machines.Layer(84, then),
+        )
+    return tuple(machines.Layer(width, then) for width in fields.units_of(config))
+
+
+def then_of(config: Config) -> tuple:
+    """What follows the linear part of a layer."""
+    known = {"relu": nn.relu, "tanh": jnp.tanh, "norm": "norm"}
+    return tuple(known[name] for name in config.layer.split("_"))
+
+
+def reverse_of(config: Config) -> tuple:
+    """What follows the linear part of an inverse: its outputs have the range of what it undoes."""
+    return (jnp.tanh,) if config.layer == "tanh" else ("norm", nn.relu)

@@ -1,0 +1,32 @@
+"""Tables of learning machines hold what was measured, name configs that exist, and say where nothing was."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+from support import write_result
+
+from al_jax.analysis.machine_tables import DIFFERENCE, LENET, TABLE_1, difference, lenet, table_1
+from al_jax.training.validation import validate
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "machines.py"
+
+
+def test_accuracies_stand_beside_the_published_ones_with_their_effort(tmp_path):
+    write_result(tmp_path / "machines_least_squares.json", 0.95, 0.96)
+    (row,) = [row for row in table_1(tmp_path).splitlines() if "least_squares" in row]
+    assert row == "| Least squares (`least_squares`) | 94.1 | 95.50 ± 0.71 %, 2 seeds, 5 epochs | not run |"
+    assert table_1(tmp_path).endswith("Measured on a processor.")
+
+
+def test_every_cell_without_a_result_says_so(tmp_path):
+    assert table_1(tmp_path).count("not run") == 2 * len(TABLE_1)
+    assert difference(tmp_path).count("not run") == len(DIFFERENCE)
+    assert lenet(tmp_path).count("not run") == len(LENET)
+
+
+@pytest.mark.parametrize("variant", [*TABLE_1, *DIFFERENCE, *(f"{name},lenet" for name in LENET)])
+def test_every_row_is_a_config(variant):
+    get_config = runpy.run_path(str(CONFIG))["get_config"]
+    validate(get_config(variant))
+    validate(get_config(f"{variant},smoke"))

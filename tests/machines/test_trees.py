@@ -1,0 +1,111 @@
+"""Trees are scikit-learn's where no two splits are equally good, and machines of them fit what they are taught."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from al_jax import machines
+from al_jax.machines.trees import fit_tree, predict_tree, tree_classifier, tree_layer
+
+fit = jax.jit(fit_tree, static_argnames=("depth", "features"))
+KEY = jax.random.key(0)
+
+
+def context(label=None, key=KEY):
+    return machines.Context(None, label, jnp.int32(0), key)
+
+
+def data(rows=60, features=5, outputs=2):
+    x, t, z = (np.float32(np.random.default_rng(1).standard_normal((rows, n))) for n in (features, outputs, features))
+    return jnp.asarray(x), jnp.asarray(t), jnp.asarray(z)
+
+
+def test_a_tree_of_random_numbers_is_scikit_learns():
+    x, t, z = data()
+    tree = fit(x, t, 3, KEY)
+    reference = DecisionTreeRegressor(max_depth=3, random_state=0).fit(x, t)
+    np.testing.assert_allclose(predict_tree(tree, z), reference.predict(z), atol=1e-5)
+
+
+def test_a_tree_stops_where_nothing_parts_the_samples_or_their_targets_are_equal():
+    one = np.float32(1)
+    values = np.array([0, one, np.nextafter(one, np.float32(2)), 3], np.float32)
+    x = jnp.repeat(jnp.asarray(values), 3)[:, None]  # the middle of the neighbouring two rounds to the greater
+    t = jnp.array([1.0, 1, 1, 1, 2, 3, 5, 5, 5, 5, 5, 5])[:, None]
+    tree = fit(x, t, 4, KEY)
+    np.testing.assert_allclose(predict_tree(tree, x)[:, 0], [1, 1, 1, 2, 2, 2, 5, 5, 5, 5, 5, 5], atol=1e-6)
+    assert int((tree.right != jnp.arange(12)[None]).sum()) == 2  # so three leaves
+    with jax.disable_jit():
+        jax.tree.map(np.testing.assert_array_equal, tree, fit_tree(x, t, 4, KEY))
+
+
+def test_digits_are_learned_as_well_as_by_scikit_learn():
+    x, y = load_digits(return_X_y=True)
+    x, one_hot = jnp.float32(x), jax.nn.one_hot(y, 10)
+    seen, unseen = slice(0, 600), slice(600, None)
+    tree = fit(x[seen], one_hot[seen], 10, KEY)
+    accuracy = np.mean(np.argmax(predict_tree(tree, x[unseen]), 1) == y[unseen])
+    reference = DecisionTreeClassifier(max_depth=10, random_state=0).fit(x[seen], y[seen]).score(x[unseen], y[unseen])
+    assert accuracy > reference - 0.04
+    assert accuracy > 0.65
+
+
+def test_one_tree_for_each_target_is_separate_trees_and_a_share_of_features_is_kept():
+    x, t, _ = data(outputs=3)
+    keys = jax.random.split(KEY, 3)
+    few = jax.jit(jax.vmap(lambda t, key: fit_tree(x, t[:, None], 3, key, features=0.4), (1, 0)))(t, keys)
+    for index in range(3):
+        own = fit(x, t[:, index : index + 1], 3, keys[index], features=0.4)
+        jax.tree.map(lambda all_, one, i=index: np.testing.assert_allclose(all_[i], one, atol=1e-6), few, own)
+        used = np.unique(own.feature[own.right != jnp.arange(len(x))[None]])
+        assert len(used) <= 2
+    assert len(np.unique(few.feature)) > 2  # each draws its own
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_layer_answers_with_a_linear_map_until_it_fits_its_targets(joint):
+    x, t, _ = data(rows=20, outputs=3)
+    layer = tree_layer(3, 12, feedback=None, joint=joint)
+    state = layer.init(KEY, x)
+    y, residuals = layer.forward(state.params, state.fixed, x, KEY, True)
+    np.testing.assert_allclose(y, x @ state.fixed.surrogate, atol=1e-6)
+    learn = jax.jit(lambda state, t, key: machines.learn(
+        layer, state, residuals, machines.Feedback.toward(y, t), context(key=key)
+    ))  # fmt: skip
+    learned, below, _ = learn(state, t, KEY)
+    jax.tree.map(np.testing.assert_array_equal, learned, learn(state, t, KEY)[0])
+    answers = layer.forward(learned.params, learned.fixed, x, KEY, True)[0]
+    np.testing.assert_allclose(answers, t, atol=1e-5)
+    np.testing.assert_array_equal(below.delta, jnp.zeros_like(x))
+    np.testing.assert_array_equal(below.target, x)
+    again, _, _ = learn(learned, -t, KEY)  # grown anew, whatever was there
+    np.testing.assert_allclose(layer.forward((), again.fixed, x, KEY, True)[0], -t, atol=1e-5)
+
+
+def test_a_classifier_learns_labels_of_whole_images_and_needs_them():
+    x, label = jnp.uint8(jax.random.randint(KEY, (20, 3, 3, 1), 0, 255)), jnp.arange(20) % 4
+    classifier = tree_classifier(4, 8, feedback=None)
+    assert classifier.needs == {"label"}
+    state = classifier.init(KEY, x)
+    y, residuals = classifier.forward(state.params, state.fixed, x, KEY, True)
+    above = machines.Feedback.along(y, jnp.zeros_like(y))
+    learned, below, _ = jax.jit(lambda state: machines.learn(classifier, state, residuals, above, context(label)))(
+        state
+    )
+    np.testing.assert_array_equal(classifier.forward((), learned.fixed, x, KEY, False)[0].argmax(1), label)
+    assert below.delta.dtype == jnp.float32
+
+
+def test_refusals_name_the_machine():
+    with pytest.raises(ValueError, match="machine 'trees' needs at least one output"):
+        tree_layer(3, 0, feedback=None)
+    with pytest.raises(ValueError, match="share of features above 0"):
+        tree_layer(3, feedback=None, features=0)
+    x, t, _ = data(rows=6)
+    layer = tree_layer(2, 2, feedback=None)
+    state = layer.init(KEY, x)
+    with pytest.raises(ValueError, match="batches of 6 samples and cannot grow trees of 4"):
+        layer.update(state, x[:4], t[:4], context())
