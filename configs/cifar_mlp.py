@@ -36,7 +36,7 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {**SMOKE, "width": 64, "learning_rate": 1e-3, "epochs": 30},
+            "smoke": {**SMOKE, "width": 64, "learning_rate": 1e-3, "code_learning_rate": 3e-3, "epochs": 30},
             "cifar100": {"dataset": "cifar100"},
             "short": {"epochs": 4, "examples": 10_000},
             "authors": AUTHORS_CIFAR,

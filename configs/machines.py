@@ -86,5 +86,11 @@ def get_config(variant=""):
     return with_variant(
         config,
         variant or "baseline",
-        {**EXPERIMENTS, "lenet": LENET, "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0}},
+        {
+            **EXPERIMENTS,
+            # The rate is the best of 1e-3, 3e-3 and 1e-2 on validation images, after 10 epochs of one seed.
+            "tuned": {"learning_rate": 3e-3 if "baseline" in variant else 1e-2, "schedule": "cosine", "epochs": 40},
+            "lenet": LENET,
+            "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0},
+        },
     )

@@ -39,7 +39,14 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {"dataset": "digits", "width": 64, "code": 64, "batch_size": 32, "epochs": 30},
+            "smoke": {
+                "dataset": "digits",
+                "width": 64,
+                "code": 64,
+                "batch_size": 32,
+                "epochs": 30,
+                "autoencoder_rate": 2.0,
+            },
             "three": {"components": 3},
             "authors": AUTHORS,
             "authors_backprop": {**AUTHORS, **BACKPROP},

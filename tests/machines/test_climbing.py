@@ -42,26 +42,20 @@ def test_the_lower_machine_goes_toward_each_samples_best_draw():
     state, _, residuals, (learned, below, metrics) = after(machine, lambda y: machines.Feedback.toward(y, target))
 
     (left, _), (_, y, _) = residuals
-    key = jax.random.fold_in(CONTEXT.key, 2)
-    draws = [y, *(incoming().forward(state.params[0], state.fixed[0], X, k, True)[0] for k in jax.random.split(key, 6))]
-    distances = [
-        jnp.square(top.forward(state.params[1], state.fixed[1], d, KEY, True)[0] - target).sum(1) for d in draws
-    ]
-    best = np.argmin(distances, axis=0)
+    lower, upper = (machines.MachineState(*(field[part] for field in state)) for part in range(2))
+    draw = jax.jit(lambda key: incoming().forward(lower.params, lower.fixed, X, key, True)[0])
+    kernel, bias = (np.asarray(upper.params[name]) for name in ("kernel", "bias"))
+    draws = np.stack([y, *map(draw, jax.random.split(jax.random.fold_in(CONTEXT.key, 2), 6))])
+    distances = np.square(draws @ kernel + bias - np.asarray(target)).sum(2)
+    best = distances.argmin(0)
     assert len(set(best.tolist())) > 1
-    goal = jnp.stack([draws[choice][sample] for sample, choice in enumerate(best)])
+    goal = machines.Feedback.toward(y, jnp.asarray(draws[best, np.arange(5)]))
     own = CONTEXT._replace(key=jax.random.fold_in(CONTEXT.key, 0))
-    expected, handed, _ = machines.learn(
-        incoming(),
-        machines.MachineState(*(field[0] for field in state)),
-        left,
-        machines.Feedback.toward(y, goal),
-        own,
-    )
+    expected, handed, _ = jax.jit(lambda: machines.learn(incoming(), lower, left, goal, own))()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), learned.params[0], expected.params)
     np.testing.assert_allclose(below.delta, handed.delta, atol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, learned.params[1], state.params[1])
-    gain = distances[0] - np.min(distances, axis=0)
+    gain = distances[0] - distances.min(0)
     np.testing.assert_allclose(metrics["1_chain"]["gain"], gain.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["1_chain"]["climbed"], (gain > 0).mean())
 

@@ -42,6 +42,8 @@ RULES = {
         machines.least_squares(5, SGD, inputs=0.1, parameters=0.1), from_linen(machines.After((nn.tanh,)), SGD), TOP
     ),
     "trees": below(machines.ensemble(machines.tree_layer(5, 3, feedback=None), 2)),
+    "evolution": below(machines.evolved(NORMED, 4, 0.1, SGD)),
+    "search": below(machines.searched(HIDDEN, machines.elitist(4, 1, 0.1), feedback=None)),
     "climbing": machines.chain(
         machines.climbed(machines.with_noise(from_linen(HIDDEN, SGD), 0.5), from_linen(nn.Dense(5), SGD), candidates=2),
         TOP,
