@@ -20,6 +20,7 @@ DIFFERENCE = {
     "rule": "target_propagation",
     "layer": "tanh",
     "target_noise": 0.3,
+    "learning_rate": 3e-3,
     "epochs": 50,
     "batch_size": 100,
     "schedule": "cosine",
