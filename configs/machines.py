@@ -80,6 +80,13 @@ EXPERIMENTS = {
 }
 
 
+def tuned(variant):
+    """Longer, with a cosine and the best rate of 1e-3, 3e-3 and 1e-2 on validation images, 10 epochs of one seed."""
+    fields = {"learning_rate": 3e-3 if "baseline" in variant else 1e-2, "schedule": "cosine", "epochs": 40}
+    # The three layers of A.5's prose; its two end at 95.89 % (results/ablations/feedback_alignment_32_tuned.json).
+    return {**fields, "units": "128,32"} if "feedback_alignment" in variant.split(",") else fields
+
+
 def get_config(variant=""):
     config = default_config(
         dataset="mnist",
@@ -95,9 +102,7 @@ def get_config(variant=""):
         variant or "baseline",
         {
             **EXPERIMENTS,
-            # The rate is the best of 1e-3, 3e-3 and 1e-2 on validation images, after 10 epochs of one seed.
-            "tuned": {"learning_rate": 3e-3 if "baseline" in variant else 1e-2, "schedule": "cosine", "epochs": 40},
-            "wide": {"units": "128,32"},
+            "tuned": tuned(variant),
             "lenet": LENET,
             "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0},
         },
