@@ -135,7 +135,9 @@ def test_who_is_switched_off_stays_exactly_as_it_was():
                 *map(jax.tree.leaves, (getattr(after, field)[moves], getattr(state, field)[moves])), strict=True
             )
             assert not all(np.array_equal(a, b) for a, b in pairs)
-        assert not np.array_equal(*(s.fixed["forward"]["batch_stats"]["BatchNorm_0"]["mean"] for s in (after, state)))
+        assert not np.array_equal(
+            *(s.fixed["forward"]["batch_stats"]["After_0"]["BatchNorm_0"]["mean"] for s in (after, state))
+        )
         state = after
     always = machines.target_propagation(*modules)
     expected = turn(always)(state, delta_of(7), jnp.int32(0))[4]
