@@ -104,6 +104,6 @@ def get_config(variant=""):
             **EXPERIMENTS,
             "tuned": tuned(variant),
             "lenet": LENET,
-            "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0},
+            "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0, "learning_rate": 1e-2},
         },
     )

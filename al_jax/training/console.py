@@ -73,6 +73,6 @@ def print_summary(summary: Mapping[str, Any], workdir: Path) -> None:
         ("parameters", f"{summary['parameters']:,}, of which {summary['effective_parameters']:,} in inference"),
         ("training", f"{summary['examples_per_second']:,.0f} examples/s, {summary['wall_seconds']:.1f} s in all"),
         ("digest", summary["digest"]),
-        ("files", f"{workdir}: summary.json, metrics.jsonl, losses.png, accuracy.png, schedule.png, checkpoints"),
+        ("files", f"{workdir}: summary.json, metrics.jsonl, plots, checkpoints"),
     ]
     print(*(f"{name:<24}{value}" for name, value in lines), sep="\n", flush=True)
