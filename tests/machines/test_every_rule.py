@@ -27,7 +27,7 @@ RULES = {
     "gradient": below(from_linen(NORMED, SGD)),
     **{
         kind: below(machines.feedback_alignment(NORMED, SGD, kind=kind))
-        for kind in ("fixed_random", "uniform_sign", "batchwise_random_sign", "fixed_random_sign", "kolen_pollack")
+        for kind in ("fixed_random", "batchwise_random_sign", "kolen_pollack")
     },
     "direct": below(machines.direct_feedback_alignment(NORMED, SGD, classes=4)),
     "local": below(machines.local_classifier(NORMED, SGD, classes=4)),
@@ -59,7 +59,7 @@ RULES = {
 }
 
 
-LONG = ("trees", "climbing", "combinators", "evolution", "search")  # minutes op by op
+OP_BY_OP = ("gradient", "fixed_random", "target propagation", "least squares")  # without jit the others take long
 
 
 def turn(machine, state, key):
@@ -81,7 +81,7 @@ def test_jit_and_vmap_change_nothing(name):
     states = jax.jit(jax.vmap(lambda key: machine.init(key, X)))(keys)
     together = jax.jit(jax.vmap(lambda state, key: turn(machine, state, key)))(states, keys)
     own, found = (jax.tree.map(lambda leaf: leaf[1], tree) for tree in (states, together))
-    alone = jax.jit(turn, static_argnums=0) if name in LONG else turn  # op by op
+    alone = turn if name in OP_BY_OP else jax.jit(turn, static_argnums=0)
     close(found, alone(machine, own, keys[1]))
 
 
