@@ -1,23 +1,32 @@
-"""Learning machines on MNIST: the seven experiments of Zenkai (Short 2023, arXiv 2311.09663, Table 1), and beyond.
+"""Learning machines: the seven experiments of Zenkai (Short 2023, arXiv 2311.09663, Table 1) on MNIST, and beyond.
 
     python train.py --config=configs/machines.py:baseline --config.data_dir=DIR --workdir=runs/baseline
+    python train.py --config=configs/machines.py:feedback_alignment,tuned ...   a longer run at a better rate
+    python train.py --config=configs/machines.py:feedback_alignment,lenet ...   a LeNet on CIFAR-10
+    python train.py --config=configs/machines.py:neural_decision,smoke          embedded digits, in seconds
 
-| experiment | published | here |
-|---|---|---|
-| `baseline`: gradients | 96.9 | |
-| `decision_linear`: trees below a linear layer | 96.7 | |
-| `least_squares` | 94.1 | |
-| `target_propagation` | 92.9 | |
-| `feedback_alignment` | 95.8 | |
-| `local_classifier`, there called direct feedback alignment | 94.0 | |
-| `direct_feedback_alignment` (Nøkland 2016) | | |
-| `neural_decision`: decision trees above a convolution | 93.9 | |
+Zenkai states neither epochs nor normalisation nor a split: here 20 epochs, pixels from 0 to 1, 50,000 images for
+training and 10,000 for validation. Test accuracy over 5 seeds on one core of an AMD EPYC, in per cent
+(`python -m al_jax.analysis.machine_tables`):
+
+| experiment | published | here | tuned |
+|---|---|---|---|
+| `baseline`: gradients | 96.9 | 97.82 ± 0.16 | 98.16 ± 0.10 |
+| `decision_linear`: trees below a linear layer | 96.7 | not run | |
+| `least_squares` | 94.1 | 96.97 ± 0.14 | 97.18 ± 0.05 |
+| `target_propagation` | 92.9 | 94.96 ± 0.08 | |
+| `feedback_alignment` | 95.8 | 95.91 ± 0.38 | 97.17 ± 0.17 |
+| `local_classifier`, there called direct feedback alignment | 94.0 | 95.45 ± 0.27 | 95.99 ± 0.24 |
+| `direct_feedback_alignment` (Nøkland 2016) | – | 95.97 ± 0.19 | 96.41 ± 0.13 |
+| `neural_decision`: decision trees above a convolution | 93.9 | not run | |
+
+Of `decision_linear`, one seed reached 94.5 % after 6 epochs of batches of 8192, at 5 % of the features for each tree
+and an input rate of 1; of `neural_decision`, 84 % after 3 epochs. Both are far from done.
 """
 
 from al_jax.training.config import default_config, with_variant
 
-# Of targets, only small steps go on generalising: at 1.0 the 240-unit network ended at 97.2 %, with 100 % on its training
-# images.
+# Small steps generalise: at 1.0 the network of Lee et al. ended at 97.2 %, and 100 % of its training images.
 DIFFERENCE = {
     "rule": "target_propagation",
     "layer": "tanh",
