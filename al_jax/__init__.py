@@ -1,6 +1,6 @@
 """al_jax: networks that train without end-to-end backpropagation, in JAX and Flax."""
 
-from al_jax import networks
+from al_jax import machines, networks
 from al_jax.components import component, compose, freeze, groups_of
 from al_jax.engines import pipelined, sequential
 from al_jax.losses import cross_entropy, mean_squared_error
@@ -26,6 +26,7 @@ __all__ = [
     "label_codes",
     "leak",
     "load",
+    "machines",
     "mean_squared_error",
     "momentum",
     "networks",

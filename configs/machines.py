@@ -20,6 +20,7 @@ DIFFERENCE = {
     "rule": "target_propagation",
     "layer": "tanh",
     "target_noise": 0.3,
+    "learning_rate": 3e-3,
     "epochs": 50,
     "batch_size": 100,
     "schedule": "cosine",
@@ -44,13 +45,19 @@ EXPERIMENTS = {
     "decision_linear": {"rule": "decision_linear", "units": "32", "tree_depth": 11},
     # A.3: three times FC128-BN-ReLU, FC10. The target of its output layer is z - η ∂CE/∂z, here with η = 1.
     "least_squares": {"rule": "least_squares", "units": "128,128,128", "layer": "norm_relu"},
-    # A.4: three times FC128-ReLU, FC10; plain target propagation, layers and inverses in alternate epochs.
+    # A.4: three times FC128-ReLU, FC10; plain target propagation, layers and inverses in alternate epochs. As stated it
+    # does not last: 13.0 ± 4.8 % over 5 seeds (results/ablations/target_propagation_relu_alternate.json). What lasts
+    # has batch norm below the ReLU, inverses that learn with noise, and a larger first step.
     "target_propagation": {
         "rule": "target_propagation",
         "units": "128,128,128",
-        "layer": "relu",
+        "layer": "norm_relu",
         "difference": False,
         "alternate": True,
+        "target_step": 10.0,
+        "target_noise": 0.3,
+        "reverse_rate": 3e-3,
+        "schedule": "cosine",
     },
     # A.5 lists FC32-ReLU, FC10; its prose speaks of three layers.
     "feedback_alignment": {"rule": "feedback_alignment", "units": "32", "layer": "relu"},
@@ -73,6 +80,13 @@ EXPERIMENTS = {
 }
 
 
+def tuned(variant):
+    """Longer, with a cosine and the best rate of 1e-3, 3e-3 and 1e-2 on validation images, 10 epochs of one seed."""
+    fields = {"learning_rate": 3e-3 if "baseline" in variant else 1e-2, "schedule": "cosine", "epochs": 40}
+    # The three layers of A.5's prose; its two end at 95.89 % (results/ablations/feedback_alignment_32_tuned.json).
+    return {**fields, "units": "128,32"} if "feedback_alignment" in variant.split(",") else fields
+
+
 def get_config(variant=""):
     config = default_config(
         dataset="mnist",
@@ -88,9 +102,8 @@ def get_config(variant=""):
         variant or "baseline",
         {
             **EXPERIMENTS,
-            # The rate is the best of 1e-3, 3e-3 and 1e-2 on validation images, after 10 epochs of one seed.
-            "tuned": {"learning_rate": 3e-3 if "baseline" in variant else 1e-2, "schedule": "cosine", "epochs": 40},
+            "tuned": tuned(variant),
             "lenet": LENET,
-            "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0},
+            "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0, "learning_rate": 1e-2},
         },
     )

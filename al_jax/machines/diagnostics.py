@@ -20,7 +20,7 @@ def diagnostics(
     targets. Its change is that after a step less that before, all else as it was (Short 2023, Equations 4 and 5).
     Of each part, by its name in metrics:
       angle, norm_ratio: between the part's gradients and the true gradient of the loss, in degrees, and their norms'
-        quotient; of parts whose gradients have the form of their parameters.
+        quotient, over the parameters that the forward pass uses; of parts whose gradients have their form.
       feedback_angle: between the delta that the part hands down and the true gradient at its input.
       distance: the local error before the update.
       local_error_change, global_error_change: by the update of this part alone.
@@ -94,8 +94,9 @@ def diagnostics(
             gradients, _, _ = part.backward(own.params, own.fixed, residuals[index], feedback, contexts[index])
             measured = {}
             if _alike(gradients, of_parameters):
-                measured["angle"] = angle(gradients, of_parameters)
-                measured["norm_ratio"] = norm_ratio(gradients, of_parameters)
+                both = _used(part.effective, gradients), _used(part.effective, of_parameters)
+                measured["angle"] = angle(*both)
+                measured["norm_ratio"] = norm_ratio(*both)
             if _is_real(x):
                 measured["feedback_angle"] = angle(below.delta, true)
             return measured, true
@@ -155,6 +156,11 @@ def _float(leaf: jax.Array) -> jax.Array:
 
 def _is_real(x: PyTree) -> bool:
     return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(x))
+
+
+def _used(effective: PyTree, tree: PyTree) -> PyTree:
+    """The part of parameters, or of what has their form, of which the tree prefix says True."""
+    return jax.tree.map(lambda used, part: part if used else None, effective, tree)
 
 
 def _alike(a: PyTree, b: PyTree) -> bool:

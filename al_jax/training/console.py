@@ -34,21 +34,21 @@ class Display:
         parts: dict[str, list[str]] = {}
         for name, value in losses.items():
             parts.setdefault(name.split("/")[0].removeprefix("component_"), []).append(f"{value:.1e}")
-        names = ", ".join(dict.fromkeys(name.split("/")[1] for name in losses))
+        names = ", ".join(dict.fromkeys(name.partition("/")[2] for name in losses))
         shown = [f"{component}: {' '.join(values)}" for component, values in parts.items()]
         self._losses.plain = f"losses ({names}) of component " + "  ".join(shown)
         self._bar.update(self._task, completed=done, state=f"{speed:,.0f} examples/s")
 
     def epoch(self, epoch: int, accuracies: Mapping[str, float], losses: Mapping[str, float], speed: float) -> None:
         """One row of the table of evaluations; losses are means over components."""
-        names = sorted({name.split("/")[1] for name in losses})
+        names = sorted({name.partition("/")[2] for name in losses})
         heads = [*(f"{split} accuracy" for split in accuracies), *names, "examples/s"]
         if not self._header_shown:
             self.console.print("epoch  " + "  ".join(f"{head:>9}" for head in heads))
             self._header_shown = True
         cells = [f"{accuracy:.2%}" for accuracy in accuracies.values()]
         for name in names:
-            own = [value for key, value in losses.items() if key.endswith(f"/{name}")]
+            own = [value for key, value in losses.items() if key.partition("/")[2] == name]
             cells.append(f"{sum(own) / len(own):.3e}")
         cells.append(f"{speed:,.0f}")
         row = (f"{cell:>{max(9, len(head))}}" for cell, head in zip(cells, heads, strict=True))
@@ -73,6 +73,6 @@ def print_summary(summary: Mapping[str, Any], workdir: Path) -> None:
         ("parameters", f"{summary['parameters']:,}, of which {summary['effective_parameters']:,} in inference"),
         ("training", f"{summary['examples_per_second']:,.0f} examples/s, {summary['wall_seconds']:.1f} s in all"),
         ("digest", summary["digest"]),
-        ("files", f"{workdir}: summary.json, metrics.jsonl, losses.png, accuracy.png, schedule.png, checkpoints"),
+        ("files", f"{workdir}: summary.json, metrics.jsonl, plots, checkpoints"),
     ]
     print(*(f"{name:<24}{value}" for name, value in lines), sep="\n", flush=True)

@@ -44,6 +44,12 @@ def plot_diagnostics(rows: Rows, path: Path) -> None:
     figure.savefig(path, dpi=140)
 
 
+def without_measures(rows: Rows) -> Rows:
+    """The rows with their losses alone."""
+    measures = {*MEASURES, "norm_ratio"}
+    return [{name: row[name] for name in row if name.rpartition("/")[2] not in measures} for row in rows]
+
+
 def _draw(axes, rows: Rows, measure: str, parts: list[int]) -> None:
     title, unit, neutral = MEASURES[measure]
     for part in parts:

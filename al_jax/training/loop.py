@@ -14,6 +14,7 @@ from al_jax.data import epoch_order
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
+from al_jax.training.diagnostics_plot import without_measures
 from al_jax.training.errors import Diverged, RunError
 from al_jax.training.evaluation import make_evaluate
 from al_jax.training.losses import LossLog
@@ -187,7 +188,8 @@ class Training:
         for of_all_seeds in zip(*rows, strict=True):
             for seed, (update, losses) in zip(self._run.seeds, of_all_seeds, strict=True):
                 self._records.write(update, **self._seeded(seed), **losses)
-            update, self._losses = of_all_seeds[0]
+            update, measured = of_all_seeds[0]
+            (self._losses,) = without_measures([measured])
             self._display.progress(update, self._losses, self._watch.examples_per_second)
 
     def _report(self, epoch: int, components: tuple[ComponentState, ...]) -> None:

@@ -17,10 +17,10 @@ DASHES = ("-", "--", ":", "-.")
 def plot_losses(rows: Rows, path: Path) -> None:
     """Every component's losses over updates, one panel for each kind of loss."""
     names = sorted({name for row in rows for name in row if name.startswith("component_")}, key=_by_component)
-    kinds = sorted({name.split("/")[1] for name in names})
+    kinds = sorted({name.partition("/")[2] for name in names})
     figure = Figure(figsize=(5.2 * len(kinds), 3.6), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        for index, name in enumerate(name for name in names if name.endswith(f"/{kind}")):
+        for index, name in enumerate(name for name in names if name.partition("/")[2] == kind):
             points = [(row["update"], row[name]) for row in rows if name in row]
             label = name.split("/")[0].replace("_", " ")
             axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, **line_style(index))
@@ -53,7 +53,7 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
 
 
 def _by_component(name: str) -> tuple[int, str]:
-    component, kind = name.removeprefix("component_").split("/")
+    component, _, kind = name.removeprefix("component_").partition("/")
     return int(component), kind
 
 

@@ -13,7 +13,7 @@ from al_jax import schedule
 from al_jax.chain import parameter_counts
 from al_jax.components import with_prepare
 from al_jax.training import config as fields
-from al_jax.training.diagnostics_plot import plot_diagnostics
+from al_jax.training.diagnostics_plot import plot_diagnostics, without_measures
 from al_jax.training.digest import digest
 from al_jax.training.evaluation import make_evaluate
 from al_jax.training.plots import plot_accuracy, plot_losses
@@ -61,7 +61,7 @@ def leave(run: Run, summary: Mapping[str, Any]) -> None:
     write_json(run.workdir / "summary.json", summary)
     rows = [row for row in read_rows(run.workdir) if row.get("seed", run.config.seed) == run.config.seed]
     if rows:
-        plot_losses(rows, run.workdir / "losses.png")
+        plot_losses(without_measures(rows), run.workdir / "losses.png")
         plot_accuracy(rows, run.workdir / "accuracy.png")
     if fields.is_machine(run.config):  # its parts wait for each other, so there is no schedule
         if run.config.diagnose:

@@ -69,7 +69,7 @@ def test_a_classifier_that_has_no_gradient_teaches_the_layer_below():
     state = trainer.init(KEY, {"image": X, "label": LABEL})
     state, metrics = trainer.step(state, batches)
     assert trainer.predict(state, X).shape == (5, 3)
-    assert float(metrics.losses[0]["climbed"].max()) > 0
+    assert float(metrics.losses[0]["1_chain/climbed"].max()) > 0
     assert np.isfinite(metrics.losses[-1]["loss"]).all()
 
 

@@ -180,7 +180,7 @@ def test_matrices_outlive_weight_decay(kind):
     learned = jax.device_get(step(step(step(state))))
     jax.tree.map(np.testing.assert_array_equal, learned.fixed["feedback"], state.fixed["feedback"])
     assert not np.allclose(learned.params["Dense_0"]["kernel"], state.params["Dense_0"]["kernel"], atol=0.1)
-    means = [s.fixed["batch_stats"]["BatchNorm_0"]["mean"] for s in (state, learned)]
+    means = [s.fixed["batch_stats"]["After_0"]["BatchNorm_0"]["mean"] for s in (state, learned)]
     assert not np.array_equal(*means)
 
 

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from al_jax import machines
+from al_jax.losses import cross_entropy
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (6, 5))
@@ -134,7 +135,9 @@ def test_who_is_switched_off_stays_exactly_as_it_was():
                 *map(jax.tree.leaves, (getattr(after, field)[moves], getattr(state, field)[moves])), strict=True
             )
             assert not all(np.array_equal(a, b) for a, b in pairs)
-        assert not np.array_equal(*(s.fixed["forward"]["batch_stats"]["BatchNorm_0"]["mean"] for s in (after, state)))
+        assert not np.array_equal(
+            *(s.fixed["forward"]["batch_stats"]["After_0"]["BatchNorm_0"]["mean"] for s in (after, state))
+        )
         state = after
     always = machines.target_propagation(*modules)
     expected = turn(always)(state, delta_of(7), jnp.int32(0))[4]
@@ -190,6 +193,20 @@ def test_jit_and_vmap_change_nothing():
         alone = run(state, delta, jnp.int32(3), key)
         own = jax.tree.map(lambda leaf, index=index: leaf[index], together)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), own, alone)
+
+
+def test_angles_leave_the_inverse_out_which_no_loss_reaches():
+    machine = machines.chain(propagation(), machines.from_linen(nn.Dense(4)))
+    state, label = begin(machine), jnp.arange(6) % 4
+
+    @jax.jit
+    def measured(state):
+        scores, _ = machine.forward(state.params, state.fixed, X, KEY, True)
+        context = machines.Context(jax.grad(cross_entropy)(scores, label), label, jnp.int32(0), KEY)
+        return machines.diagnostics(machine)(state, X, KEY, context)
+
+    found = measured(state)["1_Dense"]
+    np.testing.assert_allclose([found["angle"], found["norm_ratio"]], [0, 1], atol=1e-3)
 
 
 def test_refusals():

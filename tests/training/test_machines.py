@@ -28,7 +28,7 @@ EXPERIMENTS = {
     "direct_feedback_alignment": 0.7,
     "neural_decision": 0.5,
 }
-SMALL = {"updates_per_call": 15, "examples": 960, "epochs": 4}
+SMALL = {"updates_per_call": 15, "examples": 960, "epochs": 4, "learning_rate": 1e-2, "schedule": "constant"}
 SLOW = ("decision_linear", "neural_decision")
 
 
