@@ -55,7 +55,7 @@ class Training:
         several = run.config.num_seeds > 1
         self._logs = [LossLog(run.config.accumulate, f" of seed {seed}" * several) for seed in run.seeds]
         self._unread: Metrics | None = None
-        self._losses: dict[str, float] = {}
+        self._losses: Mapping[str, float] = {}
         self._saved = time.monotonic()
         self._profiled = False
 
