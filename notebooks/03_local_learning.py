@@ -459,7 +459,7 @@ if SEEDS > 1:
     compared["another seed"] = networks["end to end"], trained["end to end"].components[1]
 compared["untrained"] = networks["end to end"], trainers["end to end"].components(start(trainers["end to end"], seed=0))
 compared = {
-    name: (with_prepare(network, data.unit_range()), [part.variables for part in components])
+    name: (block_outputs(with_prepare(network, data.unit_range())), [part.variables for part in components])
     for name, (network, components) in compared.items()
 }
 
@@ -483,10 +483,7 @@ show_with_legend_beside(pictures.probes(probes))
 # Read the control first: as far as an untrained block is like a trained one, alikeness says nothing about learning.
 
 # %%
-outputs = {
-    name: jax.jit(block_outputs(network))(variables, digits.test.image)
-    for name, (network, variables) in compared.items()
-}
+outputs = {name: jax.jit(blocks)(variables, digits.test.image) for name, (blocks, variables) in compared.items()}
 maps = {name: linear_cka([(outputs["end to end"], own)]) for name, own in outputs.items()}
 show_with_legend_beside(pictures.cka_by_block({name: np.diag(own) for name, own in maps.items()}, "end to end"))
 
