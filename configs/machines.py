@@ -26,7 +26,7 @@ and an input rate of 1; of `neural_decision`, 84 % after 3 epochs. Both are far 
 
 from al_jax.training.config import default_config, with_variant
 
-# Small steps generalise better: at 1.0 the network of Lee et al. ended at 97.2 %, at 0.1 at 97.4 %, both with all of the
+# Small steps generalise better: at 1.0 the network of Lee et al. ended at 97.2 %, at 0.1 at 97.4 %, with all of the
 # training images right. Theirs reaches about 98.1 %.
 DIFFERENCE = {
     "rule": "target_propagation",
