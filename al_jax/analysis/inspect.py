@@ -25,7 +25,7 @@ from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
 from al_jax.components import anytime_scores, with_prepare
 from al_jax.data import DataError, Split, in_memory
 from al_jax.training import load
-from al_jax.training.config import Config, is_machine
+from al_jax.training.config import MACHINES, Config
 from al_jax.training.errors import RunError
 from al_jax.training.networks import build_codes
 from al_jax.training.records import read_json, write_json
@@ -44,7 +44,7 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
       RunError: there is no finished run.
     """
     run = load.load_run(workdir, data_dir)
-    if is_machine(run.config):
+    if run.config.rule in MACHINES:
         raise RunError(
             f"{workdir} is a run of a learning machine, which has no components to inspect: set config.diagnose"
         )

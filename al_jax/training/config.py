@@ -29,16 +29,8 @@ MAY_CHANGE = frozenset(
     ]
 )
 
-MACHINES = (
-    "gradient",
-    "feedback_alignment",
-    "direct_feedback_alignment",
-    "local_classifier",
-    "target_propagation",
-    "least_squares",
-    "decision_linear",
-    "neural_decision",
-)
+HIDDEN = ("gradient", "feedback_alignment", "direct_feedback_alignment", "local_classifier")  # rules of hidden layers
+MACHINES = (*HIDDEN, "target_propagation", "least_squares", "decision_linear", "neural_decision")
 PUBLISHED_CUTS = ("infopro", "man", "man++")
 
 
@@ -196,11 +188,6 @@ def nearest(name: str, names) -> str:
     """A suggestion to put behind a message about an unknown name."""
     found = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {found[0]}?" if found else ""
-
-
-def is_machine(config: Config) -> bool:
-    """Whether the rule is that of learning machines, which engines of components cannot run."""
-    return config.rule in MACHINES
 
 
 def units_of(config: Config) -> tuple[int, ...]:

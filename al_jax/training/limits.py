@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from al_jax.training.config import MACHINES
+from al_jax.training.config import HIDDEN, MACHINES
 
 RESNETS = ("resnet8", "resnet20", "resnet32", "resnet110")
 CONVOLUTIONAL = ("vanilla_cnn", "vgg", *RESNETS, "resnet101", "resnet152", "resnext101", "vgg13")
 FOLDED = ("associated", "backprop")
 LOCAL = ("greedy", "predsim", "infopro")
-HIDDEN = ("gradient", "feedback_alignment", "direct_feedback_alignment", "local_classifier")
 COMPONENTS = (*FOLDED, *LOCAL)
 
 CHOICES = {

@@ -1,8 +1,7 @@
 """Configurations of learning machines that are refused before anything is compiled."""
 
-from al_jax.training.config import Config, is_machine, units_of
+from al_jax.training.config import HIDDEN, MACHINES, Config, units_of
 from al_jax.training.errors import ConfigError
-from al_jax.training.limits import HIDDEN
 
 NETWORKS = ("mlp", "lenet")
 ONE_WIDTH = ("decision_linear", "neural_decision")
@@ -10,7 +9,7 @@ ONE_WIDTH = ("decision_linear", "neural_decision")
 
 def validate_machine(config: Config) -> None:
     """Raises `ConfigError` for what a learning machine cannot do, or what only one can."""
-    if not is_machine(config):
+    if config.rule not in MACHINES:
         if config.network == "lenet":
             raise ConfigError(f"config.network is 'lenet', which is for learning machines: rule is {config.rule}")
         return

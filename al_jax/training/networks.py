@@ -41,7 +41,7 @@ def build_network(config: Config, facts: DataFacts) -> Network:
     Raises:
       ConfigError: the network cannot be cut, or trained by this rule, as the configuration says.
     """
-    if fields.is_machine(config):
+    if config.rule in fields.MACHINES:
         # Neither the optimizer nor the length of an epoch matters to what is computed.
         return as_network(build_machine(config, facts, optax.identity(), epoch=1))
     rule = {

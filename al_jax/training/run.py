@@ -113,7 +113,7 @@ def set_up(config: Config, workdir: Path) -> Run:
     network, prepare = build_network(config, facts), build_prepare(config, facts)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
     try:
-        if fields.is_machine(config):
+        if config.rule in fields.MACHINES:
             trainer = build_machine_trainer(config, facts, optimizer, updates_per_epoch, prepare)
             component_shapes(config, facts)
         else:
@@ -190,7 +190,7 @@ def component_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, 
     """The canonical components of one seed as shapes."""
     prepare, batch = build_prepare(config, facts), micro_batch_shapes(config, facts)
     optimizer = build_optimizer(config, updates=1)  # its length changes no shape
-    if fields.is_machine(config):
+    if config.rule in fields.MACHINES:
         machine = build_machine(config, facts, optimizer, epoch=1)
         return jax.eval_shape(functools.partial(initial_components, machine, prepare), jax.random.key(0), batch)
     network = with_prepare(build_network(config, facts), prepare)

@@ -63,7 +63,7 @@ def leave(run: Run, summary: Mapping[str, Any]) -> None:
     if rows:
         plot_losses(without_measures(rows), run.workdir / "losses.png")
         plot_accuracy(rows, run.workdir / "accuracy.png")
-    if fields.is_machine(run.config):  # its parts wait for each other, so there is no schedule
+    if run.config.rule in fields.MACHINES:  # its parts wait for each other, so there is no schedule
         if run.config.diagnose:
             plot_diagnostics(rows, run.workdir / "diagnostics.png")
         return
