@@ -6,17 +6,14 @@ Cells are means over seeds after the last epoch; where a config was not run at i
 stands in its place, with its epochs and images.
 """
 
-import argparse
 import statistics
-import sys
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, effort, header, row
+from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
 from al_jax.analysis.published import with_variants
 from al_jax.analysis.published_local import NETWORKS, RULES, TABLE_1, TABLE_4
 from al_jax.analysis.results import hardware_of, seeds_of
 from al_jax.analysis.tables import either
-from al_jax.training.errors import RunError
 
 CONFIG = "local_learning"
 
@@ -37,7 +34,7 @@ def table_1(results: Path, data: str) -> str:
             lines.append(
                 row(rule, network, f"{published.without[index]:.2f}", f"{published.momentum[index]:.2f}", *cells)
             )
-    return "\n".join([*lines, *_measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def table_4(results: Path) -> str:
@@ -47,7 +44,7 @@ def table_4(results: Path) -> str:
     for name, (variant, published) in TABLE_4.items():
         paper = "–" if published is None else f"{published:.2f}"
         lines.append(row(name, paper, _error(results, hardware, variant)))
-    return "\n".join([*lines, *_measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def digits(results: Path) -> str:
@@ -58,7 +55,7 @@ def digits(results: Path) -> str:
     lines.append(row("end to end", _error(results, hardware, "smoke", "backprop"), *[""] * 4))
     for rule, own in RULES.items():
         lines.append(row(rule, *(_error(results, hardware, "smoke", own, *arm) for arm in arms)))
-    return "\n".join([*lines, *_measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def _error(results: Path, hardware: list[str], *variants: str) -> str:
@@ -71,10 +68,6 @@ def _error(results: Path, hardware: list[str], *variants: str) -> str:
     return f"{statistics.mean(errors):.2f}{spread}, {effort(runs)}"
 
 
-def _measured_on(hardware: list[str]) -> list[str]:
-    return [f"\nMeasured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
-
-
 def render(results: Path) -> str:
     """All of them as Markdown."""
     parts = [(f"MAN, Table 1: test error on {data}", table_1(results, data)) for data in TABLE_1]
@@ -83,17 +76,5 @@ def render(results: Path) -> str:
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.local_tables", description="Tables of MAN.")
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
-    results = parser.parse_args().results
-    if not results.is_dir():
-        parser.error(f"there is no folder {results}")
-    print(render(results))
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except RunError as error:
-        sys.exit(f"error: {error}")
+    show(render, "local_tables", "Tables of MAN.")

@@ -6,15 +6,12 @@ Cells are means over seeds after the last epoch; where a config was not run at i
 stands in its place, with its epochs and images.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, effort, header, row
+from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
 from al_jax.analysis.published import with_variants
 from al_jax.analysis.results import hardware_of, in_percent, seeds_of
 from al_jax.analysis.tables import either
-from al_jax.training.errors import RunError
 
 CONFIG = "machines"
 
@@ -51,7 +48,7 @@ def table_1(results: Path) -> str:
     for name, (title, published) in TABLE_1.items():
         cells = [_accuracy(results, hardware, name, *arm) for arm in ((), ("tuned",))]
         lines.append(row(f"{title} (`{name}`)", published, *cells))
-    return "\n".join([*lines, *_measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def difference(results: Path) -> str:
@@ -59,7 +56,7 @@ def difference(results: Path) -> str:
     lines, hardware = header("network", "published", "here"), []
     for name, (title, published) in DIFFERENCE.items():
         lines.append(row(f"{title} (`{name}`)", published, _accuracy(results, hardware, name)))
-    return "\n".join([*lines, *_measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def lenet(results: Path) -> str:
@@ -67,7 +64,7 @@ def lenet(results: Path) -> str:
     lines, hardware = header("LeNet, CIFAR-10", "biotorch, best epoch", "here"), []
     for name, (title, published) in LENET.items():
         lines.append(row(title, published, _accuracy(results, hardware, name, "lenet")))
-    return "\n".join([*lines, *_measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def _accuracy(results: Path, hardware: list[str], *variants: str) -> str:
@@ -76,10 +73,6 @@ def _accuracy(results: Path, hardware: list[str], *variants: str) -> str:
         return NOT_RUN
     hardware.append(hardware_of(runs))
     return f"{in_percent(entry['test_accuracy'] for entry in seeds_of(runs))}, {effort(runs)}"
-
-
-def _measured_on(hardware: list[str]) -> list[str]:
-    return [f"\nMeasured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
 
 
 def render(results: Path) -> str:
@@ -92,17 +85,5 @@ def render(results: Path) -> str:
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.machine_tables", description="Learning machines.")
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
-    results = parser.parse_args().results
-    if not results.is_dir():
-        parser.error(f"there is no folder {results}")
-    print(render(results))
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except RunError as error:
-        sys.exit(f"error: {error}")
+    show(render, "machine_tables", "Learning machines.")

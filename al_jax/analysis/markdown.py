@@ -1,9 +1,13 @@
 """Rows of Markdown tables, and how a measured number is put into one."""
 
-from collections.abc import Mapping, Sequence
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from al_jax.analysis.results import seeds_of
+from al_jax.training.errors import RunError
 
 Runs = Sequence[Mapping[str, Any]]
 NOT_RUN = "not run"
@@ -22,3 +26,21 @@ def effort(runs: Runs) -> str:
     number, images = len(seeds_of(runs)), runs[0]["config"].get("examples")
     of = f" of {images:,} images" if images else ""
     return f"{number} seed{'s' * (number > 1)}, {runs[0]['epochs']} epochs{of}"
+
+
+def measured_on(hardware: Sequence[str]) -> list[str]:
+    """What stands under a table, nothing where nothing was measured."""
+    return [f"\nMeasured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
+
+
+def show(render: Callable[[Path], str], module: str, description: str) -> None:
+    """The command `python -m al_jax.analysis.MODULE [RESULTS]`, which prints tables."""
+    parser = argparse.ArgumentParser(prog=f"python -m al_jax.analysis.{module}", description=description)
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
+    results = parser.parse_args().results
+    if not results.is_dir():
+        parser.error(f"there is no folder {results}")
+    try:
+        print(render(results))
+    except RunError as error:
+        sys.exit(f"error: {error}")

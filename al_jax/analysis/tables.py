@@ -7,16 +7,13 @@ and say `not run` where there is none. The paper trains for 200 epochs. Where a 
 its `:short` variant stands in its place, marked as such.
 """
 
-import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, row
+from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, row, show
 from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
 from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of
-from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
 CIFAR_10_NOTE = (
@@ -172,17 +169,5 @@ def render(results: Path) -> str:
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.tables", description="Tables of the paper.")
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
-    results = parser.parse_args().results
-    if not results.is_dir():
-        parser.error(f"there is no folder {results}")
-    print(render(results))
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except RunError as error:
-        sys.exit(f"error: {error}")
+    show(render, "tables", "Tables of the paper.")
