@@ -11,7 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from al_jax.machines.fitting import InputRule, handed_down
-from al_jax.machines.linen import ADAM, applied, initial, stepped
+from al_jax.machines.linen import ADAM, applied, initial, initial_state, stepped
 from al_jax.machines.scores import Score
 from al_jax.machines.search import best_individuals, gaussian_mutation, rank_probabilities, select, uniform_crossover
 from al_jax.machines.types import Feedback, Machine, MachineState
@@ -220,9 +220,7 @@ def _of_linen(module, optimizer):
     apply = applied(module)
 
     def init(key, x):
-        variables = dict(initial(module, key, x))
-        params = variables.pop("params", {})
-        return MachineState(params, variables, optimizer.init(params))
+        return initial_state(module, optimizer, key, x)
 
     def forward(params, fixed, x, key, train):
         y, model_state = apply(params, fixed, x, key, train)

@@ -9,16 +9,6 @@ def step_then_feedback(machine: Machine) -> Machine:
     Zenkai's `StepPriority`. The forward pass runs a second time, with the draws of the first.
     """
 
-    def forward(params, fixed, x, key, train):
-        y, residuals = machine.forward(params, fixed, x, key, train)
-        return y, (residuals, x, key)
-
-    def backward(params, fixed, residuals, feedback, context):
-        return machine.backward(params, fixed, residuals[0], feedback, context)
-
-    def update(state, residuals, gradients, context):
-        return machine.update(state, residuals[0], gradients, context)
-
     def learn_first(state, residuals, feedback, context):
         residuals, x, key = residuals
         state, _, metrics = learn(machine, state, residuals, feedback, context)
@@ -27,7 +17,7 @@ def step_then_feedback(machine: Machine) -> Machine:
         _, below, _ = machine.backward(state.params, state.fixed, residuals, anew, context)
         return state, below, metrics
 
-    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_first, parts=())
+    return remembering(machine)._replace(learn=learn_first)
 
 
 def feedback_only(machine: Machine) -> Machine:
@@ -41,3 +31,19 @@ def feedback_only(machine: Machine) -> Machine:
         return state
 
     return machine._replace(backward=backward, update=update, learn=None, parts=())
+
+
+def remembering(machine: Machine) -> Machine:
+    """The machine, with residuals `(its own, x, key)`: combinators that run it again need its input and its draws."""
+
+    def forward(params, fixed, x, key, train):
+        y, residuals = machine.forward(params, fixed, x, key, train)
+        return y, (residuals, x, key)
+
+    def backward(params, fixed, residuals, feedback, context):
+        return machine.backward(params, fixed, residuals[0], feedback, context)
+
+    def update(state, residuals, gradients, context):
+        return machine.update(state, residuals[0], gradients, context)
+
+    return machine._replace(forward=forward, backward=backward, update=update, learn=None, parts=())

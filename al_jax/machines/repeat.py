@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from al_jax.machines.orders import remembering
 from al_jax.machines.types import Context, Feedback, Machine, learn
 
 
@@ -26,10 +27,6 @@ def repeat_input(
       loss: `(y, label) -> scalar` to descend, a mean over the batch; None: the distance to the feedback's target.
     """
 
-    def forward(params, fixed, x, key, train):
-        y, residuals = machine.forward(params, fixed, x, key, train)
-        return y, (residuals, x, key)
-
     def backward(params, fixed, residuals, feedback, context):
         residuals, x, key = residuals
         gradients, _, metrics = machine.backward(params, fixed, residuals, feedback, context)
@@ -46,11 +43,8 @@ def repeat_input(
         moved, _ = jax.lax.fori_loop(0, times, step, (x, optimizer.init(x)))
         return gradients, Feedback.toward(x, moved), metrics
 
-    def update(state, residuals, gradients, context):
-        return machine.update(state, residuals[0], gradients, context)
-
     needs = machine.needs | ({"label"} if loss else frozenset())
-    return machine._replace(forward=forward, backward=backward, update=update, learn=None, needs=needs, parts=())
+    return remembering(machine)._replace(backward=backward, needs=needs)
 
 
 def repeat_params(machine: Machine, times: int, batch: int | None = None) -> Machine:
@@ -61,16 +55,6 @@ def repeat_params(machine: Machine, times: int, batch: int | None = None) -> Mac
       times: updates of the machine for one of the network.
       batch: examples of each, drawn without replacement; None: all of them.
     """
-
-    def forward(params, fixed, x, key, train):
-        y, residuals = machine.forward(params, fixed, x, key, train)
-        return y, (residuals, x, key)
-
-    def backward(params, fixed, residuals, feedback, context):
-        return machine.backward(params, fixed, residuals[0], feedback, context)
-
-    def update(state, residuals, gradients, context):
-        return machine.update(state, residuals[0], gradients, context)
 
     def learn_often(state, residuals, feedback, context):
         residuals, x, key = residuals
@@ -84,7 +68,7 @@ def repeat_params(machine: Machine, times: int, batch: int | None = None) -> Mac
 
         return jax.lax.fori_loop(0, times, once, state), below, metrics
 
-    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_often, parts=())
+    return remembering(machine)._replace(learn=learn_often)
 
 
 def _toward(y, feedback: Feedback, loss, context: Context) -> Feedback:
