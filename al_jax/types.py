@@ -115,6 +115,8 @@ class Trainer(NamedTuple):
       components: `state -> components`, the canonical tuple of `ComponentState`, flushed; leaves the state as it is.
       place: `components -> state`, the inverse, on any engine and any number of devices.
       predict: `(state, images, depth=None) -> scores`.
+      reads: `(M, B) -> bool (M, B)`, which examples of a call this process must bring; what stands in place of the
+        others is never looked at. None: all, as in a single process.
     """
 
     init: Callable[[Any, Batch], PyTree]
@@ -123,3 +125,4 @@ class Trainer(NamedTuple):
     components: Callable[[PyTree], tuple[ComponentState, ...]]
     place: Callable[[Sequence[ComponentState]], PyTree]
     predict: Callable[..., jax.Array]
+    reads: Callable[[int, int], Any] | None = None

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from al_jax.chain import check_cuttable, signal_shapes
@@ -31,7 +31,7 @@ from al_jax.engines import exact as exactness
 from al_jax.engines.messages import make_workers, say
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, ranked_layout, unpack
-from al_jax.engines.placement import AXES, feed, gather, spread
+from al_jax.engines.placement import AXES, fed_here, feed, gather, home, spread
 from al_jax.engines.program import Layouts, make_program
 from al_jax.engines.update import Slices, hold, initialise
 from al_jax.types import Batch, Metrics, Network, Signal, Trainer
@@ -52,6 +52,7 @@ class InFlight:
       layout: how `held` is packed.
       telling: how `told` is.
       fed: the shapes of the last call's batches; None before the first.
+      idle: ticks since a micro-batch entered, the same in every process; None before the first.
     """
 
     held: Slots
@@ -61,6 +62,7 @@ class InFlight:
     layout: Layout = dataclasses.field(metadata={"static": True})
     telling: Layout = dataclasses.field(metadata={"static": True})
     fed: Shapes | None = dataclasses.field(default=None, metadata={"static": True})
+    idle: int | None = dataclasses.field(default=None, metadata={"static": True})
 
 
 def even_partition(components: int, stages: int) -> tuple[int, ...]:
@@ -110,7 +112,7 @@ def pipelined(
     optimizers = optimizers_of(network, optimizer)
     slices = Slices(shards, data, "data" if data > 1 else None)
     workers = _blocks(make_workers(network, optimizers, accumulate, slices), sizes)
-    mesh = Mesh(np.asarray(devices).reshape(stages, data), AXES)
+    mesh, here = Mesh(np.asarray(devices).reshape(stages, data), AXES), home(devices)
     options = exactness.compiler_options(exact)
 
     def init(key, batch):
@@ -145,41 +147,53 @@ def pipelined(
         mapped = jax.shard_map(
             program, mesh=mesh, in_specs=(*state, scanned, P()), out_specs=(state, (scanned, scanned))
         )
-        return jax.jit(mapped, donate_argnums=(0, 1, 2, 3), compiler_options=options)
+
+        def run(held, told, signal, full, rows, valid):
+            moving, measured = mapped(held, told, signal, full, rows, valid)
+            return moving, _named(measured, names, sizes)
+
+        # Every process reads the losses of all stages.
+        shardings = (NamedSharding(mesh, P(*AXES)),) * 4, NamedSharding(mesh, P())
+        return jax.jit(run, donate_argnums=(0, 1, 2, 3), out_shardings=shardings, compiler_options=options)
 
     def advance(state: InFlight, batches: Batch, valid: int):
         fed = tuple((name, jax.ShapeDtypeStruct(x.shape, x.dtype)) for name, x in sorted(batches.items()))
-        signals, names = plan(fed)
+        signals, _ = plan(fed)
         fits = state.fed is not None and signals == plan(state.fed)[0]
-        if not fits and _in_flight(state):
+        if not fits and in_flight(state):
             raise ValueError("micro-batches changed their shape while others are in flight: flush before")
         signal = state.signal if fits else spread([empty(signals)] * stages, mesh)
         run = compiled(state.layout, state.telling, fed)
-        moving, measured = run(state.held, state.told, signal, state.full, feed(batches, mesh), jnp.int32(valid))
-        held, told, signal, full = moving
-        return InFlight(held, told, signal, full, state.layout, state.telling, fed), _named(measured, names, sizes)
+        moving, metrics = run(state.held, state.told, signal, state.full, feed(batches, mesh), np.int32(valid))
+        ticks = fed[0][1].shape[0]
+        idle = ticks - valid if valid else None if state.idle is None else state.idle + ticks
+        return InFlight(*moving, state.layout, state.telling, fed, idle), metrics
+
+    def in_flight(state):
+        return state.idle is not None and state.idle < stages - 1
 
     def step(state, batches, valid=None):
         return advance(state, batches, checks.check_batches(batches, shards, accumulate, valid))
 
     def flush(state):
-        while state.fed and _in_flight(state):
+        while in_flight(state):
             state, _ = advance(state, {name: np.zeros(x.shape, x.dtype) for name, x in state.fed}, 0)
         return state
 
     def components(state):
-        if _in_flight(state):
+        if in_flight(state):
             state = flush(jax.tree.map(jnp.copy, state))
         blocks = [unpack(state.layout, stage, slots) for stage, slots in enumerate(gather(state.held, stages))]
-        return jax.device_put(tuple(held.state for block in blocks for held in block), devices[0])
+        return jax.device_put(tuple(held.state for block in blocks for held in block), here)
 
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def predict(state, images, depth=None):
-        images = jax.device_put(images, devices[0])
+        images = jax.device_put(images, here)
         return predict_compiled([part.variables for part in components(state)], images, depth=depth)
 
-    return Trainer(init, step, flush, components, place, predict)
+    reads = None if len(mesh.local_devices) == mesh.size else functools.partial(fed_here, mesh=mesh)
+    return Trainer(init, step, flush, components, place, predict, reads)
 
 
 def _blocks(parts: Sequence, sizes: Sequence[int]) -> list[tuple]:
@@ -192,10 +206,6 @@ def _signal_layout(entering: Sequence[Signal], sizes: Sequence[int]) -> Layout:
     """How signals into each stage are packed; stage 0 is fed by the belt."""
     into = [block[0] for block in _blocks(entering, sizes)]
     return ranked_layout([(), *into[1:]])  # sent every tick, so short
-
-
-def _in_flight(state: InFlight) -> bool:
-    return any(np.asarray(shard.data).any() for shard in state.full.addressable_shards)
 
 
 def _named(measured: tuple[jax.Array, jax.Array], names: Sequence[Sequence[str]], sizes: Sequence[int]) -> Metrics:
