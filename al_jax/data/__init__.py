@@ -11,7 +11,7 @@ from al_jax.data.augment import (
 )
 from al_jax.data.dataset import DataError, Dataset, Examples, Split, in_memory
 from al_jax.data.loading import STREAMED, load
-from al_jax.data.order import drawn, epoch_order, gather, validation_split
+from al_jax.data.order import batches_in_part, drawn, epoch_order, gather, validation_split
 from al_jax.data.prepare import half_range, imagenet_channels, standardise, subtract_mean, unit_range
 from al_jax.data.stream import Stream
 
@@ -25,6 +25,7 @@ __all__ = [
     "augment",
     "augment_prepared",
     "authors",
+    "batches_in_part",
     "drawn",
     "epoch_order",
     "gather",

@@ -1,5 +1,7 @@
 """Which example comes when. Every order is one index array, a pure function of its seed on any machine."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from al_jax.data.dataset import Batch, DataError, Examples
@@ -46,6 +48,29 @@ def gather(examples: Examples, indices: np.ndarray) -> Batch:
       `{"image": uint8 (*S, H, W, C), "label": int32 S}`.
     """
     return next(examples.batches(np.asarray(indices)[None]))
+
+
+def batches_in_part(
+    examples: Examples,
+    indices: np.ndarray,
+    needed: np.ndarray | None,
+    seeds: np.ndarray | None = None,
+    epoch: int = 0,
+) -> Iterator[Batch]:
+    """`Examples.batches` of which only a part is read; the rest is zeros, for which no memory is touched.
+
+    Args:
+      needed: bool `S`, which examples of every call to read; None: all.
+    """
+    if needed is None:
+        yield from examples.batches(indices, seeds, epoch)
+        return
+    own = None if seeds is None else np.broadcast_to(seeds, indices.shape)[:, needed]
+    for part in examples.batches(indices[:, needed], own, epoch):
+        whole = {name: np.zeros((*needed.shape, *x.shape[1:]), x.dtype) for name, x in part.items()}
+        for name, x in part.items():
+            whole[name][needed] = x
+        yield whole
 
 
 def drawn(train: Examples, examples: int) -> Examples:

@@ -167,7 +167,8 @@ def pipelined(
         moving, metrics = run(state.held, state.told, signal, state.full, feed(batches, mesh), np.int32(valid))
         ticks = fed[0][1].shape[0]
         idle = ticks - valid if valid else None if state.idle is None else state.idle + ticks
-        return InFlight(*moving, state.layout, state.telling, fed, idle), metrics
+        held, told, signal, full = moving
+        return InFlight(held, told, signal, full, state.layout, state.telling, fed, idle), metrics
 
     def in_flight(state):
         return state.idle is not None and state.idle < stages - 1
@@ -177,7 +178,7 @@ def pipelined(
 
     def flush(state):
         while in_flight(state):
-            state, _ = advance(state, {name: np.zeros(x.shape, x.dtype) for name, x in state.fed}, 0)
+            state, _ = advance(state, {name: np.zeros(x.shape, x.dtype) for name, x in state.fed or ()}, 0)
         return state
 
     def components(state):

@@ -1,11 +1,9 @@
 """From a configuration to what prepares images, and to the engine."""
 
-import jax
-
 from al_jax import machines
 from al_jax.data import augment, authors, random_crop, random_flip
 from al_jax.data.prepare import Prepare
-from al_jax.engines import pipelined, sequential
+from al_jax.engines import distributed, pipelined, sequential
 from al_jax.engines.seeds import over_seeds
 from al_jax.training import config as fields
 from al_jax.training.config import Config
@@ -36,11 +34,10 @@ def build_prepare(config: Config, facts: DataFacts) -> Prepare:
 
 def build_trainer(config: Config, network: Network, optimizer, prepare_images) -> Trainer:
     """The engine with its devices."""
-    if config.devices > len(jax.devices()):
-        raise ConfigError(
-            f"config.devices is {config.devices}, but there are {len(jax.devices())} {jax.default_backend()} devices"
-        )
-    devices = jax.devices()[: config.devices]
+    try:
+        devices = distributed.devices(config.devices)
+    except ValueError as error:
+        raise ConfigError(f"config.devices: {error}") from error
     options = {
         "shards": config.shards,
         "accumulate": config.accumulate,

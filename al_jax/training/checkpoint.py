@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from absl import logging
-from orbax.checkpoint import v1 as ocp
 
 from al_jax.training.digest import named_leaves
 from al_jax.training.errors import RunError
@@ -38,7 +38,7 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep: int):
         self.folder = workdir.resolve() / "checkpoints"
         self._keep = keep
-        self._writer: Any = None  # a Checkpointer, which is typed in ways that no checker follows
+        self._orbax = _orbax_of_this_process()
         self._sealer = ThreadPoolExecutor(max_workers=1)
         self._sealing: Future | None = None
 
@@ -52,14 +52,11 @@ class Checkpoints:
         leaves: Any = named_leaves(components)
         try:
             self._check_room(sum(leaf.nbytes for leaf in leaves.values()))
-            if self._writer is None:
-                # Orbax would count checkpoints that are not sealed; `_seal` removes what is too old.
-                policy: Any = ocp.training.preservation_policies.PreserveAll()
-                self._writer = ocp.training.Checkpointer(str(self.folder), preservation_policy=policy)
-            saving = self._writer.save_async(updates, leaves, force=True, overwrite=True, custom_metadata=dict(notes))
+            folder, content = self.folder / str(updates), ocp.args.PyTreeSave(leaves)
+            self._orbax.save(folder, args=content, force=True, custom_metadata=dict(notes))
         except Exception as error:
             raise self._unwritable(error) from error
-        self._sealing = self._sealer.submit(self._seal, updates, saving)
+        self._sealing = self._sealer.submit(self._seal, updates)
 
     def wait(self) -> None:
         """Returns when everything is written."""
@@ -76,8 +73,7 @@ class Checkpoints:
             self.wait()
         finally:
             self._sealer.shutdown()
-            if self._writer is not None:
-                self._writer.close()
+            self._orbax.close()
 
     def restore(self, shapes: Sequence[ComponentState]) -> Restored | None:
         """The newest checkpoint that is whole, None if there is none; damaged ones are named in the log and skipped.
@@ -115,8 +111,8 @@ class Checkpoints:
         if free < 2 * size:  # while Orbax merges its files it has everything twice
             raise OSError(f"{free / 2**20:.0f} MiB are free, {2 * size / 2**20:.0f} MiB are needed")
 
-    def _seal(self, step: int, saving) -> None:
-        saving.result()
+    def _seal(self, step: int) -> None:
+        self._orbax.wait_until_finished()
         folder = self.folder / str(step)
         draft = folder / f"{SEAL}.draft"
         draft.write_text("".join(f"{checksum}  {name}\n" for name, checksum in _checksums(folder).items()))
@@ -138,8 +134,8 @@ class Checkpoints:
         sealed = dict(line.split("  ", 1)[::-1] for line in (folder / SEAL).read_text().splitlines())
         if wrong := sorted(set(sealed.items()) ^ set(_checksums(folder).items())):
             raise ValueError(f"{wrong[0][0]} differs from {SEAL}")
-        leaves: Any = ocp.load(str(folder))
-        notes: Any = ocp.metadata(str(folder)).custom_metadata
+        leaves: Any = self._orbax.restore(folder)
+        notes: Any = self._orbax.metadata(folder).custom_metadata
         return {name: np.asarray(leaf) for name, leaf in leaves.items()}, dict(notes)
 
     def _unwritable(self, error: Exception) -> RunError:
@@ -148,6 +144,16 @@ class Checkpoints:
             f"cannot write a checkpoint to {self.folder} ({reason}): free space or choose another --workdir, then run "
             "the same command again; it continues from the checkpoint before"
         )
+
+
+def _orbax_of_this_process() -> ocp.AsyncCheckpointer:
+    """Orbax as one process alone; by default all processes of a run would have to save together."""
+    own = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    return ocp.AsyncCheckpointer(handler, multiprocessing_options=options)
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -76,11 +76,11 @@ def _explain(error: Exception) -> str:
 class StopRequest:
     """While open, SIGTERM and the first Ctrl-C only note that the run shall stop; a second one interrupts at once.
 
-    Calling it tells whether a signal came, and `signal` which one.
+    Calling it gives the signal's number, 0 before one came.
     """
 
     def __init__(self):
-        self.signal: int | None = None
+        self._signal = 0
 
     def __enter__(self):
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -90,10 +90,10 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def __call__(self) -> bool:
-        return self.signal is not None
+    def __call__(self) -> int:
+        return self._signal
 
     def _note(self, number, frame):
-        if self.signal is not None:
+        if self._signal:
             raise KeyboardInterrupt
-        self.signal = number
+        self._signal = number

@@ -15,6 +15,7 @@ Config = Any  # a ConfigDict with the fields below; its values have many types, 
 MAY_CHANGE = frozenset(
     [
         "checkpoint_seconds",
+        "coordinator",
         "data_dir",
         "data_parallel",
         "devices",
@@ -23,8 +24,12 @@ MAY_CHANGE = frozenset(
         "eval_every",
         "evaluate",
         "keep",
+        "num_processes",
         "partition",
+        "process_id",
         "profile",
+        "start_timeout",
+        "step_timeout",
         "updates_per_call",
     ]
 )
@@ -130,6 +135,12 @@ def default_config(**fields: Any) -> Config:
             "data_parallel": 1,  # devices that share a micro-batch; in the sequential engine, all of them
             "partition": "even",  # even, or the number of components of each stage: "1,1,2"
             "exact": False,  # every engine computes the same bits (CPU)
+            # Several processes with equal shares of the devices; on one host, python -m al_jax.launch starts them.
+            "coordinator": "",  # host:port of process 0 | auto (SLURM, Open MPI, GKE) | empty: JAX_COORDINATOR_ADDRESS
+            "num_processes": 0,  # 0: as JAX_NUM_PROCESSES or the cluster says
+            "process_id": -1,  # from 0; -1: as JAX_PROCESS_ID or the cluster says
+            "start_timeout": 300.0,  # seconds to wait for all processes
+            "step_timeout": 600.0,  # seconds without a step, compilation included, after which a process gives up
             # The run.
             "evaluate": False,  # only evaluate the finished run in the workdir
             "eval_every": 1,  # epochs

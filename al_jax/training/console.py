@@ -13,8 +13,8 @@ from rich.text import Text
 class Display:
     """Writes plain lines everywhere, and on a terminal a moving progress bar over each component's losses."""
 
-    def __init__(self, total: int, done: int):
-        self.console = Console(soft_wrap=True, highlight=False)
+    def __init__(self, total: int, done: int, quiet: bool = False):
+        self.console = Console(soft_wrap=True, highlight=False, quiet=quiet)
         self._bar = Progress(
             TextColumn("update"),
             MofNCompleteColumn(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from al_jax.components import anytime_scores
 from al_jax.data import Examples
+from al_jax.engines import distributed
 from al_jax.types import Network, Variables
 
 BATCH = 1000
@@ -33,7 +34,7 @@ class Accuracy(NamedTuple):
 
 
 def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Examples], Accuracy]:
-    """Compiles `(variables, split) -> Accuracy` once for a network."""
+    """Compiles `(variables, split) -> Accuracy` once for a network; several processes share the examples."""
 
     @jax.jit
     def count(variables, image, label, real):
@@ -52,11 +53,12 @@ def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Examples],
         size = min(BATCH, split.examples)
         # The last batch is filled up with examples that do not count, so that one program serves all.
         indices = np.arange(-(-split.examples // size) * size).reshape(-1, size)
+        indices = indices[distributed.rank() :: distributed.size()]
         real = indices < split.examples
-        total = np.zeros((len(network.depths), 2), np.int64)
+        correct = np.zeros((len(network.depths), 2), np.int32)
         for batch, counted in zip(split.batches(np.where(real, indices, 0)), real, strict=True):
-            total += np.asarray(count(tuple(variables), batch["image"], batch["label"], counted))
-        shares = total / split.examples
+            correct += np.asarray(count(tuple(variables), batch["image"], batch["label"], counted))
+        shares = distributed.total(correct) / split.examples
         return Accuracy(tuple(map(float, shares[:, 0])), tuple(map(float, shares[:, 1])))
 
     return evaluate

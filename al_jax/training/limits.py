@@ -65,10 +65,20 @@ AT_LEAST_ZERO = [
     "ridge",
     "input_rate",
     "weight_decay",
+    "num_processes",
     "seed",
     "checkpoint_seconds",
 ]
-POSITIVE = ["learning_rate", "code_learning_rate", "reverse_rate", "epsilon", "width_factor", "head_width"]
+POSITIVE = [
+    "learning_rate",
+    "code_learning_rate",
+    "reverse_rate",
+    "epsilon",
+    "width_factor",
+    "head_width",
+    "start_timeout",
+    "step_timeout",
+]
 SHARES = ["tree_features", "similarity", "momentum_decay", "leak"]
 
 # Fields that have an effect only where another has one of these values, and must keep their default elsewhere. Those

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax.components import with_prepare
-from al_jax.data import epoch_order
+from al_jax.data import batches_in_part, epoch_order
+from al_jax.engines import distributed
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
@@ -26,24 +27,34 @@ from al_jax.types import Batch, ComponentState, Metrics
 
 
 class Stopped(Exception):
-    """A signal ended the run, and a checkpoint was taken."""
+    """A signal, of this number, ended the run, and a checkpoint was taken."""
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal
 
 
 class Training:
-    """A run in progress: the engine's state, the updates done, and where they are recorded."""
+    """A run in progress: the engine's state, the updates done, and where they are recorded.
 
-    def __init__(self, run: Run, interrupted: Callable[[], bool] = lambda: False):
+    Where several processes train together, all of them make the same calls; the first one reads and writes checkpoints.
+    """
+
+    def __init__(self, run: Run, interrupted: Callable[[], int] = lambda: 0, alive: Callable[[], None] = lambda: None):
         """Starts a run, or takes it up from its newest whole checkpoint.
 
         Args:
           run: what to train.
-          interrupted: asked after every call; once True, the run saves and raises `Stopped`.
+          interrupted: asked after every call; once it gives a signal's number in any process, the run saves and raises
+            `Stopped`.
+          alive: called whenever something is done.
 
         Raises:
           RunError: the workdir cannot be written, or its checkpoints do not belong to this run.
         """
         self._began = time.monotonic()
-        self._run, self._config, self._interrupted = run, run.config, interrupted
+        self._run, self._config, self._interrupted, self._alive = run, run.config, interrupted, alive
+        self._agreement = distributed.Agreement(run.config.step_timeout)
         self._checkpoints = Checkpoints(run.workdir, run.config.keep)
         self._evaluate = make_evaluate(with_prepare(run.network, run.prepare))
         self._watch = Stopwatch()
@@ -61,7 +72,8 @@ class Training:
 
     def _restore_or_draw(self):
         run, trainer = self._run, self._run.trainer
-        restored = self._checkpoints.restore(stored_shapes(run.config, run.facts))
+        shapes = stored_shapes(run.config, run.facts)
+        restored = distributed.on_first(lambda: self._checkpoints.restore(shapes))
         if restored:
             if restored.updates > run.updates:
                 raise RunError(
@@ -79,12 +91,13 @@ class Training:
             ready = pretrain(run.config, run.facts.classes, seeds, keys, self._stop_before_training)
             state = trainer.place(jax.tree.map(lambda *x: jnp.stack(x), *ready) if len(ready) > 1 else ready[0])
         if run.config.warm_start:
-            state = trainer.place(warm_start(trainer.components(state), run.config.warm_start))
+            components = trainer.components(state)
+            state = trainer.place(distributed.on_first(lambda: warm_start(components, run.config.warm_start)))
         return state
 
     def _stop_before_training(self) -> None:
-        if self._interrupted():
-            raise Stopped("stopped while its codes were trained, before the first update")
+        if distributed.size() == 1 and (signal := self._interrupted()):  # several stop together, with the first update
+            raise Stopped("stopped while its codes were trained, before the first update", signal)
 
     @property
     def components(self) -> tuple[ComponentState, ...]:
@@ -98,7 +111,7 @@ class Training:
           Stopped: on a signal.
           RunError: a loss or parameter became NaN or infinite, or a checkpoint cannot be written.
         """
-        self._display = Display(self._run.updates, self._done)
+        self._display = Display(self._run.updates, self._done, quiet=not distributed.first())
         with contextlib.ExitStack() as ends:
             self._batches = self._feed()
             for part in (self._checkpoints, self._records, self._display, self._batches):
@@ -125,8 +138,8 @@ class Training:
             epoch_ends = self._done % run.updates_per_epoch == 0
             last = self._done == run.updates
             evaluates = last or (epoch_ends and (epoch + 1) % config.eval_every == 0)
-            stops = self._interrupted()
-            saves = last or stops or time.monotonic() - self._saved >= config.checkpoint_seconds
+            stops, due = self._agreement.ask(self._interrupted(), int(self._save_is_due()))
+            saves = last or stops or due
             if first or evaluates or saves or profile:
                 self._drain()
                 # The first call compiles, so its time counts only where there is no other.
@@ -141,8 +154,15 @@ class Training:
                 if saves:
                     self._save(components)
             if stops and not last:
-                raise Stopped(f"stopped after update {self._done} of {run.updates} and saved")
+                raise Stopped(f"stopped after update {self._done} of {run.updates} and saved", stops)
             self._watch.resume()
+
+    def _save_is_due(self) -> bool:
+        """By the clock of the first process, once for each save."""
+        due = distributed.first() and time.monotonic() - self._saved >= self._config.checkpoint_seconds
+        if due:
+            self._saved = time.monotonic()
+        return due
 
     def _feed(self) -> Generator[Batch, None, None]:
         """The micro-batches of each call from here to the end, `(seeds,) M, B, …`, filled up to the size of every call.
@@ -158,7 +178,9 @@ class Training:
             order = [epoch_order(seed, epoch, train.examples, config.batch_size)[offset:] for seed in run.seeds]
             fill = -len(order[0]) % calls
             indices = np.pad(np.stack(order), ((0, 0), (0, fill), (0, 0))).reshape(len(order), -1, *size)
-            yield from train.batches(indices.swapaxes(0, 1) if len(order) > 1 else indices[0], seeds, epoch)
+            indices = indices.swapaxes(0, 1) if len(order) > 1 else indices[0]
+            needed = run.trainer.reads(*size) if run.trainer.reads else None
+            yield from batches_in_part(train, indices, needed, seeds, epoch)
             offset = 0
 
     def _call(self, batches: Batch, count: int) -> None:
@@ -168,6 +190,7 @@ class Training:
         self._state, metrics = self._run.trainer.step(self._state, batches, valid=valid)
         self._last = batches
         self._done += count
+        self._alive()
         self._watch.count(count * self._config.batch_size * self._config.num_seeds)
         # What the call before measured is read only now, so that reading never keeps the device waiting.
         self._read()
@@ -204,6 +227,7 @@ class Training:
             by_depth = next(iter(accuracies.values())).by_depth
             self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
             shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
+            self._alive()
         self._display.epoch(epoch, shown, self._losses, self._watch.examples_per_second)
 
     def _save(self, components: tuple[ComponentState, ...]) -> None:
@@ -211,8 +235,9 @@ class Training:
             if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
                 name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
                 raise Diverged(f"{name} of component {path[0].idx + 1} is not finite after update {self._done}")
-        self._checkpoints.save(self._done, components, self._notes())
-        self._saved = time.monotonic()
+        if distributed.first():
+            self._checkpoints.save(self._done, components, self._notes())
+        self._alive()
 
     def _finished(self) -> Finished:
         return Finished.at_the_end(self._run.trainer.components(self._state), self._notes())

@@ -6,6 +6,7 @@ import fcntl
 import functools
 import itertools
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import optax
 from al_jax.chain import signal_shapes
 from al_jax.components import with_prepare
 from al_jax.data import Dataset, Examples, drawn, load, validation_split
+from al_jax.engines import distributed
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.update import draw_components
 from al_jax.machines.trainer import initial_components
@@ -98,6 +100,11 @@ def set_up(config: Config, workdir: Path) -> Run:
       DataError: the data is not there.
     """
     validate(config)
+    if distributed.size() > config.devices:
+        raise ConfigError(
+            f"config.devices is {config.devices}, but there are {distributed.size()} processes: give every process "
+            "at least one device"
+        )
     dataset = load(config.dataset, config.data_dir or None)
     held_out = {"test": dataset.test}
     if config.validation:
@@ -155,8 +162,29 @@ def new_workdir(parent: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def claimed(config: Config, workdir: Path) -> Iterator[None]:
-    """Makes the workdir this run's, and this process its only one until the end.
+def claimed(config: Config, workdir: Path) -> Iterator[Path]:
+    """Makes the workdir this run's alone until the end.
+
+    Yields:
+      Where this process writes: the workdir in the first one, in any other a folder that goes when it leaves.
+
+    Raises:
+      RunError: as `_claimed` in the first process.
+    """
+    with contextlib.ExitStack() as until_the_end:
+
+        def claim():
+            until_the_end.enter_context(_claimed(config, workdir))
+
+        distributed.on_first(claim)
+        if not distributed.first():
+            workdir = Path(until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="al_jax-")))
+        yield workdir
+
+
+@contextlib.contextmanager
+def _claimed(config: Config, workdir: Path) -> Iterator[None]:
+    """Locks the workdir against other processes.
 
     Raises:
       RunError: it cannot be written, another process works in it, or it holds another run.

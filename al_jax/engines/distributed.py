@@ -1,0 +1,192 @@
+"""Several processes as one machine, through `jax.distributed`.
+
+Every process runs the same program and makes the same calls in the same order; what only one of them knows, a signal,
+the time or a file, is made common here. A process that is alone needs none of this and pays nothing for it.
+"""
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax._src import distributed as runtime  # its client has no public name
+from jax.experimental import multihost_utils
+
+T = TypeVar("T")
+AUTO = "auto"
+BEHIND = 100  # calls; no process is as far behind the first, whose losses come from all of them
+
+
+def start(coordinator: str = "", processes: int = 0, process: int = -1, timeout: float = 300) -> None:
+    """Joins the other processes of a run; call it before JAX's backend starts.
+
+    Args:
+      coordinator: `host:port` where process 0 listens; `auto`: as SLURM, Open MPI, GKE or a TPU pod tell JAX; "": as
+        JAX_COORDINATOR_ADDRESS says, and without that this process is alone.
+      processes: how many there are; 0: as JAX_NUM_PROCESSES or the cluster says.
+      process: the number of this one, from 0; -1: as JAX_PROCESS_ID or the cluster says.
+      timeout: seconds to wait for the others.
+
+    Raises:
+      ValueError: the numbers are missing or do not fit, or no cluster was found.
+      TimeoutError: not all processes came.
+    """
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    if not coordinator:
+        return
+    processes = processes or int(os.environ.get("JAX_NUM_PROCESSES", 0))
+    process = process if process >= 0 else int(os.environ.get("JAX_PROCESS_ID", -1))
+    known: dict[str, Any] = {
+        "coordinator_address": None if coordinator == AUTO else coordinator,
+        "num_processes": processes or None,
+        "process_id": process if process >= 0 else None,
+    }
+    whole = None not in known.values()
+    if whole and not process < processes:
+        raise ValueError(
+            f"process_id is {process}: with num_processes={processes} it must be from 0 to {processes - 1}"
+        )
+    # A survivor shall get an error that it can explain, not be aborted; and SIGTERM is for the run's own handler.
+    for option, value in (("jax_enable_recoverability", True), ("jax_enable_preemption_service", False)):
+        if option in jax.config.values:
+            jax.config.update(option, value)
+    method = "deactivate" if whole else None
+    try:
+        jax.distributed.initialize(
+            **known, cluster_detection_method=method, initialization_timeout=max(1, round(timeout))
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"coordinator is {coordinator!r}, but {str(error).rstrip('.')}: give coordinator=host:port, num_processes "
+            "and process_id, or start the program by SLURM, Open MPI or python -m al_jax.launch"
+        ) from error
+    except jax.errors.JaxRuntimeError as error:
+        raise TimeoutError(
+            f"not all of {processes or 'the'} processes came to {coordinator} within {timeout:g} seconds: start every "
+            "one of them, with the same coordinator and another process_id each"
+        ) from error
+
+
+def size() -> int:
+    """The number of processes; asks no device."""
+    return runtime.global_state.num_processes or 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return runtime.global_state.process_id
+
+
+def first() -> bool:
+    """Whether this is the process that reads and writes files for all."""
+    return rank() == 0
+
+
+def devices(number: int) -> list[jax.Device]:
+    """So many of JAX's devices, equally many of every process, in the order of processes.
+
+    Raises:
+      ValueError: the number is not a multiple of the processes, or a process has too few.
+    """
+    share, rest = divmod(number, size())
+    if rest:
+        raise ValueError(f"{number} devices do not spread evenly over {size()} processes: use a multiple of {size()}")
+    own: list[list[jax.Device]] = [[] for _ in range(size())]
+    for device in jax.devices():
+        own[device.process_index].append(device)
+    if (least := min(map(len, own))) < share:
+        there = f"{least} {jax.default_backend()} devices" + " in a process" * (size() > 1)
+        raise ValueError(f"{number} devices are asked for, but there are {there}: use at most {least * size()}")
+    return [device for group in own for device in group[:share]]
+
+
+def on_first(run: Callable[[], T]) -> T:
+    """What `run` gives in the first process, in all of them; so does an `Exception` that it raises there."""
+    if size() == 1:
+        return run()
+    outcome = None
+    if first():
+        try:
+            outcome = True, run()
+        except Exception as error:
+            outcome = False, error
+    good, value = _broadcast(outcome)
+    if not good:
+        raise value
+    return value
+
+
+def _broadcast(value):
+    """The first process's value, pickled, since a sum over processes would not keep the sign of a zero."""
+    content = np.frombuffer(pickle.dumps(value), np.uint8) if first() else np.zeros(0, np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.uint32(len(content))))
+    padded = np.zeros(length, np.uint8)
+    padded[: len(content)] = content
+    return pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+
+
+def total(x: np.ndarray) -> np.ndarray:
+    """The sum over processes of an array of integers."""
+    if size() == 1:
+        return x
+    return np.asarray(multihost_utils.process_allgather(x)).reshape(size(), *x.shape).sum(0)
+
+
+class Agreement:
+    """What any process wishes, known to all of them at the same call.
+
+    The first process decides at each of its calls, and the others ask what it decided, by JAX's coordination service:
+    on the devices, two programs with collectives must never be under way at once.
+    """
+
+    def __init__(self, timeout: float):
+        """Args:
+        timeout: seconds in which the first process comes to each call.
+        """
+        self._timeout = timeout
+        self._calls = 0
+
+    def ask(self, *wishes: int) -> tuple[int, ...]:
+        """The greatest of all processes' wishes, each at least 0; a wish lasts."""
+        if size() == 1:
+            return wishes
+        self._calls += 1
+        if not first():
+            if any(wishes):
+                tell("wishes", " ".join(map(str, wishes)))
+            return _numbers(_client().blocking_key_value_get(_decided(self._calls), round(1000 * self._timeout)))
+        own = [wishes, *map(_numbers, told("wishes").values())]
+        decided = tuple(map(max, zip(*own, strict=True)))
+        _client().key_value_set(_decided(self._calls), " ".join(map(str, decided)))
+        if self._calls > BEHIND:
+            _client().key_value_delete(_decided(self._calls - BEHIND))
+        return decided
+
+
+def _decided(call: int) -> str:
+    return f"al_jax/decided/{call}"
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
+def tell(name: str, text: str) -> None:
+    """Leaves a text where every process finds it."""
+    _client().key_value_set(f"al_jax/{name}/{rank()}", text, allow_overwrite=True)
+
+
+def told(name: str) -> dict[int, str]:
+    """The texts of a name that were left so far, by the number of the process that left them.
+
+    Raises:
+      JaxRuntimeError: process 0 does not answer.
+    """
+    texts = _client().key_value_dir_get(f"al_jax/{name}")
+    return {int(key.rsplit("/", 1)[1]): text for key, text in texts}
+
+
+def _client() -> Any:
+    return runtime.global_state.client

@@ -1,0 +1,163 @@
+"""Starts several processes of train.py on this host, which train one network together.
+
+    python -m al_jax.launch --processes 2 -- --config.engine=pipelined --config.devices=4 --workdir=runs/two
+
+What follows `--` goes to train.py; `config.devices` counts the devices of all processes. The first one writes to the
+terminal, and each to `process_N.log` in the folder of `--logs`. When one fails, the others have a moment to say so and
+are then ended; SIGTERM and Ctrl-C go to all of them, which save and stop. On several hosts, start each process with
+`--config.coordinator=HOST:PORT --config.num_processes=N --config.process_id=I`, or by SLURM with `coordinator=auto`.
+"""
+
+import argparse
+import datetime
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+import al_jax
+
+ALONE = 5.0  # seconds from one process's failure until the others are asked to end
+KILL = 10.0  # seconds from there until they are killed
+LOOK = 0.05  # seconds
+PROGRAM = Path(al_jax.__file__).resolve().parents[1] / "train.py"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the processes to their end; returns the exit status of the first that failed, 0 if none did."""
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    options.logs.mkdir(parents=True, exist_ok=True)
+    group = Group(options.program, options.arguments, options.processes, options.logs)
+    before = {number: signal.signal(number, group.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return group.wait()
+    finally:
+        group.kill()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Group:
+    """Processes that live and end together."""
+
+    def __init__(self, program: Path, arguments: Sequence[str], number: int, logs: Path):
+        """Starts them, each with the coordinator, their number and its own in JAX's environment variables."""
+        self._logs = [logs / f"process_{rank}.log" for rank in range(number)]
+        common = {
+            "TF_CPP_MIN_LOG_LEVEL": "2",  # JAX's runtime warns of features that are meant
+            **os.environ,
+            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
+            "JAX_NUM_PROCESSES": str(number),
+        }
+        self._processes: list[subprocess.Popen] = []
+        self._readers: list[threading.Thread] = []
+        for rank, log in enumerate(self._logs):
+            process = subprocess.Popen(
+                [sys.executable, "-u", str(program), *arguments],
+                env={**common, "JAX_PROCESS_ID": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C comes by `ask` alone, and what a process started is killed with it
+            )
+            reader = threading.Thread(target=_copy, args=(process.stdout, log, rank == 0), daemon=True)
+            reader.start()
+            self._processes.append(process)
+            self._readers.append(reader)
+
+    def ask(self, number: int, frame=None) -> None:
+        """Sends a signal to all."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    def wait(self) -> int:
+        """Returns when all have ended, on their own or because one failed."""
+        self._wait_while(lambda: self._failure() is None)
+        failed = self._failure()
+        for seconds, end in ((ALONE, lambda: self.ask(signal.SIGTERM)), (KILL, self.kill)):
+            deadline = time.monotonic() + seconds
+            self._wait_while(lambda deadline=deadline: time.monotonic() < deadline)
+            end()
+        for reader in self._readers:
+            reader.join()
+        if failed is None:
+            return 0
+        self._report(failed)
+        return _status(self._processes[failed])
+
+    def _wait_while(self, condition: Callable[[], bool]) -> None:
+        """Waits while a process runs and the condition holds."""
+        while condition() and any(process.poll() is None for process in self._processes):
+            time.sleep(LOOK)
+
+    def kill(self) -> None:
+        """Kills what still runs, and what it started."""
+        for process in self._processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _failure(self) -> int | None:
+        """The process that failed, a killed one before one that left because of it."""
+        ended = [(process.poll(), rank) for rank, process in enumerate(self._processes)]
+        failed = [(status >= 0, rank) for status, rank in ended if status]
+        return min(failed)[1] if failed else None
+
+    def _report(self, rank: int) -> None:
+        status = self._processes[rank].returncode
+        if status in (128 + signal.SIGTERM, 128 + signal.SIGINT):  # all were asked to stop, and say so themselves
+            return
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"left with status {status}"
+        print(f"error: process {rank} {how}; its log is {self._logs[rank]}", file=sys.stderr)
+        lines = self._logs[rank].read_text(errors="replace").splitlines()
+        if rank and lines:
+            print(f"process {rank}: {lines[-1]}", file=sys.stderr)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _copy(source: IO[bytes], log: Path, shown: bool) -> None:
+    with log.open("wb") as file:
+        for line in source:
+            file.write(line)
+            file.flush()
+            if shown:
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
+
+
+def _status(process: subprocess.Popen) -> int:
+    """As a shell would say it."""
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    stamp = f"launch-{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
+    parser = argparse.ArgumentParser(
+        prog="python -m al_jax.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--processes", type=int, required=True, help="how many, at least 1")
+    parser.add_argument("--program", type=Path, default=PROGRAM, help="train.py, by default the one beside al_jax")
+    parser.add_argument("--logs", type=Path, default=Path("runs", stamp), help="folder of the processes' logs")
+    parser.add_argument("arguments", nargs="*", help="of train.py, behind --")
+    options = parser.parse_args(arguments)
+    if options.processes < 1:
+        parser.error(f"--processes is {options.processes}: it must be at least 1")
+    if not options.program.is_file():
+        parser.error(f"there is no {options.program}: give --program=PATH/TO/train.py")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

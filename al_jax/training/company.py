@@ -1,0 +1,153 @@
+"""The other processes of a run: joining them, noticing that they are gone, and leaving.
+
+A process that waits in a collective for one that died or hangs cannot save what it holds, since the components are
+spread over all of them. So it leaves within a bounded time and says why; the run goes on from its last checkpoint.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import NoReturn
+
+import jax
+
+from al_jax.engines import distributed
+from al_jax.training.config import Config
+from al_jax.training.errors import ConfigError, RunError
+
+LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same command may succeed later
+LOOK = 0.5  # seconds between two looks at the others
+FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
+SAVED = "it cannot save, the same command continues from the last checkpoint"
+
+
+def join(config: Config) -> None:
+    """Meets the other processes and gives this one its share of CPU devices; call it before JAX's backend starts.
+
+    Raises:
+      RunError: the fields do not fit, or the others did not come.
+    """
+    try:
+        distributed.start(config.coordinator, config.num_processes, config.process_id, config.start_timeout)
+    except ValueError as error:
+        raise ConfigError(f"config.{error}") from error
+    except TimeoutError as error:
+        raise RunError(str(error)) from error
+    jax.config.update("jax_num_cpu_devices", max(config.devices // distributed.size(), 1))
+    if distributed.size() > 1:
+        reason = "the runtime gave up" if distributed.first() else "process 0 is gone"
+        _on_abort(f"{reason}, so {_this()} leaves: {SAVED}")
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process; several end together, the first one last."""
+    if distributed.size() > 1:
+        distributed.tell("done", "")
+        while distributed.first() and len(distributed.told("done")) < distributed.size():
+            time.sleep(LOOK / 10)
+        if distributed.first():
+            time.sleep(LOOK)  # what JAX reports when it finds process 0 gone would look like a failure
+        _exit(status)
+    sys.exit(status)
+
+
+def give_up(sentence: str) -> NoReturn:
+    """Ends this process with an error, which the others hear of."""
+    if distributed.size() == 1:
+        sys.exit(sentence)
+    print(sentence, file=sys.stderr)
+    try:
+        distributed.tell("gone", sentence.removeprefix("error: "))
+        if distributed.first():
+            time.sleep(FAREWELL)
+    except jax.errors.JaxRuntimeError:
+        pass  # process 0 is gone already
+    _exit(1)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Ends this process because of an error that nobody foresaw, or of a collective that lost another process."""
+    if distributed.size() == 1:
+        raise error
+    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):  # some are ValueErrors
+        time.sleep(2 * LOOK)  # the watch may know better why
+        _lost(f"another process is gone ({str(error).splitlines()[0][:150]})")
+    traceback.print_exception(error)
+    give_up(f"error: {type(error).__name__}: {error}")
+
+
+def say(text: str) -> None:
+    """Prints a line, once for all processes."""
+    if distributed.first():
+        print(text, flush=True)
+
+
+class Watch:
+    """Ends this process when another one is gone, or when nothing goes on for too long; alone, it does nothing.
+
+    It looks from a thread of its own, since the main thread may be waiting inside XLA.
+    """
+
+    def __init__(self, seconds: float):
+        """Begins to count `seconds`, the longest time between two calls of `alive`."""
+        self._seconds = seconds
+        self._ends = threading.Event()
+        self.alive()
+
+    def alive(self) -> None:
+        """Says that a step is done."""
+        self._last = time.monotonic()
+
+    def __enter__(self):
+        if distributed.size() > 1:
+            threading.Thread(target=self._look, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception):
+        self._ends.set()
+
+    def _look(self) -> None:
+        while not self._ends.wait(LOOK):
+            if time.monotonic() - self._last > self._seconds:
+                _lost(
+                    f"nothing went on for {self._seconds:g} seconds (config.step_timeout), a process hangs or is slow"
+                )
+            try:
+                gone = distributed.told("gone")
+            except jax.errors.JaxRuntimeError:
+                continue  # JAX itself ends the process when the first one is gone
+            for number, sentence in gone.items():
+                if not self._ends.is_set():
+                    _lost(f"process {number} left ({sentence})")
+
+
+def _lost(reason: str) -> NoReturn:
+    print(f"error: {reason}, so {_this()} leaves: {SAVED}", file=sys.stderr)
+    _exit(LOST)
+
+
+def _this() -> str:
+    return f"process {distributed.rank()} of {distributed.size()}"
+
+
+def _exit(status: int) -> NoReturn:
+    """Without the handlers at Python's exit, where JAX would wait for the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _on_abort(sentence: str) -> None:
+    """Puts a sentence under the report with which JAX's runtime aborts a process that has lost the first one."""
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def explain(number):
+        os.write(2, f"error: {sentence}\n".encode())
+        os._exit(LOST)
+
+    _on_abort.kept = explain  # pyrefly: ignore[missing-attribute]  # C holds no reference
+    ctypes.CDLL(None).signal(signal.SIGABRT, explain)
