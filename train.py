@@ -39,7 +39,8 @@ def main(argv):
         print_summary(summary.summarise(this, load.finished(this)), this.workdir)
         return
     name, status = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem, 0
-    with command_line.StopRequest() as stop, company.Watch(config.step_timeout) as watch:
+    limits = config.start_timeout + config.step_timeout, config.step_timeout
+    with command_line.StopRequest() as stop, company.Watch(*limits) as watch:
         this = run.set_up(config, workdir or Path())
         workdir = distributed.on_first(lambda: workdir or run.new_workdir(Path("runs"), name))
         company.say(f"{config.rule} on {config.dataset}, {config.engine} engine, files in {workdir}")

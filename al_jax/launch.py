@@ -21,12 +21,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-import al_jax
-
 ALONE = 5.0  # seconds from one process's failure until the others are asked to end
 KILL = 10.0  # seconds from there until they are killed
 LOOK = 0.05  # seconds
-PROGRAM = Path(al_jax.__file__).resolve().parents[1] / "train.py"
+PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,8 +48,8 @@ class Group:
         """Starts them, each with the coordinator, their number and its own in JAX's environment variables."""
         self._logs = [logs / f"process_{rank}.log" for rank in range(number)]
         common = {
-            "TF_CPP_MIN_LOG_LEVEL": "2",  # JAX's runtime warns of features that are meant
             **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "2",  # JAX's runtime warns of features that are meant
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
             "JAX_NUM_PROCESSES": str(number),
         }
@@ -128,7 +126,7 @@ def free_port() -> int:
 
 
 def _copy(source: IO[bytes], log: Path, shown: bool) -> None:
-    with log.open("wb") as file:
+    with source, log.open("wb") as file:
         for line in source:
             file.write(line)
             file.flush()

@@ -31,16 +31,23 @@ def join(config: Config) -> None:
     Raises:
       RunError: the fields do not fit, or the others did not come.
     """
+    coordinator = config.coordinator or distributed.coordinator_of_environment()
+    alone = (
+        f"not all processes came to {coordinator} within {config.start_timeout:g} seconds: start each of them, with the "
+        "same coordinator and a process_id of its own"
+    )
+    if coordinator:
+        _on_abort(alone, status=1)
     try:
         distributed.start(config.coordinator, config.num_processes, config.process_id, config.start_timeout)
     except ValueError as error:
         raise ConfigError(f"config.{error}") from error
-    except TimeoutError as error:
-        raise RunError(str(error)) from error
+    except jax.errors.JaxRuntimeError as error:
+        raise RunError(alone) from error
     jax.config.update("jax_num_cpu_devices", max(config.devices // distributed.size(), 1))
     if distributed.size() > 1:
         reason = "the runtime gave up" if distributed.first() else "process 0 is gone"
-        _on_abort(f"{reason}, so {_this()} leaves: {SAVED}")
+        _on_abort(f"{reason}, so {_this()} leaves: {SAVED}", LOST)
 
 
 def leave(status: int) -> NoReturn:
@@ -92,15 +99,20 @@ class Watch:
     It looks from a thread of its own, since the main thread may be waiting inside XLA.
     """
 
-    def __init__(self, seconds: float):
-        """Begins to count `seconds`, the longest time between two calls of `alive`."""
-        self._seconds = seconds
+    def __init__(self, first: float, then: float):
+        """Begins to count.
+
+        Args:
+          first: the longest time in seconds until the first call of `alive`, compilation included.
+          then: the longest time between two calls.
+        """
+        self._seconds, self._then = first, then
+        self._last = time.monotonic()
         self._ends = threading.Event()
-        self.alive()
 
     def alive(self) -> None:
         """Says that a step is done."""
-        self._last = time.monotonic()
+        self._last, self._seconds = time.monotonic(), self._then
 
     def __enter__(self):
         if distributed.size() > 1:
@@ -113,9 +125,7 @@ class Watch:
     def _look(self) -> None:
         while not self._ends.wait(LOOK):
             if time.monotonic() - self._last > self._seconds:
-                _lost(
-                    f"nothing went on for {self._seconds:g} seconds (config.step_timeout), a process hangs or is slow"
-                )
+                _lost(f"no step was done for {self._seconds:g} seconds, so a process hangs or is too slow")
             try:
                 gone = distributed.told("gone")
             except jax.errors.JaxRuntimeError:
@@ -141,13 +151,13 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _on_abort(sentence: str) -> None:
-    """Puts a sentence under the report with which JAX's runtime aborts a process that has lost the first one."""
+def _on_abort(sentence: str, status: int) -> None:
+    """Puts a sentence under the report with which JAX's runtime aborts a process when it cannot reach the first one."""
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def explain(number):
         os.write(2, f"error: {sentence}\n".encode())
-        os._exit(LOST)
+        os._exit(status)
 
     _on_abort.kept = explain  # pyrefly: ignore[missing-attribute]  # C holds no reference
     ctypes.CDLL(None).signal(signal.SIGABRT, explain)

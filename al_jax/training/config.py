@@ -140,7 +140,7 @@ def default_config(**fields: Any) -> Config:
             "num_processes": 0,  # 0: as JAX_NUM_PROCESSES or the cluster says
             "process_id": -1,  # from 0; -1: as JAX_PROCESS_ID or the cluster says
             "start_timeout": 300.0,  # seconds to wait for all processes
-            "step_timeout": 600.0,  # seconds without a step, compilation included, after which a process gives up
+            "step_timeout": 600.0,  # seconds without a step after which a process gives up; start_timeout more at first
             # The run.
             "evaluate": False,  # only evaluate the finished run in the workdir
             "eval_every": 1,  # epochs

@@ -1,0 +1,91 @@
+"""train.py as several processes of one run, for tests that let some of them live and others not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from al_jax.launch import free_port
+from al_jax.training.checkpoint import Checkpoints
+
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS = {
+    "components": 2,
+    "width": 16,
+    "code": 8,
+    "epochs": 40,
+    "updates_per_call": 4,
+    "checkpoint_seconds": 0,
+    "exact": "true",
+    "engine": "pipelined",
+    "devices": 2,
+}
+BOUND = 60  # seconds in which a process must have left, with room for a slow machine
+
+
+def arguments(workdir, **fields):
+    """Of train.py."""
+    return [
+        *(f"--config.{name}={value}" for name, value in {**FIELDS, **fields}.items()),
+        f"--workdir={workdir}",
+    ]
+
+
+def start(rank, port, workdir, processes=2, before=(), **fields):
+    """One process of a run that meets at a port of this host."""
+    world = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(processes)}
+    return subprocess.Popen(
+        [sys.executable, *before, "train.py", *arguments(workdir, **fields)],
+        cwd=ROOT,
+        env={**os.environ, **world, "JAX_PROCESS_ID": str(rank), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def pair(workdir, **fields):
+    """Both processes of a run."""
+    port = free_port()
+    return [start(rank, port, workdir, **fields) for rank in range(2)]
+
+
+def finish(process):
+    """Exit status and what the process said, within a bounded time."""
+    try:
+        output, errors = process.communicate(timeout=BOUND)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, errors = process.communicate()
+        raise AssertionError(f"the process did not leave within {BOUND} seconds: {output} {errors}") from None
+    return process.returncode, output, errors
+
+
+def sentence(errors):
+    """The one sentence with which a process left."""
+    (found,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    return found
+
+
+def wait_for_checkpoint(processes, workdir, after=-1):
+    deadline = time.monotonic() + BOUND
+    while time.monotonic() < deadline and all(process.poll() is None for process in processes):
+        if max(Checkpoints(workdir, 3).steps(), default=-1) > after:
+            return
+        time.sleep(0.02)
+    for process in processes:
+        process.kill()
+    raise AssertionError(f"no checkpoint came: {[process.communicate() for process in processes]}")
+
+
+def kill(*processes):
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def digest_of(workdir):
+    return json.loads((workdir / "summary.json").read_text())["digest"]

@@ -1,0 +1,94 @@
+"""Processes that die, hang or cannot write: the others leave within a bounded time, and nothing saved is lost."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from processes import (
+    BOUND,
+    ROOT,
+    arguments,
+    digest_of,
+    finish,
+    kill,
+    pair,
+    sentence,
+    start,
+    wait_for_checkpoint,
+)
+
+from al_jax.launch import free_port
+from al_jax.training.checkpoint import Checkpoints
+from al_jax.training.company import LOST
+
+# Runs the rest of its command line, in which no file may grow beyond 16 KiB, as on a disk that is nearly full.
+FULL_DISK = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def alone(workdir, **fields):
+    """The same run in one process on one device."""
+    command = [sys.executable, "train.py", *arguments(workdir, engine="sequential", devices=1, **fields)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * BOUND)
+
+
+@pytest.mark.slow
+def test_after_the_death_of_any_process_the_other_leaves_and_the_run_goes_on(tmp_path):
+    undisturbed, workdir, moment = tmp_path / "undisturbed", tmp_path / "killed", random.Random()
+    assert alone(undisturbed, checkpoint_seconds=1000).returncode == 0
+    for victim in range(2):
+        done = max(Checkpoints(workdir, 3).steps(), default=-1)
+        processes = pair(workdir)
+        wait_for_checkpoint(processes, workdir, after=done)
+        time.sleep(moment.uniform(0, 0.3))
+        kill(processes[victim])
+        status, _, errors = finish(processes[1 - victim])
+        assert status == LOST, errors
+        assert "it cannot save, the same command continues from the last checkpoint" in sentence(errors)
+        assert f"so process {1 - victim} of 2 leaves" in sentence(errors)
+    finished = alone(workdir)  # fewer processes and devices than before
+    assert finished.returncode == 0, finished.stderr
+    assert "Continuing after update" in finished.stdout
+    assert digest_of(workdir) == digest_of(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stuck", [0, 1])
+def test_a_process_that_hangs_does_not_hold_the_other(tmp_path, stuck):
+    processes = pair(tmp_path, epochs=4000, eval_every=4000, step_timeout=8)
+    wait_for_checkpoint(processes, tmp_path)
+    processes[stuck].send_signal(signal.SIGSTOP)
+    try:
+        status, _, errors = finish(processes[1 - stuck])
+    finally:
+        kill(processes[stuck])
+    assert status == LOST
+    assert "no step was done for 8 seconds" in sentence(errors)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_under_a_checkpoint_ends_both(tmp_path):
+    port = free_port()
+    processes = [start(0, port, tmp_path, before=("-c", FULL_DISK), width=64), start(1, port, tmp_path, width=64)]
+    (status, _, errors), (lost, _, heard) = map(finish, processes)
+    assert status == 1
+    assert "cannot write a checkpoint to" in sentence(errors)
+    assert lost == LOST
+    assert "process 0 left (cannot write a checkpoint to" in sentence(heard)
+
+
+@pytest.mark.slow
+def test_where_no_checkpoint_is_whole_both_say_so(tmp_path):
+    assert alone(tmp_path, epochs=1).returncode == 0
+    for path in tmp_path.glob("checkpoints/*/manifest.ocdbt"):
+        path.write_bytes(b"")
+    for process in pair(tmp_path, epochs=1):
+        status, _, errors = finish(process)
+        assert status in (1, LOST)
+        assert "is whole: delete the folder to start the run anew" in sentence(errors)

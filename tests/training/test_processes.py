@@ -1,0 +1,136 @@
+"""Several processes train what one trains, bit for bit, and the launcher starts and ends them together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from processes import BOUND, ROOT, arguments, digest_of, finish, pair, sentence, start, wait_for_checkpoint
+
+from al_jax import launch
+
+
+def launched(workdir, *words, logs=None):
+    command = [sys.executable, "-m", "al_jax.launch", "--processes=2", f"--logs={logs or workdir / 'logs'}", *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """One process, one device, in the slices that the others share."""
+    workdir = tmp_path_factory.mktemp("alone")
+    fields = {"epochs": 2, "shards": 2, "engine": "sequential", "devices": 1, "checkpoint_seconds": 100}
+    subprocess.run([sys.executable, "train.py", *arguments(workdir, **fields)], cwd=ROOT, check=True, timeout=BOUND)
+    return workdir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"devices": 2},
+        {"devices": 4, "data_parallel": 2},
+        {"devices": 2, "data_parallel": 2, "engine": "sequential"},
+    ],
+    ids=["2-stages", "2-stages-x-2-devices", "1-stage-x-2-devices"],
+)
+def test_two_processes_end_in_the_digest_of_one(undisturbed, tmp_path, fields):
+    shared = arguments(tmp_path, epochs=2, shards=2, checkpoint_seconds=100, **fields)
+    status, output, errors = finish(launched(tmp_path, "--", *shared))
+    assert status == 0, errors
+    assert digest_of(tmp_path) == digest_of(undisturbed)
+    # What is recorded and evaluated does not tell how many there were.
+    alone, together = (json.loads((workdir / "summary.json").read_text()) for workdir in (undisturbed, tmp_path))
+    assert together["accuracy_by_depth"] == alone["accuracy_by_depth"]
+    assert together["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert digest_of(tmp_path) in output
+
+
+@pytest.mark.slow
+def test_a_late_process_is_waited_for_and_a_second_run_in_its_workdir_refused(tmp_path):
+    port = launch.free_port()
+    first = start(0, port, tmp_path, epochs=4000)
+    time.sleep(2)
+    processes = [first, start(1, port, tmp_path, epochs=4000)]
+    wait_for_checkpoint(processes, tmp_path)
+    for process in pair(tmp_path):
+        status, _, errors = finish(process)
+        assert status == 1
+        assert "another process is training in" in sentence(errors)
+    processes[1].send_signal(signal.SIGTERM)  # of one process, and both stop
+    for process in processes:
+        assert finish(process)[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_in_vain_says_so(tmp_path):
+    status, _, errors = finish(start(0, launch.free_port(), tmp_path, start_timeout=2))
+    assert status == 1
+    assert "not all processes came to 127.0.0.1" in sentence(errors)
+
+
+@pytest.mark.slow
+def test_the_launcher_passes_signals_on_and_all_processes_save(tmp_path):
+    group = launched(tmp_path, "--", *arguments(tmp_path, epochs=4000))
+    wait_for_checkpoint([group], tmp_path)
+    group.send_signal(signal.SIGTERM)
+    status, output, errors = finish(group)
+    assert status == 128 + signal.SIGTERM
+    assert "and saved; the same command with --workdir=" in output
+    assert "error" not in errors
+
+
+GROUP = """
+import os, sys, time
+rank, how = int(os.environ["JAX_PROCESS_ID"]), sys.argv[1]
+print("rank", rank, "of", os.environ["JAX_NUM_PROCESSES"], flush=True)
+open(sys.argv[2] + str(rank), "w").write(str(os.getpid()))
+if how == "fails" and rank == 1:
+    print("what went wrong")
+    sys.exit(3)
+if how == "killed" and rank == 1:
+    os.kill(os.getpid(), 9)
+if how != "ends":
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [
+        ("ends", 0, ""),
+        ("fails", 3, "process 1 left with status 3"),
+        ("killed", 137, "process 1 was ended by SIGKILL"),
+    ],
+)
+def test_the_launcher_ends_the_others_when_one_fails(tmp_path, monkeypatch, capfd, how, status, said):
+    monkeypatch.setattr(launch, "ALONE", 0.2)
+    program = tmp_path / "program.py"
+    program.write_text(GROUP)
+    words = [f"--program={program}", f"--logs={tmp_path / 'logs'}", "--processes=3", "--", how, str(tmp_path / "pid")]
+    assert launch.main(words) == status
+    output, errors = capfd.readouterr()
+    assert output == "rank 0 of 3\n"
+    assert said in errors
+    assert ("what went wrong" in errors) == (how == "fails")
+    for rank in range(3):
+        pid = int((tmp_path / f"pid{rank}").read_text())
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        assert (tmp_path / "logs" / f"process_{rank}.log").read_text().startswith(f"rank {rank} of 3")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--processes=0", "--"], "--processes is 0: it must be at least 1"),
+        (["--processes=2", "--program=nowhere.py", "--"], "there is no nowhere.py: give --program=PATH/TO/train.py"),
+    ],
+)
+def test_the_launcher_refuses_what_cannot_run(capsys, words, said):
+    with pytest.raises(SystemExit):
+        launch.main(words)
+    assert said in capsys.readouterr().err
