@@ -33,8 +33,8 @@ def join(config: Config) -> None:
     """
     coordinator = config.coordinator or distributed.coordinator_of_environment()
     alone = (
-        f"not all processes came to {coordinator} within {config.start_timeout:g} seconds: start each of them, with the "
-        "same coordinator and a process_id of its own"
+        f"not all processes came to {coordinator} within {config.start_timeout:g} seconds: start each one, with the "
+        "same coordinator and its own process_id"
     )
     if coordinator:
         _on_abort(alone, status=1)

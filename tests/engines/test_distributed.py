@@ -1,0 +1,63 @@
+"""What processes agree on, where there is one; several are in tests/training/test_processes.py."""
+
+import jax
+import numpy as np
+import pytest
+
+from al_jax.data import Split, batches_in_part
+from al_jax.engines import distributed
+from al_jax.engines.placement import AXES, fed_here
+
+
+def test_a_process_alone_is_first_and_agrees_with_itself():
+    distributed.start()  # no coordinator: nothing to join
+    assert (distributed.size(), distributed.rank(), distributed.first()) == (1, 0, True)
+    assert distributed.Agreement(timeout=1).ask(15, 0) == (15, 0)
+    assert distributed.on_first(lambda: "read") == "read"
+    np.testing.assert_array_equal(distributed.total(np.arange(3)), np.arange(3))
+
+
+def test_what_the_first_raises_all_raise():
+    with pytest.raises(ZeroDivisionError):
+        distributed.on_first(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (("host:1", 2, 2), "process_id is 2: with num_processes=2 it must be from 0 to 1"),
+        (("auto", 0, -1), "coordinator is 'auto', but .* give coordinator=host:port, num_processes and process_id"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(fields, said):
+    with pytest.raises(ValueError, match=said):
+        distributed.start(*fields)
+
+
+def test_devices_are_counted():
+    assert distributed.devices(3) == jax.devices()[:3]
+    with pytest.raises(ValueError, match="5 devices are asked for, but there are 4 cpu devices: use at most 4"):
+        distributed.devices(5)
+
+
+@pytest.mark.parametrize("data", [1, 2])
+def test_every_example_is_fed_by_the_devices_of_one_process(data):
+    """Where all devices are of one process it feeds everything; rows that only fill up the last one do not count."""
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()).reshape(-1, data), AXES)
+    assert fed_here(5, 6, mesh).all()
+    assert fed_here(5, 6, mesh).shape == (5, 6)
+
+
+def test_a_part_of_the_batches_is_read_and_the_rest_is_zeros():
+    images = np.arange(1, 13, dtype=np.uint8).reshape(12, 1, 1, 1)
+    examples = Split(images, np.arange(12, dtype=np.int32))
+    indices = np.arange(12).reshape(2, 3, 2)
+    needed = np.array([[True, False], [False, False], [True, True]])
+    whole, part = list(examples.batches(indices)), list(batches_in_part(examples, indices, needed))
+    for one, other in zip(whole, part, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(other[name][needed], one[name][needed])
+            assert not other[name][~needed].any()
+            assert other[name].shape == one[name].shape
+    for one, other in zip(whole, batches_in_part(examples, indices, None), strict=True):
+        np.testing.assert_array_equal(one["image"], other["image"])
