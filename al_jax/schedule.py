@@ -18,11 +18,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
 
 FORWARD, BACKWARD = 1, 2
 LOCAL = FORWARD + BACKWARD
@@ -104,6 +106,25 @@ def associated(
         for device, size in enumerate(sizes)
         for i in range(size)
     )
+
+
+def observed(updates: ArrayLike, partition: Sequence[int], accumulate: int = 1) -> Schedule:
+    """What a pipeline did, from the log of its ticks, in the ticks of `associated`.
+
+    Args:
+      updates: int `(K, ticks)`, the update each component worked on in each tick and -1 where it did not, as
+        `Metrics.updates` has it; joined along the ticks for several calls.
+      partition: the number of components on each device, in order.
+      accumulate: micro-batches for one update.
+    """
+    devices = [(device, place) for device, size in enumerate(partition) for place in range(size)]
+    tick, tasks = LOCAL * max(partition), []
+    for (component, log), (device, place) in zip(enumerate(np.asarray(updates)), devices, strict=True):
+        worked = np.flatnonzero(log >= 0)
+        for micro_batch, time in enumerate(worked, start=int(log[worked[0]]) * accumulate if len(worked) else 0):
+            start = tick * int(time) + LOCAL * place
+            tasks.append(Task(device, start, LOCAL, "local", component, micro_batch, int(log[time])))
+    return tuple(tasks)
 
 
 def backprop(components: int, devices: int, micro_batches: int) -> Schedule:

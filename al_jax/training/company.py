@@ -96,7 +96,7 @@ def say(text: str) -> None:
 class Watch:
     """Ends this process when another one is gone, or when nothing goes on for too long; alone, it does nothing.
 
-    It looks from a thread of its own, since the main thread may be waiting inside XLA.
+    It looks from threads of its own: the main thread may be waiting inside XLA, and asking process 0 hangs if it does.
     """
 
     def __init__(self, first: float, then: float):
@@ -116,20 +116,24 @@ class Watch:
 
     def __enter__(self):
         if distributed.size() > 1:
-            threading.Thread(target=self._look, daemon=True).start()
+            for look in (self._look_at_the_clock, self._look_at_the_others):
+                threading.Thread(target=look, daemon=True).start()
         return self
 
     def __exit__(self, *exception):
         self._ends.set()
 
-    def _look(self) -> None:
+    def _look_at_the_clock(self) -> None:
         while not self._ends.wait(LOOK):
             if time.monotonic() - self._last > self._seconds:
                 _lost(f"no step was done for {self._seconds:g} seconds, so a process hangs or is too slow")
+
+    def _look_at_the_others(self) -> None:
+        while not self._ends.wait(LOOK):
             try:
                 gone = distributed.told("gone")
             except jax.errors.JaxRuntimeError:
-                continue  # JAX itself ends the process when the first one is gone
+                return  # JAX itself ends the process when the first one is gone
             for number, sentence in gone.items():
                 if not self._ends.is_set():
                     _lost(f"process {number} left ({sentence})")

@@ -22,6 +22,7 @@ from support import (
 )
 
 import al_jax as al
+from al_jax import schedule
 
 COMPONENTS, NUMBER = 4, 6  # six micro-batches do not divide by four stages
 
@@ -127,6 +128,18 @@ def test_lower_components_train_as_if_there_were_no_upper_ones(network, start, r
 
 
 # Metrics.
+
+
+@pipelines
+def test_the_log_of_ticks_is_the_schedule(trainers, start, stages):
+    state, log = trainers[stages].place(start), []
+    for batches in CALLS:
+        state, metrics = trainers[stages].step(state, batches)
+        log.append(np.asarray(metrics.updates))
+    state, metrics = trainers[stages].step(state, CALLS[0], valid=0)  # drains
+    done = schedule.observed(np.concatenate([*log, metrics.updates], axis=1), [COMPONENTS // stages] * stages)
+    planned = schedule.associated(COMPONENTS, stages, micro_batches=2 * NUMBER)
+    assert sorted(done) == sorted(planned)
 
 
 @stages
