@@ -34,23 +34,35 @@ def arguments(workdir, **fields):
     ]
 
 
-def start(rank, port, workdir, processes=2, before=(), **fields):
-    """One process of a run that meets at a port of this host."""
-    world = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(processes)}
+def start(rank, world, workdir, before=(), **fields):
+    """One process of a run; `world` are the environment variables that tell it where the others are."""
+    own = {name: value.format(rank=rank) for name, value in world.items()}
     return subprocess.Popen(
         [sys.executable, *before, "train.py", *arguments(workdir, **fields)],
         cwd=ROOT,
-        env={**os.environ, **world, "JAX_PROCESS_ID": str(rank), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        env={**os.environ, **own, "TF_CPP_MIN_LOG_LEVEL": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
+def by_jax():
+    """Two processes, told by JAX's own variables."""
+    address = f"127.0.0.1:{free_port()}"
+    return {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "{rank}"}
+
+
+def by_slurm():
+    """Two processes as `srun -n 2` starts them on one node; for `coordinator=auto`."""
+    tasks = {"SLURM_NTASKS": "2", "SLURM_PROCID": "{rank}", "SLURM_LOCALID": "{rank}"}
+    return {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "JAX_COORDINATOR_PORT": str(free_port()), **tasks}
+
+
 def pair(workdir, **fields):
     """Both processes of a run."""
-    port = free_port()
-    return [start(rank, port, workdir, **fields) for rank in range(2)]
+    world = by_jax()
+    return [start(rank, world, workdir, **fields) for rank in range(2)]
 
 
 def finish(process):

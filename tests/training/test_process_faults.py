@@ -11,6 +11,7 @@ from processes import (
     BOUND,
     ROOT,
     arguments,
+    by_jax,
     digest_of,
     finish,
     kill,
@@ -20,7 +21,6 @@ from processes import (
     wait_for_checkpoint,
 )
 
-from al_jax.launch import free_port
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.company import LOST
 
@@ -74,8 +74,8 @@ def test_a_process_that_hangs_does_not_hold_the_other(tmp_path, stuck):
 
 @pytest.mark.slow
 def test_a_disk_that_fills_up_under_a_checkpoint_ends_both(tmp_path):
-    port = free_port()
-    processes = [start(0, port, tmp_path, before=("-c", FULL_DISK), width=64), start(1, port, tmp_path, width=64)]
+    world = by_jax()
+    processes = [start(0, world, tmp_path, before=("-c", FULL_DISK), width=64), start(1, world, tmp_path, width=64)]
     (status, _, errors), (lost, _, heard) = map(finish, processes)
     assert status == 1
     assert "cannot write a checkpoint to" in sentence(errors)

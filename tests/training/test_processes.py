@@ -8,7 +8,19 @@ import sys
 import time
 
 import pytest
-from processes import BOUND, ROOT, arguments, digest_of, finish, pair, sentence, start, wait_for_checkpoint
+from processes import (
+    BOUND,
+    ROOT,
+    arguments,
+    by_jax,
+    by_slurm,
+    digest_of,
+    finish,
+    pair,
+    sentence,
+    start,
+    wait_for_checkpoint,
+)
 
 from al_jax import launch
 
@@ -51,10 +63,10 @@ def test_two_processes_end_in_the_digest_of_one(undisturbed, tmp_path, fields):
 
 @pytest.mark.slow
 def test_a_late_process_is_waited_for_and_a_second_run_in_its_workdir_refused(tmp_path):
-    port = launch.free_port()
-    first = start(0, port, tmp_path, epochs=4000)
+    world, fields = by_slurm(), {"epochs": 4000, "coordinator": "auto"}
+    first = start(0, world, tmp_path, **fields)
     time.sleep(2)
-    processes = [first, start(1, port, tmp_path, epochs=4000)]
+    processes = [first, start(1, world, tmp_path, **fields)]
     wait_for_checkpoint(processes, tmp_path)
     for process in pair(tmp_path):
         status, _, errors = finish(process)
@@ -67,7 +79,7 @@ def test_a_late_process_is_waited_for_and_a_second_run_in_its_workdir_refused(tm
 
 @pytest.mark.slow
 def test_a_process_that_waits_in_vain_says_so(tmp_path):
-    status, _, errors = finish(start(0, launch.free_port(), tmp_path, start_timeout=2))
+    status, _, errors = finish(start(0, by_jax(), tmp_path, start_timeout=2))
     assert status == 1
     assert "not all processes came to 127.0.0.1" in sentence(errors)
 
