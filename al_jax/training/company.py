@@ -22,6 +22,8 @@ from al_jax.training.errors import ConfigError, RunError
 LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same command may succeed later
 LOOK = 0.5  # seconds between two looks at the others
 FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
+PATIENCE = 30.0  # seconds that process 0 waits for the others at the end
+PEER = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in errors of collectives without their other side
 SAVED = "it cannot save, the same command continues from the last checkpoint"
 
 
@@ -54,9 +56,10 @@ def leave(status: int) -> NoReturn:
     """Ends this process; several end together, the first one last."""
     if distributed.size() > 1:
         distributed.tell("done", "")
-        while distributed.first() and len(distributed.told("done")) < distributed.size():
-            time.sleep(LOOK / 10)
         if distributed.first():
+            deadline = time.monotonic() + PATIENCE
+            while len(distributed.told("done")) < distributed.size() and time.monotonic() < deadline:
+                time.sleep(LOOK / 10)
             time.sleep(LOOK)  # what JAX reports when it finds process 0 gone would look like a failure
         _exit(status)
     sys.exit(status)
@@ -80,7 +83,7 @@ def fail(error: Exception) -> NoReturn:
     """Ends this process because of an error that nobody foresaw, or of a collective that lost another process."""
     if distributed.size() == 1:
         raise error
-    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):  # some are ValueErrors
+    if any(sign in str(error) for sign in PEER):
         time.sleep(2 * LOOK)  # the watch may know better why
         _lost(f"another process is gone ({str(error).splitlines()[0][:150]})")
     traceback.print_exception(error)
