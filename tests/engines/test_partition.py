@@ -60,7 +60,7 @@ def test_it_is_the_best_of_all_partitions():
         limited += expected != brute_force(costs, stages, memory, math.inf, sent)
         found.add(expected)
     assert len(found) > 60  # neither always the even one
-    assert min(limited, refused) > 20  # nor limits without an effect
+    assert min(limited, refused) > 10  # nor limits without an effect
 
 
 def test_without_memory_and_signals_it_is_the_even_one_where_all_costs_are_equal():
