@@ -7,7 +7,7 @@ measured once: their costs are equal.
 
 import statistics
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from al_jax.engines.update import Held, Slices, Transformations, draw_component,
 from al_jax.types import Batch, Network, PyTree, Signal
 
 RUNS, ENOUGH = 7, 5.0  # of one component: how many are timed, fewer where they take longer than so many seconds
-UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the same operations and buffers, compiled twice as fast
+UNOPTIMISED: dict[str, Any] = {"xla_backend_optimization_level": 0}  # the same operations and buffers, compiled twice as fast
 
 
 class Cost(NamedTuple):
@@ -96,7 +96,7 @@ def profile(
         held = jax.eval_shape(draw, key)
         lowered = jax.jit(worker.work, donate_argnums=0).lower(held, signal)
         if (text := lowered.as_text()) not in found:
-            options = exactness.compiler_options(exact) if measure_on else UNOPTIMISED
+            options: Any = exactness.compiler_options(exact) if measure_on else UNOPTIMISED
             compiled = lowered.compile(options)
             seconds = _seconds(compiled, draw, signal, measure_on) if measure_on else None
             found[text] = _cost(compiled, seconds)
@@ -107,9 +107,10 @@ def profile(
 
 
 def _cost(compiled: jax.stages.Compiled, seconds: float | None) -> Cost:
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
+    operations: Any = compiled.cost_analysis()
     handed_up = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Cost(compiled.cost_analysis()["flops"], seconds, memory.temp_size_in_bytes + handed_up)
+    return Cost(operations["flops"], seconds, memory.temp_size_in_bytes + handed_up)
 
 
 def _seconds(compiled: jax.stages.Compiled, draw, signal: Signal, device: jax.Device) -> float:

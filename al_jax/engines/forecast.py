@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-
 from al_jax.engines.costs import Profile
 from al_jax.engines.packing import bytes_of, in_place_layout, ranked_layout
 from al_jax.engines.partition import best_partition, blocks_of
