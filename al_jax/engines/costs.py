@@ -20,8 +20,9 @@ from al_jax.engines.packing import bytes_of
 from al_jax.engines.update import Held, Slices, Transformations, draw_component, hold
 from al_jax.types import Batch, Network, PyTree, Signal
 
-RUNS, ENOUGH = 7, 5.0  # of one component: how many are timed, fewer where they take longer than so many seconds
-UNOPTIMISED: dict[str, Any] = {"xla_backend_optimization_level": 0}  # the same operations and buffers, compiled twice as fast
+RUNS, ENOUGH = 7, 5.0  # updates of one component that are timed; fewer where they take longer than so many seconds
+# The same operations and buffers, compiled twice as fast.
+UNOPTIMISED: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 class Cost(NamedTuple):
@@ -98,7 +99,7 @@ def profile(
         if (text := lowered.as_text()) not in found:
             options: Any = exactness.compiler_options(exact) if measure_on else UNOPTIMISED
             compiled = lowered.compile(options)
-            seconds = _seconds(compiled, draw, signal, measure_on) if measure_on else None
+            seconds = _seconds(compiled, draw, signal, accumulate, measure_on) if measure_on else None
             found[text] = _cost(compiled, seconds)
         costs.append(found[text])
         states.append(held)
@@ -113,8 +114,8 @@ def _cost(compiled: jax.stages.Compiled, seconds: float | None) -> Cost:
     return Cost(operations["flops"], seconds, memory.temp_size_in_bytes + handed_up)
 
 
-def _seconds(compiled: jax.stages.Compiled, draw, signal: Signal, device: jax.Device) -> float:
-    """The median time of a run on a signal of random numbers, each run after the update of the one before."""
+def _seconds(compiled: jax.stages.Compiled, draw, signal: Signal, accumulate: int, device: jax.Device) -> float:
+    """The median time for a micro-batch of random numbers, over updates that follow each other."""
     with jax.default_device(device):
         held = jax.jit(draw, compiler_options=UNOPTIMISED)(jax.random.key(0))
         signal = jax.device_put(jax.tree.map(_random, signal), device)
@@ -122,9 +123,11 @@ def _seconds(compiled: jax.stages.Compiled, draw, signal: Signal, device: jax.De
         times: list[float] = []
         while len(times) < RUNS and sum(times) < ENOUGH:
             begun = time.perf_counter()
-            held, *_ = jax.block_until_ready(compiled(held, signal))
+            for _ in range(accumulate):  # micro-batches, of which one is followed by the optimizer's step
+                held, *_ = compiled(held, signal)
+            jax.block_until_ready(held)
             times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    return statistics.median(times) / accumulate
 
 
 def _random(shape: jax.ShapeDtypeStruct) -> np.ndarray:

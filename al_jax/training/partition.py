@@ -11,9 +11,12 @@ from al_jax.engines.costs import Profile, profile
 from al_jax.engines.forecast import plan_partition
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.training import config as fields
-from al_jax.training.build import build_trainer
+from al_jax.training.build import build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
+from al_jax.training.facts import DataFacts
+from al_jax.training.networks import build_network
+from al_jax.training.optimizers import build_optimizer
 from al_jax.training.run import Run, micro_batch_shapes
 
 
@@ -44,21 +47,22 @@ def decide_partition(run: Run) -> tuple[int, ...]:
     """
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)  # None of a CPU
-    found = profile_run(run, measure_on=device)
+    found = profile_config(run.config, run.facts, measure_on=device)
+    micro_batches = micro_batches_in_call(run.config, run.updates_per_epoch)
     seconds = [cost.seconds for cost in found.costs if cost.seconds is not None]
     try:
-        return plan_partition(found, seconds, fields.stages(run.config), micro_batches_of(run), limit)
+        return plan_partition(found, seconds, fields.stages(run.config), micro_batches, limit)
     except ValueError as error:
         raise ConfigError(f"config.partition is 'auto', but {error}") from error
 
 
-def profile_run(run: Run, measure_on: jax.Device | None = None) -> Profile:
+def profile_config(config: Config, facts: DataFacts, measure_on: jax.Device | None = None) -> Profile:
     """The costs of a run's components for what one device of a stage sees; measured where a device is given."""
-    config = run.config
+    network = with_prepare(build_network(config, facts), build_prepare(config, facts))
     return profile(
-        network := with_prepare(run.network, run.prepare),
-        optimizers_of(network, run.optimizer),
-        _local(config, micro_batch_shapes(config, run.facts)),
+        network,
+        optimizers_of(network, build_optimizer(config, updates=1)),  # its length changes no cost
+        _local(config, micro_batch_shapes(config, facts)),
         shards=config.shards // config.data_parallel,
         accumulate=config.accumulate,
         measure_on=measure_on,
@@ -66,9 +70,9 @@ def profile_run(run: Run, measure_on: jax.Device | None = None) -> Profile:
     )
 
 
-def micro_batches_of(run: Run) -> int:
-    """Micro-batches of a call."""
-    return min(run.config.updates_per_call, run.updates_per_epoch) * run.config.accumulate
+def micro_batches_in_call(config: Config, updates_per_epoch: int) -> int:
+    """Micro-batches that are on the devices together."""
+    return min(config.updates_per_call, updates_per_epoch) * config.accumulate
 
 
 def partition_notes(run: Run) -> dict[str, Any]:

@@ -111,10 +111,7 @@ def set_up(config: Config, workdir: Path) -> Run:
         dataset = dataset._replace(train=train)
     if config.examples:
         dataset = dataset._replace(train=drawn(dataset.train, config.examples))
-    examples = dataset.train.examples
-    if config.batch_size > examples:
-        raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
-    updates_per_epoch = examples // config.batch_size
+    updates_per_epoch = updates_in_epoch(config, dataset.train.examples)
     facts = DataFacts.of(config, dataset)
     network, prepare = build_network(config, facts), build_prepare(config, facts)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
@@ -130,6 +127,13 @@ def set_up(config: Config, workdir: Path) -> Run:
         raise ConfigError(f"these fields make no network: {error}") from error
     parts = network, optimizer, prepare, trainer
     return Run(config, workdir, dataset, facts, held_out, *parts, updates_per_epoch, partition)
+
+
+def updates_in_epoch(config: Config, examples: int) -> int:
+    """Full batches in so many training examples; refuses fewer than one."""
+    if config.batch_size > examples:
+        raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
+    return examples // config.batch_size
 
 
 def given_partition(config: Config) -> tuple[int, ...] | None:

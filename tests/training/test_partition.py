@@ -8,7 +8,7 @@ import pytest
 from al_jax.training import partition
 from al_jax.training.config import default_config
 from al_jax.training.errors import ConfigError
-from al_jax.training.partition import decide_partition, partition_notes, profile_run, settled
+from al_jax.training.partition import decide_partition, partition_notes, profile_config, settled
 from al_jax.training.run import set_up
 
 
@@ -20,7 +20,8 @@ def pipeline(tmp_path, **fields):
 @functools.cache
 def compiled():
     """The costs of `pipeline`, compiled once for all tests."""
-    return profile_run(pipeline(Path()))
+    run = pipeline(Path())
+    return profile_config(run.config, run.facts)
 
 
 @pytest.fixture
@@ -28,13 +29,13 @@ def measured(monkeypatch):
     """In place of a clock: the fourth component takes thrice as long as any other. Counts how often it is asked."""
     asked = []
 
-    def profile(run, measure_on):
+    def profile(config, facts, measure_on):
         asked.append(measure_on)
         costs = zip(found.costs, (1.0, 1.0, 1.0, 3.0), strict=True)
         return found._replace(costs=tuple(cost._replace(seconds=seconds) for cost, seconds in costs))
 
     found = compiled()
-    monkeypatch.setattr(partition, "profile_run", profile)
+    monkeypatch.setattr(partition, "profile_config", profile)
     return asked
 
 
@@ -90,5 +91,5 @@ def test_the_memory_of_the_device_is_respected(tmp_path, measured, monkeypatch):
     monkeypatch.setattr(partition.jax, "local_devices", lambda: [Device()])
     assert decide_partition(run) == (3, 1)
     Device.limit = 1000
-    with pytest.raises(ConfigError, match=r"config\.partition is 'auto', but no partition over 2 stages fits 1000 bytes"):
+    with pytest.raises(ConfigError, match="is 'auto', but no partition over 2 stages fits 1000 bytes a device"):
         decide_partition(run)
