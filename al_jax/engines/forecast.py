@@ -13,6 +13,8 @@ from al_jax.engines.packing import bytes_of, in_place_layout, ranked_layout
 from al_jax.engines.partition import best_partition, blocks_of
 from al_jax.engines.pipelined import signal_layout
 
+PASSING = 4  # micro-batches on a device's part of the belt: its register, the one read, the selected, the arriving
+
 
 class Memory(NamedTuple):
     """Bytes that each device has allocated while it trains.
@@ -21,7 +23,7 @@ class Memory(NamedTuple):
       held: leaf slots of parameters, model state and optimizer state, as long as the stages need together.
       temporaries: activations, gradients and what is handed up, of the component that needs most.
       boundary: slots of the signals and messages that come in, and as much for those that go out.
-      belt: a device's share of the micro-batches of a call, and the one that passes through it.
+      belt: a device's share of the micro-batches of a call, and what passes through it.
       padding: of `held`, what each stage leaves empty.
     """
 
@@ -52,7 +54,7 @@ def memory_of(profile: Profile, sizes: Sequence[int], micro_batches: int) -> Mem
         held=held,
         temporaries=max(cost.temporaries for cost in profile.costs),
         boundary=2 * (signals + messages),
-        belt=(math.ceil(micro_batches / len(sizes)) + 1) * one,
+        belt=(math.ceil(micro_batches / len(sizes)) + PASSING) * one,
         padding=tuple(held - bytes_of(block) for block in blocks),
     )
 

@@ -84,8 +84,10 @@ class Plan(NamedTuple):
         return self.efficiency * len(self.stages) * (1 - self.bubble)
 
     def cost(self, value: float) -> str:
-        """A cost for people: milliseconds or billions of floating-point operations."""
-        return f"{1e3 * value:,.1f} ms" if self.measured else f"{value / 1e9:,.2f} GFLOP"
+        """A cost for people, in milliseconds or floating-point operations."""
+        if self.measured:
+            return f"{1e3 * value:,.2f} ms"
+        return f"{value / 1e9:,.2f} GFLOP" if self.tick >= 1e9 else f"{value / 1e6:,.2f} MFLOP"
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
