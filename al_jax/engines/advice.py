@@ -61,14 +61,12 @@ def best_cut(costs: Sequence[float], stages: int) -> Cut:
 
 
 def _with_fewer(costs: Sequence[float], stages: int, unit: Callable[[float], str]) -> str:
-    """What a stage less would do."""
-    if stages == 1:
+    """What a stage less would do, unless that leaves no pipeline."""
+    if stages <= 2:
         return ""
     sizes = best_partition(costs, stages - 1)
-    number = f"{stages - 1} stage{'s' * (stages > 2)}"
-    return (
-        f"; on {number} the tick would be {unit(tick_of(costs, sizes))}, efficiency {efficiency_of(costs, sizes):.0%}"
-    )
+    tick, efficiency = tick_of(costs, sizes), efficiency_of(costs, sizes)
+    return f"; on {stages - 1} stages the tick would be {unit(tick)}, efficiency {efficiency:.0%}"
 
 
 def _listed(sizes: Sequence[int]) -> str:

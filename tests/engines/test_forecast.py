@@ -155,7 +155,7 @@ ADVICE = {
         (2, 1),
         "Components 1 to 2 take the whole tick of 4: component 2 cut into two equal",
     ),
-    "nothing": ([2, 2], (1, 1), "shorten it by less than 2%; on 1 stage the tick would be 4, efficiency 100%"),
+    "nothing": ([2, 2], (1, 1), r"Component \d alone takes the whole tick, and .* shorten it by less than 2%\.$"),
 }
 
 
