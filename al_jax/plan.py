@@ -21,6 +21,7 @@ from rich.text import Text
 
 from al_jax import schedule
 from al_jax.data import DataError
+from al_jax.engines import exact
 from al_jax.engines.forecast import in_words
 from al_jax.training import command_line
 from al_jax.training.config import from_text
@@ -130,6 +131,8 @@ def main(argv):
         raise ConfigError("--devices is missing: say for how many devices to plan, as --devices=4")
     if not options.measure:
         jax.config.update("jax_platforms", "cpu")
+    if config.exact:
+        exact.request()  # before the backend starts, as in train.py
     config.engine, config.devices = "pipelined", from_text("devices", options.devices)
     limit = bytes_from(options.memory) if options.memory else float("inf")
     plan = make_plan(config, limit, jax.devices()[0] if options.measure else None)
