@@ -1,7 +1,9 @@
 """Bytes of leaf slots that stay empty, for every network of the paper on 2 and 4 devices.
 
 Every device has slots for its parameters, model state and optimizer state that are as long as the stages need together
-(`al_jax/engines/packing.py`). Stages are cut for the shortest tick by XLA's count of FLOPs. Nothing is run.
+(`al_jax/engines/packing.py`). `unequal` is what would stay empty if slots were no longer than the fullest stage needs;
+the rest is due to leaves of different sizes. Stages are cut for the shortest tick by XLA's count of FLOPs. Nothing is
+run.
 
   python -m benchmarks.padding [--quick] [--json FILE]
 """
@@ -50,13 +52,15 @@ def measure(name: str, variant: str) -> dict[str, Any]:
             continue
         sizes = plan_partition(found, flops, devices, micro_batches=config.updates_per_call)
         memory = memory_of(found, sizes, config.updates_per_call)
+        needed = sum(map(bytes_of, found.held))
         by_devices[str(devices)] = {
             "partition": sizes,
             "efficiency": efficiency_of(flops, sizes),
-            "needed": sum(map(bytes_of, found.held)),
+            "needed": needed,
             "slots": devices * memory.held,
             "empty": sum(memory.padding),
             "empty_share": memory.padding_share,
+            "unequal": devices * (memory.held - min(memory.padding)) - needed,
             "a_device": memory._asdict(),
         }
     return {"components": len(flops), "devices": by_devices}
@@ -72,6 +76,7 @@ def rows_of(case: str, found: dict[str, Any]) -> list[list[str]]:
             in_words(own["slots"]),
             in_words(own["empty"]),
             f"{own['empty_share']:.1%}",
+            f"{own['unequal'] / own['slots']:.1%}",
         ]
         for devices, own in found["devices"].items()
     ]
@@ -85,7 +90,16 @@ def main():
         case = f"{name}:{variant}".rstrip(":")
         results[case] = measure(name, variant)
         print(case, flush=True)
-    columns = ["network", "partition", "devices", "parameters and state", "slots of all devices", "empty", "of all"]
+    columns = [
+        "network",
+        "partition",
+        "devices",
+        "parameters and state",
+        "slots of all devices",
+        "empty",
+        "share",
+        "unequal",
+    ]
     rows = [row for case, found in results.items() for row in rows_of(case, found)]
     timing.report("Leaf slots that stay empty", columns, rows, {**timing.machine(), "networks": results}, options.json)
 

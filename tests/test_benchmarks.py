@@ -60,6 +60,7 @@ def test_quick_padding_is_what_the_stages_leave_empty(run):
     own = found["devices"]["2"]
     assert own["slots"] == own["needed"] + own["empty"]
     assert own["empty_share"] == own["empty"] / own["slots"]
+    assert 0 <= own["unequal"] <= own["empty"]
     assert "4" not in found["devices"]  # devices for a network of two components
 
 
