@@ -7,7 +7,8 @@ with a local loss goes backward at once, so it keeps those of one, and its only 
 Activations are what grows with the batch: temporaries of the program compiled for micro-batches of b examples less
 those for b/2, twice. For 1F1B it is the same first block without any local loss, p forward passes before the first
 backward pass; for the component its forward, local losses, backward and accumulation. Signals that wait in buffers
-between stages are counted apart. Nothing is run.
+between stages are counted apart. Nothing is run. The ratio of the two is 1/p and what the local loss adds, which is
+most where the lowest component is a single convolution.
 
   python -m benchmarks.accumulation [--quick] [--json FILE]
 """
@@ -49,7 +50,7 @@ class Case(NamedTuple):
 POOLED = {"rule": "associated", "bridge": "pooled", "pool": 4, "code": 256}
 DGL = {"rule": "greedy", "head": "mlp_sr2"}
 CASES = [
-    Case(f"{network}, {name}", stages, 2 * stages, 256, {"network": network, **rule})
+    Case(f"{network}, {name}", stages, 2 * stages, 256, {"network": network, "cuts": "memory", **rule})
     for network in ("vanilla_cnn", "resnet32")
     for name, rule in (("Associated Learning", POOLED), ("DGL", DGL))
     for stages in (2, 4)
