@@ -14,6 +14,7 @@ optimizer's step.
 """
 
 import argparse
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -28,6 +29,7 @@ from numpy.typing import ArrayLike
 
 FORWARD, BACKWARD = 1, 2
 LOCAL = FORWARD + BACKWARD
+UNIT = "forward passes of one component"
 
 IDLE, INK = "#EEEEEE", "#222222"
 # Boxes of forward and backward, and the number on backward. Paul Tol's "bright" scheme without its grey, safe
@@ -58,8 +60,8 @@ class Task(NamedTuple):
     """
 
     device: int
-    start: int
-    duration: int
+    start: float
+    duration: float
     kind: Literal["forward", "backward", "local"]
     component: int
     micro_batch: int
@@ -75,6 +77,7 @@ def associated(
     micro_batches: int,
     partition: Sequence[int] | None = None,
     accumulate: int = 1,
+    costs: Sequence[float] | None = None,
 ) -> Schedule:
     """Associated Learning: every component updates itself at once, so nothing ever waits for a backward pass.
 
@@ -88,9 +91,10 @@ def associated(
       micro_batches: M, how many to train on.
       partition: the number of components on each device, in order; as equal as possible by default.
       accumulate: micro-batches for one update.
+      costs: how long each component takes for a micro-batch, in any unit; all equally long by default.
 
     Raises:
-      ValueError: if a number is out of range or the partition does not fit.
+      ValueError: if a number is out of range or the partition or the costs do not fit.
     """
     sizes = _block_sizes(components, devices, micro_batches)
     if partition is not None:
@@ -99,12 +103,17 @@ def associated(
         raise ValueError(
             f"partition {sizes} must give each of {devices} devices at least one of {components} components."
         )
-    tick = LOCAL * max(sizes)
+    costs = [LOCAL] * components if costs is None else costs
+    if len(costs) != components:
+        raise ValueError(f"costs must name a time for each of {components} components, got {len(costs)}.")
+    ends = [0, *itertools.accumulate(sizes)]
+    blocks = [range(*span) for span in itertools.pairwise(ends)]
+    tick = max(sum(costs[k] for k in block) for block in blocks)
     return tuple(
-        Task(device, tick * (m + device) + LOCAL * i, LOCAL, "local", sum(sizes[:device]) + i, m, m // accumulate)
+        Task(device, tick * (m + device) + sum(costs[block[0] : k]), costs[k], "local", k, m, m // accumulate)
         for m in range(micro_batches)
-        for device, size in enumerate(sizes)
-        for i in range(size)
+        for device, block in enumerate(blocks)
+        for k in block
     )
 
 
@@ -168,7 +177,7 @@ def gpipe(components: int, devices: int, micro_batches: int, per_update: int) ->
     return tuple(tasks)
 
 
-def makespan(schedule: Schedule) -> int:
+def makespan(schedule: Schedule) -> float:
     """The time from the start to the end of the last task."""
     return max(task.start + task.duration for task in schedule)
 
@@ -178,8 +187,8 @@ def utilisation(schedule: Schedule) -> float:
     return sum(task.duration for task in schedule) / (_devices(schedule) * makespan(schedule))
 
 
-def figure(schedules: Mapping[str, Schedule]) -> Figure:
-    """Draws schedules, by title, on one time axis: a row for each device, a colour for each update.
+def figure(schedules: Mapping[str, Schedule], unit: str = UNIT) -> Figure:
+    """Draws schedules, by title, on one time axis in `unit`: a row for each device, a colour for each update.
 
     Raises:
       ValueError: if there is nothing to draw.
@@ -194,14 +203,14 @@ def figure(schedules: Mapping[str, Schedule]) -> Figure:
     for axes, (title, schedule) in zip(panels, schedules.items(), strict=True):
         _panel(axes, title, schedule, points=65 * WIDTH / end)
     panels[-1].set_xlim(0, end)
-    panels[-1].set_xlabel("time (forward passes of one component)", fontsize=8)
+    panels[-1].set_xlabel(f"time ({unit})", fontsize=8)
     _legend(drawing, {task.kind for schedule in schedules.values() for task in schedule})
     return drawing
 
 
-def draw(schedules: Mapping[str, Schedule], path: str | os.PathLike) -> None:
-    """Saves `figure(schedules)` as a PNG file."""
-    figure(schedules).savefig(path, format="png")
+def draw(schedules: Mapping[str, Schedule], path: str | os.PathLike, unit: str = UNIT) -> None:
+    """Saves `figure(schedules, unit)` as a PNG file."""
+    figure(schedules, unit).savefig(path, format="png")
 
 
 def _devices(schedule: Schedule) -> int:
@@ -226,8 +235,9 @@ def _box(axes: Axes, task: Task, points: float) -> None:
     if task.kind == "forward":
         colour, ink = light, INK
     if task.kind == "local":
-        axes.barh(task.device, FORWARD, left=left, height=BOX, color=light)
-        left += FORWARD
+        forward = task.duration * FORWARD / LOCAL
+        axes.barh(task.device, forward, left=left, height=BOX, color=light)
+        left += forward
     axes.barh(task.device, end - left, left=left, height=BOX, color=colour)
     edge = {"color": "none", "edgecolor": "white", "linewidth": 0.6}
     axes.barh(task.device, task.duration, left=task.start, height=BOX, **edge)

@@ -53,6 +53,28 @@ def test_quick_times_are_finite(run, name, ratios):
             assert 0 < arm["min"] <= arm["ms_per_update"] <= arm["max"]
 
 
+def test_quick_padding_is_what_the_stages_leave_empty(run):
+    record, said = run("padding")
+    ((case, found),) = record["networks"].items()
+    assert case in said
+    own = found["devices"]["2"]
+    assert own["slots"] == own["needed"] + own["empty"]
+    assert own["empty_share"] == own["empty"] / own["slots"]
+    assert 0 <= own["unequal"] <= own["empty"]
+    assert "4" not in found["devices"]  # devices for a network of two components
+
+
+@pytest.mark.slow
+def test_quick_accumulation_keeps_the_activations_of_one_micro_batch_in_place_of_p(run):
+    record, said = run("accumulation")
+    (found,) = record["results"]
+    stages = found["stages"]
+    assert found["one_f_one_b"] == pytest.approx(stages * found["one_micro_batch_of_its"], rel=0.1)
+    assert found["ratio"] == pytest.approx(1 / stages, rel=0.15)  # with its local loss, at zero bubble
+    assert found["boundary"] < 0.1 * found["component"]
+    assert found["case"] in said
+
+
 @pytest.mark.slow
 def test_quick_memory_is_counted_once_for_every_arm(run):
     record, said = run("memory")

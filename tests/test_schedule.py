@@ -81,6 +81,21 @@ def test_a_component_starts_an_update_only_after_the_one_before(case):
             assert end(task) <= other.start
 
 
+def test_components_take_as_long_as_their_costs():
+    schedule = associated(components=3, devices=2, micro_batches=2, partition=(2, 1), costs=[0.5, 1.5, 1.0])
+    assert [(task.device, task.start, task.duration) for task in schedule] == [
+        *[(0, 0, 0.5), (0, 0.5, 1.5), (1, 2, 1)],
+        *[(0, 2, 0.5), (0, 2.5, 1.5), (1, 4, 1)],
+    ]
+    assert utilisation(schedule) == 6 / (2 * 5)
+    assert figure({"costs": schedule}, "milliseconds").axes[0].get_xlabel() == "time (milliseconds)"
+
+
+def test_costs_of_other_components_are_refused():
+    with pytest.raises(ValueError, match="a time for each of 3 components, got 2"):
+        associated(3, 2, 1, costs=[1, 2])
+
+
 @pytest.mark.parametrize("block", [1, 3])
 @pytest.mark.parametrize("devices", [1, 2, 4])
 @pytest.mark.parametrize("micro_batches", [1, 2, 9])

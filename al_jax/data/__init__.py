@@ -13,6 +13,7 @@ from al_jax.data.dataset import DataError, Dataset, Examples, Split, in_memory
 from al_jax.data.loading import STREAMED, load
 from al_jax.data.order import batches_in_part, drawn, epoch_order, gather, validation_split
 from al_jax.data.prepare import half_range, imagenet_channels, standardise, subtract_mean, unit_range
+from al_jax.data.sizes import size_of
 from al_jax.data.stream import Stream
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "random_contrast",
     "random_crop",
     "random_flip",
+    "size_of",
     "standardise",
     "standardise_each",
     "subtract_mean",

@@ -1,19 +1,18 @@
 """One function from the name of a data set to its examples."""
 
-import difflib
 import os
 from pathlib import Path
 
 from al_jax.data import cache
-from al_jax.data.dataset import DataError, Dataset
+from al_jax.data.dataset import Dataset
 from al_jax.data.digits import read_digits
+from al_jax.data.sizes import size_of
 from al_jax.data.tfds import read_tfds, stream_tfds
 
 # What fits in memory, and what TensorFlow Datasets calls it. Of SVHN, `extra` is never read.
 _TFDS = {name: name for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "stl10")} | {"svhn": "svhn_cropped"}
 # What stays on disk, and the split to test on: what ImageNet itself calls its test has no labels.
 STREAMED = {"imagenet2012": "validation", "places365_small": "validation"}
-_NAMES = ("digits", *_TFDS, *STREAMED)
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -31,11 +30,9 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     Raises:
       DataError: the name is unknown, a package is missing, or the data is missing or damaged.
     """
+    size_of(name)  # refuses what is unknown
     if name == "digits":
         return read_digits()
-    if name not in _NAMES:
-        nearest = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=0)[0]
-        raise DataError(f"unknown data set {name!r} (did you mean {nearest!r}?): choose one of {', '.join(_NAMES)}")
     folder = Path(data_dir or "~/tensorflow_datasets").expanduser()
     if name in STREAMED:
         return stream_tfds(name, folder, STREAMED[name])

@@ -40,8 +40,8 @@ class Layout(NamedTuple):
 def in_place_layout(trees: Sequence[PyTree]) -> Layout:
     """Exact slots where memory allows, for what a loop carries and updates; ranked slots otherwise."""
     layout = exact_layout(trees)
-    fullest = max(_bytes(stage) for stage in layout.leaves)
-    return layout if _bytes(layout.slots) <= SPARE * fullest else ranked_layout(trees)
+    fullest = max(bytes_of(stage) for stage in layout.leaves)
+    return layout if bytes_of(layout.slots) <= SPARE * fullest else ranked_layout(trees)
 
 
 def exact_layout(trees: Sequence[PyTree]) -> Layout:
@@ -89,8 +89,9 @@ def _leaves(trees: Sequence[PyTree]) -> tuple[tuple[jax.ShapeDtypeStruct, ...], 
     return tuple(tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in jax.tree.leaves(tree)) for tree in trees)
 
 
-def _bytes(leaves: Sequence[jax.ShapeDtypeStruct]) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+def bytes_of(tree: PyTree) -> int:
+    """Bytes of all arrays of a tree, or of their shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _by_size(leaves) -> dict[np.dtype, list[tuple[int, int]]]:

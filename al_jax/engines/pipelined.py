@@ -15,7 +15,6 @@ and a short tail are one program. What is empty holds NaN.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Sequence
 
 import jax
@@ -31,6 +30,7 @@ from al_jax.engines import exact as exactness
 from al_jax.engines.messages import make_workers, say
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, ranked_layout, unpack
+from al_jax.engines.partition import blocks_of, even_partition
 from al_jax.engines.placement import AXES, fed_here, feed, gather, home, spread
 from al_jax.engines.program import Layouts, make_program
 from al_jax.engines.update import Slices, hold, initialise
@@ -63,11 +63,6 @@ class InFlight:
     telling: Layout = dataclasses.field(metadata={"static": True})
     fed: Shapes | None = dataclasses.field(default=None, metadata={"static": True})
     idle: int | None = dataclasses.field(default=None, metadata={"static": True})
-
-
-def even_partition(components: int, stages: int) -> tuple[int, ...]:
-    """Sizes of contiguous blocks that differ by at most one, the larger ones first."""
-    return tuple(components // stages + (stage < components % stages) for stage in range(stages))
 
 
 def pipelined(
@@ -111,7 +106,7 @@ def pipelined(
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
     slices = Slices(shards, data, "data" if data > 1 else None)
-    workers = _blocks(make_workers(network, optimizers, accumulate, slices), sizes)
+    workers = blocks_of(make_workers(network, optimizers, accumulate, slices), sizes)
     mesh, here = Mesh(np.asarray(devices).reshape(stages, data), AXES), home(devices)
     options = exactness.compiler_options(exact)
 
@@ -121,7 +116,7 @@ def pipelined(
 
     def place(components):
         checks.check_components(len(components), len(network.components))
-        blocks = _blocks([hold(state, accumulate) for state in components], sizes)
+        blocks = blocks_of([hold(state, accumulate) for state in components], sizes)
         said = [say(own, block) for own, block in zip(workers, blocks, strict=True)]
         layout, telling = in_place_layout(blocks), ranked_layout(said)
         held = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
@@ -136,7 +131,7 @@ def pipelined(
         entering, leaving = signal_shapes(network, local)
         if shards > 1:
             check_cuttable(network, entering)
-        return _signal_layout(entering, sizes), tuple(tuple(sorted(out[1])) for out in leaving)
+        return signal_layout(entering, sizes), tuple(tuple(sorted(out[1])) for out in leaving)
 
     @functools.cache
     def compiled(layout: Layout, telling: Layout, fed: Shapes):
@@ -197,15 +192,9 @@ def pipelined(
     return Trainer(init, step, flush, components, place, predict, reads)
 
 
-def _blocks(parts: Sequence, sizes: Sequence[int]) -> list[tuple]:
-    """Cuts one entry for each component into contiguous blocks, one for each stage."""
-    remaining = iter(parts)
-    return [tuple(itertools.islice(remaining, size)) for size in sizes]
-
-
-def _signal_layout(entering: Sequence[Signal], sizes: Sequence[int]) -> Layout:
+def signal_layout(entering: Sequence[Signal], sizes: Sequence[int]) -> Layout:
     """How signals into each stage are packed; stage 0 is fed by the belt."""
-    into = [block[0] for block in _blocks(entering, sizes)]
+    into = [block[0] for block in blocks_of(entering, sizes)]
     return ranked_layout([(), *into[1:]])  # sent every tick, so short
 
 

@@ -59,12 +59,13 @@ def draw_components(
     """What `initialise` compiles, for tracing."""
     signals, _ = signal_shapes(network, batch)
     return tuple(
-        _initial(part, optimizer, jax.random.fold_in(key, index), signal)
+        draw_component(part, optimizer, jax.random.fold_in(key, index), signal)
         for index, (part, optimizer, signal) in enumerate(zip(network.components, optimizers, signals, strict=True))
     )
 
 
-def _initial(part: Component, optimizer, key: jax.Array, signal: Signal) -> ComponentState:
+def draw_component(part: Component, optimizer, key: jax.Array, signal: Signal) -> ComponentState:
+    """The state of one component before its first update; `signal` gives shapes only."""
     key_init, key_stream = jax.random.split(key)
     example = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), signal)
     model_state = dict(part.init(key_init, example))

@@ -1,11 +1,12 @@
 """From a configuration to what prepares images, and to the engine."""
 
+from collections.abc import Sequence
+
 from al_jax import machines
 from al_jax.data import augment, authors, random_crop, random_flip
 from al_jax.data.prepare import Prepare
 from al_jax.engines import distributed, pipelined, sequential
 from al_jax.engines.seeds import over_seeds
-from al_jax.training import config as fields
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
@@ -32,8 +33,10 @@ def build_prepare(config: Config, facts: DataFacts) -> Prepare:
     return augment(facts.normalise, *augmentations) if augmentations else facts.normalise
 
 
-def build_trainer(config: Config, network: Network, optimizer, prepare_images) -> Trainer:
-    """The engine with its devices."""
+def build_trainer(
+    config: Config, network: Network, optimizer, prepare_images, partition: Sequence[int] | None = None
+) -> Trainer:
+    """The engine with its devices; `partition` is that of a pipeline, even by default."""
     try:
         devices = distributed.devices(config.devices)
     except ValueError as error:
@@ -53,7 +56,7 @@ def build_trainer(config: Config, network: Network, optimizer, prepare_images) -
         optimizer,
         devices,
         data=config.data_parallel,
-        partition=fields.partition_of(config),
+        partition=partition,
         **options,
     )
 

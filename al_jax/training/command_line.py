@@ -1,4 +1,4 @@
-"""The command line of train.py: flags with clear refusals, and signals that ask a run to stop."""
+"""The command line of train.py and of plans: flags with clear refusals, and signals that ask a run to stop."""
 
 import re
 import signal
@@ -14,8 +14,13 @@ from al_jax.training.config import default_config, nearest, wrong_type
 from al_jax.training.errors import ConfigError
 
 
-def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
-    """The function that defines and parses --config and --workdir, for `absl.app.run`.
+def define_workdir() -> None:
+    """The flag that train.py has beside --config."""
+    flags.DEFINE_string("workdir", None, "Where the run's files go; by default a new folder under runs/.")
+
+
+def parser(default: Path, define: Callable[[], None] = define_workdir) -> Callable[[Sequence[str]], list[str]]:
+    """The function that defines and parses --config and the flags of `define`, for `absl.app.run`.
 
     It raises `ConfigError` for an unknown field or flag, a value of the wrong type, or a missing config file.
     """
@@ -26,7 +31,7 @@ def parser(default: Path) -> Callable[[Sequence[str]], list[str]]:
         try:
             # The definition reads the command line too, so it must not happen before the check above.
             config_flags.DEFINE_config_file("config", str(default), "A file with get_config(variant), and :VARIANT.")
-            flags.DEFINE_string("workdir", None, "Where the run's files go; by default a new folder under runs/.")
+            define()
             rest = flags.FLAGS(argv)
         except ConfigError:
             raise

@@ -133,7 +133,7 @@ def default_config(**fields: Any) -> Config:
             "engine": "sequential",  # sequential | pipelined
             "devices": 1,
             "data_parallel": 1,  # devices that share a micro-batch; in the sequential engine, all of them
-            "partition": "even",  # even, or the number of components of each stage: "1,1,2"
+            "partition": "even",  # even | auto (by measured times, once) | components of each stage: "1,1,2"
             "exact": False,  # every engine computes the same bits (CPU)
             # Several processes with equal shares of the devices; on one host, python -m al_jax.launch starts them.
             "coordinator": "",  # host:port of process 0 | auto (SLURM, Open MPI, GKE) | empty: JAX_COORDINATOR_ADDRESS
@@ -233,8 +233,8 @@ def weights_of(config: Config, field: str) -> tuple[float, float]:
 
 
 def partition_of(config: Config) -> tuple[int, ...] | None:
-    """Components of each stage, None for an even partition."""
-    return None if config.partition == "even" else _numbers(config, "partition")
+    """Components of each stage as the config gives them, None for an even partition and for one to be measured."""
+    return None if config.partition in ("even", "auto") else _numbers(config, "partition")
 
 
 def freeze_indices(config: Config) -> tuple[int, ...]:

@@ -72,6 +72,7 @@ def print_summary(summary: Mapping[str, Any], workdir: Path) -> None:
         ("test accuracy by depth", "  ".join(f"{accuracy:.2%}" for accuracy in summary["accuracy_by_depth"])),
         ("parameters", f"{summary['parameters']:,}, of which {summary['effective_parameters']:,} in inference"),
         ("training", f"{summary['examples_per_second']:,.0f} examples/s, {summary['wall_seconds']:.1f} s in all"),
+        *([("partition", ", ".join(map(str, summary["partition"])))] if "partition" in summary else []),
         ("digest", summary["digest"]),
         ("files", f"{workdir}: summary.json, metrics.jsonl, plots, checkpoints"),
     ]

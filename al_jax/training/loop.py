@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from al_jax.training.diagnostics_plot import without_measures
 from al_jax.training.errors import Diverged, RunError
 from al_jax.training.evaluation import make_evaluate
 from al_jax.training.losses import LossLog
+from al_jax.training.partition import partition_notes, settled
 from al_jax.training.records import Records, write_json
 from al_jax.training.run import Finished, Run, micro_batch_shapes, per_seed, stored_shapes
 from al_jax.training.stopwatch import Stopwatch
@@ -71,9 +73,10 @@ class Training:
         self._profiled = False
 
     def _restore_or_draw(self):
-        run, trainer = self._run, self._run.trainer
-        shapes = stored_shapes(run.config, run.facts)
+        shapes = stored_shapes(self._config, self._run.facts)
         restored = distributed.on_first(lambda: self._checkpoints.restore(shapes))
+        self._run = run = settled(self._run, restored.notes if restored else {})
+        trainer = run.trainer
         if restored:
             if restored.updates > run.updates:
                 raise RunError(
@@ -242,12 +245,13 @@ class Training:
     def _finished(self) -> Finished:
         return Finished.at_the_end(self._run.trainer.components(self._state), self._notes())
 
-    def _notes(self) -> dict[str, float]:
+    def _notes(self) -> dict[str, Any]:
         """What checkpoints keep beside the components."""
         return {
             "wall_seconds": time.monotonic() - self._began,
             "trained_seconds": self._watch.seconds,
             "trained_examples": self._watch.examples,
+            **partition_notes(self._run),
         }
 
     def _seeded(self, seed: int) -> Mapping[str, int]:

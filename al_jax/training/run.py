@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from al_jax.components import with_prepare
 from al_jax.data import Dataset, Examples, drawn, load, validation_split
 from al_jax.engines import distributed
 from al_jax.engines.optimizers import optimizers_of
+from al_jax.engines.partition import even_partition
 from al_jax.engines.update import draw_components
 from al_jax.machines.trainer import initial_components
 from al_jax.training import config as fields
@@ -49,6 +50,7 @@ class Run(NamedTuple):
       prepare: of images, inside jit.
       trainer: the engine.
       updates_per_epoch: full batches in the training set.
+      partition: components of each stage of a pipeline; None for other engines, and before `settled` measured.
     """
 
     config: Config
@@ -61,6 +63,7 @@ class Run(NamedTuple):
     prepare: Callable
     trainer: Trainer
     updates_per_epoch: int
+    partition: tuple[int, ...] | None = None
 
     @property
     def updates(self) -> int:
@@ -79,17 +82,20 @@ class Finished(NamedTuple):
       components: the canonical components, with an axis of seeds if there are several.
       wall_seconds: time in this program, over all restarts.
       examples_per_second: of training alone, without compilation and evaluation; 0 where nothing was measured.
+      partition: components of each stage of the pipeline, None where there was none.
     """
 
     components: tuple[ComponentState, ...]
     wall_seconds: float
     examples_per_second: float
+    partition: tuple[int, ...] | None = None
 
     @classmethod
-    def at_the_end(cls, components: tuple[ComponentState, ...], notes: Mapping[str, float]) -> "Finished":
+    def at_the_end(cls, components: tuple[ComponentState, ...], notes: Mapping[str, Any]) -> "Finished":
         """From what checkpoints note beside the components."""
-        seconds = notes["trained_seconds"]
-        return cls(components, notes["wall_seconds"], notes["trained_examples"] / seconds if seconds else 0.0)
+        seconds, sizes = notes["trained_seconds"], notes.get("partition")
+        speed = notes["trained_examples"] / seconds if seconds else 0.0
+        return cls(components, notes["wall_seconds"], speed, tuple(sizes) if sizes else None)
 
 
 def set_up(config: Config, workdir: Path) -> Run:
@@ -112,23 +118,36 @@ def set_up(config: Config, workdir: Path) -> Run:
         dataset = dataset._replace(train=train)
     if config.examples:
         dataset = dataset._replace(train=drawn(dataset.train, config.examples))
-    examples = dataset.train.examples
-    if config.batch_size > examples:
-        raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
-    updates_per_epoch = examples // config.batch_size
+    updates_per_epoch = updates_in_epoch(config, dataset.train.examples)
     facts = DataFacts.of(config, dataset)
     network, prepare = build_network(config, facts), build_prepare(config, facts)
     optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
+    partition = given_partition(config)
     try:
         if config.rule in fields.MACHINES:
             trainer = build_machine_trainer(config, facts, optimizer, updates_per_epoch, prepare)
             component_shapes(config, facts)
         else:
-            trainer = build_trainer(config, network, optimizer, prepare)
+            trainer = build_trainer(config, network, optimizer, prepare, partition)
             signal_shapes(with_prepare(network, prepare), micro_batch_shapes(config, facts))
     except ValueError as error:
         raise ConfigError(f"these fields make no network: {error}") from error
-    return Run(config, workdir, dataset, facts, held_out, network, optimizer, prepare, trainer, updates_per_epoch)
+    parts = network, optimizer, prepare, trainer
+    return Run(config, workdir, dataset, facts, held_out, *parts, updates_per_epoch, partition)
+
+
+def updates_in_epoch(config: Config, examples: int) -> int:
+    """Full batches in so many training examples; refuses fewer than one."""
+    if config.batch_size > examples:
+        raise ConfigError(f"config.batch_size is {config.batch_size}, but there are {examples} training examples")
+    return examples // config.batch_size
+
+
+def given_partition(config: Config) -> tuple[int, ...] | None:
+    """Components of each stage of a pipeline, None where there is none or `partition=auto` is yet to measure."""
+    if config.engine != "pipelined" or config.partition == "auto":
+        return None
+    return fields.partition_of(config) or even_partition(fields.depth(config), fields.stages(config))
 
 
 def refuse_other_run(config: Config, workdir: Path) -> None:

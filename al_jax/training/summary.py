@@ -50,6 +50,7 @@ def summarise(run: Run, finished: Finished) -> dict[str, Any]:
         "epochs": run.config.epochs,
         "examples_per_second": finished.examples_per_second,
         "wall_seconds": finished.wall_seconds,
+        **({"partition": list(finished.partition)} if finished.partition else {}),
         **_parameters(run),
         **_machine(),
         "config": json.loads((run.workdir / "config.json").read_text()),  # as it was trained
@@ -68,7 +69,7 @@ def leave(run: Run, summary: Mapping[str, Any]) -> None:
             plot_diagnostics(rows, run.workdir / "diagnostics.png")
         return
     components, devices = len(run.network.components), fields.stages(run.config)
-    partition, accumulate = fields.partition_of(run.config), run.config.accumulate
+    partition, accumulate = summary.get("partition"), run.config.accumulate
     tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, partition, accumulate)
     title = f"{components} component{'s' * (components > 1)} on {devices} device{'s' * (devices > 1)}"
     schedule.draw({title: tasks}, run.workdir / "schedule.png")

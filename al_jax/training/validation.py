@@ -175,6 +175,6 @@ def _validate_devices(config: Config) -> None:
     sizes = partition_of(config)
     if sizes is not None and (len(sizes) != stages(config) or sum(sizes) != depth(config) or min(sizes) < 1):
         raise ConfigError(
-            f"config.partition is {config.partition!r}: it must be 'even' or give {stages(config)} stages at least one "
-            f"component each, {depth(config)} in all"
+            f"config.partition is {config.partition!r}: it must be 'even', 'auto' or give {stages(config)} stages at "
+            f"least one component each, {depth(config)} in all"
         )

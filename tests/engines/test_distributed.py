@@ -22,16 +22,18 @@ def test_what_the_first_raises_all_raise():
         distributed.on_first(lambda: 1 // 0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        (("host:1", 2, 2), "process_id is 2: with num_processes=2 it must be from 0 to 1"),
-        (("auto", 0, -1), "coordinator is 'auto', but .* give coordinator=host:port, num_processes and process_id"),
-    ],
-)
-def test_numbers_that_do_not_fit_are_refused(fields, said):
-    with pytest.raises(ValueError, match=said):
-        distributed.start(*fields)
+def test_numbers_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="process_id is 2: with num_processes=2 it must be from 0 to 1"):
+        distributed.start("host:1", 2, 2)
+
+
+def test_a_cluster_that_is_not_found_is_explained(monkeypatch):
+    def initialize(**fields):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(ValueError, match="coordinator is 'auto', but .* give coordinator=host:port, num_processes"):
+        distributed.start("auto")
 
 
 def test_devices_are_counted():

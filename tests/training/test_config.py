@@ -29,6 +29,7 @@ REFUSED = {
     "devices without a data axis": ({"devices": 2}, "set engine=pipelined"),
     "partition that does not add up": ({"engine": "pipelined", "devices": 2, "partition": "1,2"}, "4 in all"),
     "partition that is no list": ({"engine": "pipelined", "devices": 2, "partition": "a,b"}, "separated by commas"),
+    "partition nobody knows": ({"engine": "pipelined", "devices": 2, "partition": "best"}, "separated by commas"),
     "partition of nothing": ({"engine": "pipelined", "devices": 2, "partition": ","}, "at least one component each"),
     "partition of one stage": ({"partition": "4"}, "is for engine=pipelined"),
     "seeds on a pipeline": ({"num_seeds": 2, "engine": "pipelined", "devices": 2}, "run each seed by itself"),
@@ -88,6 +89,7 @@ WITHOUT_EFFECT = {
     "warm-up of no epochs": ({"warmup_epochs": 2}, "warmup_epochs is for schedule=epoch_cosine, not cosine"),
     "momentum of adam": ({"optimizer_momentum": 0.5}, "optimizer_momentum is for optimizer=sgd, not adam"),
     "stages of no pipeline": ({"partition": "2,2"}, "partition is for engine=pipelined, not sequential: leave it even"),
+    "measured stages of no pipeline": ({"partition": "auto"}, "partition is for engine=pipelined, not sequential"),
 }
 
 

@@ -8,13 +8,13 @@ import pytest
 
 import al_jax as al
 from al_jax.data import load as load_data
-from al_jax.training import load, loop, summary
+from al_jax.training import load, loop, partition, summary
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.config import default_config
 from al_jax.training.digest import digest
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_rows
-from al_jax.training.run import claimed, new_workdir, set_up
+from al_jax.training.run import claimed, new_workdir, set_up, stored_shapes
 
 SMALL = {"components": 3, "width": 12, "code": 8, "epochs": 2, "batch_size": 48, "updates_per_call": 12, "exact": True}
 SUMMARY_KEYS = {"test_accuracy", "train_accuracy", "accuracy_by_depth", "updates", "examples_per_second"} | {
@@ -50,6 +50,7 @@ def test_a_run_leaves_everything_the_contract_names(undisturbed):
     assert set(json.loads((run.workdir / "summary.json").read_text())) >= SUMMARY_KEYS
     assert reached["updates"] == 2 * (1437 // 48)
     assert len(reached["accuracy_by_depth"]) == 3
+    assert "partition" not in reached
     for name in ("losses.png", "accuracy.png", "schedule.png"):
         assert (run.workdir / name).read_bytes().startswith(b"\x89PNG")
     assert list((run.workdir / "tensorboard").iterdir())
@@ -62,6 +63,7 @@ def test_a_run_leaves_everything_the_contract_names(undisturbed):
 def test_another_engine_writes_the_same_digest_and_the_same_rows(undisturbed, tmp_path):
     reference, finished, _ = undisturbed
     run, pipelined = train(tmp_path, engine="pipelined", devices=3)
+    assert summary.summarise(run, pipelined)["partition"] == [1, 1, 1]
     assert digest(pipelined.components) == digest(finished.components)
     for row, other in zip(read_rows(reference.workdir), read_rows(run.workdir), strict=True):
         assert row.keys() == other.keys()
@@ -69,17 +71,39 @@ def test_another_engine_writes_the_same_digest_and_the_same_rows(undisturbed, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moves", [[("pipelined", 2), ("sequential", 1)], [("sequential", 1), ("pipelined", 3)]])
-def test_stopped_after_any_call_and_resumed_elsewhere_it_ends_in_the_same_digest(undisturbed, tmp_path, moves):
-    _, finished, _ = undisturbed
-    (engine, devices), (other_engine, other_devices) = moves
+def test_stopped_after_any_call_and_resumed_elsewhere_it_ends_in_the_same_digest(undisturbed, tmp_path):
     with pytest.raises(loop.Stopped, match="stopped after update 12 of 58 and saved"):
-        train(tmp_path, lambda: True, engine=engine, devices=devices)
-    run, resumed = train(tmp_path, engine=other_engine, devices=other_devices)
+        train(tmp_path, lambda: True)
+    run, resumed = train(tmp_path, engine="pipelined", devices=3)
+    assert_the_same_run(undisturbed, run, resumed)
+
+
+@pytest.mark.slow
+def test_a_measured_partition_is_decided_once_and_changes_no_bit(undisturbed, tmp_path, monkeypatch):
+    measured = []
+
+    def measure(run, decide=partition.decide_partition):
+        measured.append(decide(run))
+        return 1, 2  # not the even one, whatever the clock says
+
+    monkeypatch.setattr(partition, "decide_partition", measure)
+    fields = {"engine": "pipelined", "devices": 2, "partition": "auto"}
+    with pytest.raises(loop.Stopped, match="stopped after update 12 of 58 and saved"):
+        train(tmp_path, lambda: True, **fields)
+    stopped = Checkpoints(tmp_path, keep=3).restore(stored_shapes(small(), undisturbed[0].facts))
+    assert stopped.notes["partition"] == [1, 2]
+    assert partition.settled(set_up(small(**fields), tmp_path), stopped.notes).partition == (1, 2)
+    assert measured in ([(1, 2)], [(2, 1)])
+    run, resumed = train(tmp_path)
+    assert_the_same_run(undisturbed, run, resumed)
+
+
+def assert_the_same_run(undisturbed, run, resumed):
+    reference, finished, _ = undisturbed
     assert digest(resumed.components) == digest(finished.components)
     updates = [row["update"] for row in read_rows(run.workdir)]
     assert updates == sorted(updates)
-    assert len(updates) == len(read_rows(undisturbed[0].workdir))
+    assert len(updates) == len(read_rows(reference.workdir))
 
 
 @pytest.mark.slow

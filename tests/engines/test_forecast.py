@@ -1,0 +1,172 @@
+"""Costs of components, and what is foretold of a pipeline against what XLA says of the pipeline itself."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from support import Local, first, make_batches
+
+import al_jax as al
+from al_jax.analysis.macs import training_macs
+from al_jax.engines.advice import best_change, best_cut
+from al_jax.engines.costs import Cost, Profile, profile
+from al_jax.engines.forecast import PASSING, efficiency_of, in_words, memory_of, plan_partition, tick_of
+from al_jax.engines.messages import make_workers
+from al_jax.engines.optimizers import optimizers_of
+from al_jax.engines.packing import in_place_layout, ranked_layout
+from al_jax.engines.partition import blocks_of
+from al_jax.engines.pipelined import signal_layout
+from al_jax.engines.placement import AXES
+from al_jax.engines.program import Layouts, make_program
+from al_jax.engines.update import Slices
+
+BATCH = jax.eval_shape(lambda: first(make_batches(1, size=64, shape=(16, 16, 1))))
+ADAM = optax.adam(1e-3)
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Three components of which the lower two hear from the next one, and their costs."""
+    network = al.momentum(al.greedy)(al.networks.mlp([192, 64, 64]), 4)
+    return network, profile(network, optimizers_of(network, ADAM), BATCH)
+
+
+def test_memory_is_what_xla_allocates_for_the_pipeline(told):
+    network, found = told
+    sizes, number = (2, 1), 5
+    memory = memory_of(found, sizes, number)
+    arguments, temporaries = compiled_memory(network, found, sizes, number)
+    flags = 1 + 4  # whether there is a signal, and how many micro-batches count
+    passing = PASSING * sum(x.size * x.dtype.itemsize for x in BATCH.values())
+    assert memory.held + memory.boundary // 2 + memory.belt - passing + flags == arguments
+    assert temporaries == pytest.approx(memory.temporaries + memory.boundary // 2 + passing, rel=0.2)
+    assert memory.temporaries > memory.boundary > 0
+    assert memory.padding[0] == 0 < memory.padding[1]
+
+
+def compiled_memory(network, found, sizes, number):
+    """Bytes of arguments and temporaries of the real program, on each of two devices."""
+    stages = len(sizes)
+    workers = blocks_of(make_workers(network, optimizers_of(network, ADAM), 1, Slices()), sizes)
+    layouts = Layouts(
+        in_place_layout(blocks_of(found.held, sizes)),
+        ranked_layout([block[0] for block in blocks_of(found.told, sizes)]),
+        signal_layout(found.entering, sizes),
+    )
+    slots = [jax.tree.map(lambda x: jax.ShapeDtypeStruct((stages, 1, *x.shape), x.dtype), own.slots) for own in layouts]
+    rows = {n: jax.ShapeDtypeStruct((-(-number // stages), stages, *x.shape), x.dtype) for n, x in BATCH.items()}
+    state, scanned = (P(*AXES),) * 4, P(None, *AXES)
+    mapped = jax.shard_map(
+        make_program(workers, layouts, number, 1, AXES),
+        mesh=Mesh(np.asarray(jax.devices()[:stages]).reshape(stages, 1), AXES),
+        in_specs=(*state, scanned, P()),
+        out_specs=(state, (scanned, scanned)),
+    )
+    full = jax.ShapeDtypeStruct((stages, 1), jnp.bool_)
+    lowered = jax.jit(mapped, donate_argnums=(0, 1, 2, 3)).lower(
+        *slots, full, rows, jax.ShapeDtypeStruct((), jnp.int32)
+    )
+    memory = lowered.compile({"xla_backend_optimization_level": 0}).memory_analysis()
+    return memory.argument_size_in_bytes, memory.temp_size_in_bytes
+
+
+def test_flops_are_those_of_the_matrix_products_of_an_update(told):
+    network, found = told
+    for cost, own in zip(found.costs, training_macs(network, BATCH), strict=True):
+        products = 2 * 3 * own * 64  # forward, and twice as many backward
+        assert 0.6 * products < cost.flops < 1.4 * products  # the lowest needs no gradient of the image; Adam on top
+
+
+def test_equal_components_are_compiled_and_measured_once_and_larger_ones_take_longer():
+    network = al.compose(map(al.component, (Local(8), Local(8), Local(8), Local(800))))
+    found = profile(network, optimizers_of(network, ADAM), BATCH, measure_on=jax.devices()[0], accumulate=2)
+    assert found.costs[1] is found.costs[2]
+    assert len({id(cost) for cost in found.costs}) == 3
+    assert found.costs[3].seconds > found.costs[1].seconds > 0
+    assert found.costs[3].flops > found.costs[1].flops > 0
+
+
+def fake_profile(widths, temporaries=1000):
+    """Components that hold so many floats each, in one leaf."""
+    signal = jax.ShapeDtypeStruct((25,), jnp.float32)
+    return Profile(
+        costs=tuple(Cost(1.0, None, temporaries) for _ in widths),
+        held=tuple({"w": jax.ShapeDtypeStruct((width,), jnp.float32)} for width in widths),
+        entering=(signal,) * len(widths),
+        told=((),) * len(widths),
+    )
+
+
+@pytest.mark.parametrize("widths", [(9, 5, 5, 1, 1, 9), (100, 3, 3, 50), (7, 7, 7, 7, 1)])
+def test_a_limit_is_kept_and_the_refusal_names_one_that_is_enough(widths):
+    found, costs = fake_profile(widths), [3, 1, 4, 1, 5, 9][: len(widths)]
+    needed = {sizes: memory_of(found, sizes, 6).total for sizes in partitions(len(widths), 3)}
+    chosen = {limit: partition_within(limit, found, costs) for limit in sorted(set(needed.values()))}
+    fitting = {limit: sizes for limit, sizes in chosen.items() if not isinstance(sizes, str)}
+    assert all(needed[sizes] <= limit for limit, sizes in fitting.items())
+    ticks = [tick_of(costs, sizes) for sizes in fitting.values()]
+    assert ticks == sorted(ticks, reverse=True)  # more memory is never worse
+    assert ticks[-1] == min(tick_of(costs, sizes) for sizes in needed)
+    assert list(chosen)[-len(fitting) :] == list(fitting)  # and what is enough stays enough
+    assert f"at least {in_words(min(fitting))}" in partition_within(100, found, costs)
+
+
+def partition_within(limit, found, costs):
+    """The partition, or why there is none."""
+    try:
+        return plan_partition(found, costs, 3, micro_batches=6, limit=limit)
+    except ValueError as error:
+        return str(error)
+
+
+def partitions(components, stages):
+    for cuts in itertools.combinations(range(1, components), stages - 1):
+        yield tuple(end - start for start, end in itertools.pairwise((0, *cuts, components)))
+
+
+def test_efficiency_is_the_mean_part_of_a_tick():
+    assert tick_of([1, 2, 3, 2], (2, 2)) == 5
+    assert efficiency_of([1, 2, 3, 2], (2, 2)) == 0.8
+    assert efficiency_of([0, 0], (1, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "0 bytes"), (1023, "1023 bytes"), (1537, "1.51 KiB"), (2**30, "1.00 GiB")]
+)
+def test_bytes_in_words_are_never_too_few(size, words):
+    assert in_words(size) == words
+
+
+ADVICE = {
+    "another partition": ([1, 1, 3], (1, 2), "The partition 2,1 instead of 1,2 would shorten the tick from 4 to 3"),
+    "a cut of what is alone": (
+        [1, 4, 1],
+        (1, 1, 1),
+        r"Component 2 alone takes the whole tick of 4: component 2 cut .* to 3, efficiency 67% instead of 50%; on 2",
+    ),
+    "a cut elsewhere": (
+        [2, 2, 2],
+        (2, 1),
+        "Components 1 to 2 take the whole tick of 4: component 2 cut into two equal",
+    ),
+    "nothing": ([2, 2], (1, 1), r"Component \d alone takes the whole tick, and .* shorten it by less than 2%\.$"),
+}
+
+
+@pytest.mark.parametrize(("costs", "sizes", "words"), ADVICE.values(), ids=ADVICE.keys())
+def test_advice(costs, sizes, words):
+    unlimited = plan_partition(fake_profile(costs), costs, len(sizes), micro_batches=1)
+    advice = best_change(costs, sizes, unlimited, lambda cost: f"{cost:.0f}")
+    assert re.search(words, advice), advice
+    assert advice[-1] == "."
+
+
+def test_the_best_cut_is_the_one_of_the_shortest_tick():
+    assert best_cut([4, 3, 3], 2).sizes == (2, 2)
+    assert best_cut([4, 3, 3], 2).component == 1

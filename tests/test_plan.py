@@ -1,0 +1,167 @@
+"""Plans of pipelines: what they say follows from the configuration alone, for every rule, and is drawn and written."""
+
+import functools
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from rich.console import Console
+
+from al_jax.data import DataError, loading, size_of, unit_range
+from al_jax.data.sizes import SIZES
+from al_jax.plan import bytes_from, draw, show
+from al_jax.training import partition
+from al_jax.training import plan as plans
+from al_jax.training.config import default_config
+from al_jax.training.errors import ConfigError
+from al_jax.training.facts import DataFacts
+from al_jax.training.plan import make_plan
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {"dataset": "mnist", "rule": "greedy", "components": 3, "width": 16, "engine": "pipelined", "devices": 2}
+
+
+def config(**fields):
+    return default_config(**(SMALL | fields))
+
+
+@functools.cache
+def compiled():
+    """The costs of SMALL, compiled once."""
+    return partition.profile_config(config(), DataFacts((size := size_of("mnist")).classes, size.image, unit_range()))
+
+
+@pytest.fixture
+def no_compiling(monkeypatch):
+    monkeypatch.setattr(plans, "profile_config", lambda config, facts, measure_on: compiled())
+
+
+@pytest.fixture
+def plan(no_compiling):
+    return make_plan(config())
+
+
+def test_the_numbers_of_a_plan_fit_together(plan):
+    assert plan.partition == (1, 2)  # the lowest component takes the whole image
+    assert [stage.components for stage in plan.stages] == [(1, 1), (2, 3)]
+    assert sum(stage.share for stage in plan.stages) == pytest.approx(1)
+    assert max(stage.busy for stage in plan.stages) == 1
+    assert plan.tick == plan.stages[0].cost == plan.costs[0]
+    assert plan.efficiency == pytest.approx(sum(plan.costs) / (2 * plan.tick))
+    assert plan.micro_batches == 60 * (60_000 // 32)
+    assert plan.bubble == 1 / (plan.micro_batches + 1)
+    assert plan.speed_up == pytest.approx(sum(plan.costs) / plan.tick * plan.micro_batches / (plan.micro_batches + 1))
+    assert [stage.held + stage.empty for stage in plan.stages] == [plan.memory.held] * 2
+    assert plan.stages[0].entering == 32 * (28 * 28 + 4)
+    assert plan.stages[0].sent == plan.stages[1].entering > plan.stages[1].sent == 0
+
+
+def test_a_given_partition_is_planned_and_a_better_one_named(no_compiling):
+    plan = make_plan(config(partition="2,1"))
+    assert plan.partition == (2, 1)
+    assert plan.advice.startswith("The partition 1,2 instead of 2,1 would shorten the tick")
+
+
+def test_a_plan_is_shown_drawn_and_written(plan, tmp_path):
+    console = Console(file=io.StringIO(), width=140)
+    show(plan, 2, "some processor", console)
+    text = console.file.getvalue()
+    for word in ("3 components on 2 devices in 2 stages", "2 to 3", "FLOPs by XLA", "speed-up", plan.advice[:60]):
+        assert word in text
+    draw(plan, tmp_path / "new" / "plan.png")
+    assert (tmp_path / "new" / "plan.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(json.dumps(plan.record()))["memory"]["total"] == plan.memory.total
+
+
+RULES = {
+    "associated": {"rule": "associated", "code": 8},
+    "greedy, a data axis": {"data_parallel": 2, "shards": 2, "devices": 4, "accumulate": 2},
+    "predsim": {"rule": "predsim"},
+    "infopro with momentum": {"rule": "infopro", "momentum": True},
+}
+
+
+@pytest.mark.parametrize("fields", RULES.values(), ids=RULES.keys())
+def test_every_rule_is_planned(fields):
+    plan = make_plan(config(**fields, components=2))
+    assert plan.partition == (1, 1)
+    assert min(plan.costs) > 0
+    assert plan.micro_batches == 60 * (60_000 // 32) * fields.get("accumulate", 1)
+    assert plan.stages[0].entering == 32 * (28 * 28 + 4) // (
+        fields.get("accumulate", 1) * fields.get("data_parallel", 1)
+    )
+
+
+def test_a_plan_of_times_measures(monkeypatch):
+    asked = []
+
+    def profile(config, facts, measure_on):
+        asked.append(measure_on)
+        found = compiled()
+        return found._replace(costs=tuple(cost._replace(seconds=2.5e-3) for cost in found.costs))
+
+    monkeypatch.setattr(plans, "profile_config", profile)
+    plan = make_plan(config(components=3), measure_on=jax.devices()[0])
+    assert asked == [jax.devices()[0]]
+    assert (plan.measured, plan.costs, plan.cost(plan.tick)) == (True, (2.5e-3,) * 3, "5.00 ms")
+
+
+REFUSED = {
+    "more stages than components": ({"devices": 4}, "", "makes 4 stages, more than the 3 components"),
+    "no such data": ({"dataset": "mnits"}, "", "did you mean 'mnist'"),
+    "too few examples": ({"examples": 9}, "", "batch_size is 32, but there are 9 training examples"),
+    "too little memory": ({}, "10KiB", "no partition over 2 stages fits 10.00 KiB a device: give at least"),
+    "memory for another partition": ({"partition": "2,1"}, "10KiB", "config.partition is '2,1', which needs"),
+}
+
+
+@pytest.mark.parametrize(("fields", "memory", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(no_compiling, fields, memory, message):
+    with pytest.raises(Exception, match=message) as refusal:
+        make_plan(config(**fields), bytes_from(memory) if memory else float("inf"))
+    assert isinstance(refusal.value, (ConfigError, DataError))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["", "10x", "0", "-1GiB", "GiB"])
+def test_no_size(text):
+    with pytest.raises(ConfigError, match=r"--memory is .* as 16GiB, 800MB or 1024"):
+        bytes_from(text)
+
+
+def test_sizes_are_those_of_the_data_sets():
+    digits = loading.load("digits")
+    assert size_of("digits") == (digits.train.shape, digits.classes, digits.train.examples)
+    assert set(SIZES) == {"digits", *loading._TFDS, *loading.STREAMED}
+    import tensorflow_datasets as tfds
+
+    for name, tfds_name in loading._TFDS.items():
+        features = tfds.builder(tfds_name, data_dir="/nowhere").info.features
+        assert (features["image"].shape, features["label"].num_classes) == SIZES[name][:2]
+
+
+def test_the_command(tmp_path):
+    arguments = ["--config=configs/mnist_mlp.py:smoke", "--devices=2", "--memory=1GiB"]
+    files = [f"--picture={tmp_path / 'plan.png'}", f"--json={tmp_path / 'plan.json'}"]
+    result = command(*arguments, *files)
+    assert result.returncode == 0, result.stderr
+    assert "improvement" in result.stdout
+    record = json.loads((tmp_path / "plan.json").read_text())
+    assert record["command"].startswith("python -m al_jax.plan --config=configs/mnist_mlp.py:smoke")
+    assert record["partition"] == [1, 1]
+    assert (tmp_path / "plan.png").exists()
+
+
+def test_the_command_refuses_in_one_line():
+    result = command("--config.components=3")
+    assert result.returncode == 1
+    assert result.stderr == "error: --devices is missing: say for how many devices to plan, as --devices=4\n"
+
+
+def command(*arguments):
+    words = [sys.executable, "-m", "al_jax.plan", *arguments]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
