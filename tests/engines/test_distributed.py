@@ -32,7 +32,7 @@ def test_a_cluster_that_is_not_found_is_explained(monkeypatch):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
-    with pytest.raises(ValueError, match="coordinator is 'auto', but .* give coordinator=host:port, num_processes"):
+    with pytest.raises(ValueError, match=r"coordinator is 'auto', but .* give coordinator=host:port, num_processes"):
         distributed.start("auto")
 
 
