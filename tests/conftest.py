@@ -1,4 +1,7 @@
-"""Four CPU devices, no fused multiply-add, strict types and ranks; before JAX's backend starts."""
+"""Four CPU devices, no fused multiply-add, strict types and ranks; before JAX's backend starts.
+
+Most tests spend their time in XLA's compiler, so it optimises only where a test is marked `optimised`.
+"""
 
 import os
 
@@ -8,8 +11,15 @@ from al_jax.engines import exact
 exact.request()
 
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before fixtures, which compile too."""
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)

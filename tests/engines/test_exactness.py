@@ -24,6 +24,8 @@ import al_jax as al
 from al_jax import rules
 from al_jax.networks import Stack
 
+pytestmark = pytest.mark.optimised
+
 
 def mixed():
     return al.associated(mixed_blocks()[:4], classes=4, code=(10, 9, 8, 6), l2=1e-3)

@@ -26,6 +26,8 @@ from al_jax.engines.placement import AXES
 from al_jax.engines.program import Layouts, make_program
 from al_jax.engines.update import Slices
 
+pytestmark = pytest.mark.optimised
+
 BATCH = jax.eval_shape(lambda: first(make_batches(1, size=64, shape=(16, 16, 1))))
 ADAM = optax.adam(1e-3)
 
