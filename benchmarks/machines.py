@@ -111,14 +111,8 @@ def compare_training(case: Training, rounds: int) -> dict:
     if not apart < 1e-3:
         raise SystemExit(f"{case.name}: no time is measured, {MACHINES} and {HAND} train differently ({apart:.1e})")
 
-    def repetition(name):
-        def run():
-            states[name], measured = arms[name][0](states[name], batches)
-            return states[name], measured
-
-        return lambda: timing.measure(run)
-
-    samples = timing.interleaved({name: repetition(name) for name in arms}, rounds)
+    repetitions = {name: timing.training(step, states[name], batches) for name, (step, _, _) in arms.items()}
+    samples = timing.interleaved(repetitions, rounds)
     return summary(case, samples, HAND) | {"parameters_apart": apart}
 
 

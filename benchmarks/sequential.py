@@ -93,14 +93,8 @@ def compare(case: Case, rounds: int) -> dict:
         if not (distance < 1e-3 and np.allclose(losses[name], losses[HAND], rtol=1e-4, atol=0)):
             raise SystemExit(f"{case.name}: no time is measured, {name} and {HAND} train differently ({distance:.1e})")
 
-    def repetition(name):
-        def run():
-            states[name], measured = arms[name][0](states[name], batches)
-            return states[name], measured
-
-        return lambda: timing.measure(run)
-
-    samples = timing.interleaved({name: repetition(name) for name in arms}, rounds)
+    repetitions = {name: timing.training(step, states[name], batches) for name, (step, _, _) in arms.items()}
+    samples = timing.interleaved(repetitions, rounds)
     return {
         "case": case.name,
         "parameters_apart": apart,

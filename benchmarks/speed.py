@@ -87,7 +87,8 @@ def compare(case: Case, options: argparse.Namespace, peak: float) -> dict:
     for name, network in arms_of(case, 0.05 if options.quick else 1.0, dtype).items():
         trainer = al.sequential(network, optax.adam(1e-4), prepare=unit_range())
         macs[name] = sum(training_macs(network, shapes))
-        arms[name] = _repetition(trainer, batches)
+        state = trainer.init(jax.random.key(0), {name: x[0] for name, x in batches.items()})
+        arms[name] = timing.training(trainer.step, state, batches)
     samples = timing.interleaved(arms, options.rounds)
     result = {"case": case.name, "arms": {}, "ratio": {}}
     for name, own in samples.items():
@@ -97,16 +98,6 @@ def compare(case: Case, options: argparse.Namespace, peak: float) -> dict:
         result["arms"][name] = {**summary, "images_per_second": images, "macs": macs[name], "of_peak": flops / peak}
         result["ratio"][name] = timing.ratio(samples, name, BACKPROP)
     return result
-
-
-def _repetition(trainer: al.Trainer, batches):
-    held = [trainer.init(jax.random.key(0), {name: x[0] for name, x in batches.items()})]
-
-    def run():
-        held[0], metrics = trainer.step(held[0], batches)
-        return metrics
-
-    return lambda: timing.measure(run)
 
 
 def matmul_peak(size: int, dtype: str) -> float:

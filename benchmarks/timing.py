@@ -51,6 +51,17 @@ def measure(run: Callable[[], Any]) -> Sample:
     return Sample(time.perf_counter() - wall, time.process_time() - cpu)
 
 
+def training(step: Callable, state: Any, batches: Any) -> Callable[[], Sample]:
+    """Repetitions that each train on from where the one before stopped; `step` consumes its state."""
+    held = [state]
+
+    def run():
+        held[0], measured = step(held[0], batches)
+        return held[0], measured
+
+    return lambda: measure(run)
+
+
 def interleaved(arms: Mapping[str, Callable[[], Sample]], rounds: int) -> Samples:
     """One sample of each arm a round, every other one in reverse; a first round warms up and does not count."""
     samples: Samples = {name: [] for name in arms}
@@ -91,7 +102,7 @@ def movement_apart(start, left, right) -> float:
 
 def machine() -> dict[str, Any]:
     """What the numbers depend on besides the code."""
-    pinned = hasattr(os, "sched_setaffinity")
+    pinned, module = hasattr(os, "sched_setaffinity"), sys.modules["__main__"].__spec__.name
     return {
         "hardware": {
             "processor": _processor(),
@@ -105,7 +116,7 @@ def machine() -> dict[str, Any]:
             "jaxlib": jaxlib.__version__,
             "system": platform.platform(),
         },
-        "command": " ".join(["python -m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]]),
+        "command": " ".join(["python -m", module.removesuffix(".__main__"), *sys.argv[1:]]),
     }
 
 
