@@ -14,7 +14,6 @@ fails the benchmark stops. Each number of devices has a process of its own; they
 """
 
 import functools
-import multiprocessing
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,9 +23,9 @@ import numpy as np
 import optax
 
 import al_jax as al
-from al_jax.engines import exact as exactness
 from al_jax.training.digest import digest
 from benchmarks import timing
+from benchmarks.workers import Worker, start_jax, two_cores
 
 
 class ConvBlock(nn.Module):
@@ -110,56 +109,31 @@ def repetitions(case: Case, stages: tuple[int, ...]) -> dict[str, Callable]:
     ends = {name: [state.params for state in trainer.components(states[name])] for name, trainer in trainers.items()}
     origin = [state.params for state in start]
 
-    def repetition(name):
-        def run():
-            states[name], metrics = trainers[name].step(states[name], batches)
-            return states[name], metrics
-
-        return lambda: timing.measure(run)
-
     apart = {name: timing.movement_apart(origin, ends["sequential"], end) for name, end in ends.items()}
-    return {"apart": lambda: apart, **{name: repetition(name) for name in trainers}}
+    calls = {name: timing.training(trainer.step, states[name], batches) for name, trainer in trainers.items()}
+    return {"apart": lambda: apart, **calls}
 
 
-class Worker:
-    """A process with `devices` devices on the benchmark's core, which calls one of the functions it made when asked."""
-
-    def __init__(self, devices: int, exact: bool, make: Callable[..., dict[str, Callable]], *args):
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        context.Process(target=_serve, args=(theirs, devices, exact, make, *args), daemon=True).start()
-        theirs.close()
-
-    def __call__(self, name: str):
-        self._pipe.send(name)
-        return self._pipe.recv()
-
-    def close(self):
-        self._pipe.close()
+def in_jax(devices: int, exact: bool, make: Callable[..., dict[str, Callable]], *args) -> dict[str, Callable]:
+    """What a worker process makes its functions by: `make(*args)`, with so many devices."""
+    start_jax(devices, exact)
+    return make(*args)
 
 
-def _serve(pipe, devices, exact, make, *args):
-    timing.one_core()
-    if exact:
-        exactness.request()
-    jax.config.update("jax_num_cpu_devices", devices)
-    functions = make(*args)
-    try:
-        while True:
-            pipe.send(functions[pipe.recv()]())
-    except EOFError:
-        pass  # the benchmark is done with this worker
+def worker_of(*args) -> Worker:
+    """A process on the benchmark's core, with the arguments of `in_jax`."""
+    return Worker(two_cores()[:1], in_jax, *args)
 
 
 def compare(case: Case, stages: tuple[int, ...], rounds: int) -> dict:
     """Checks that all engines compute the same, then times them."""
-    worker = Worker(max(stages), True, digests, case, stages)
+    worker = worker_of(max(stages), True, digests, case, stages)
     found = {name: worker(name) for name in ("sequential", *[f"p={p}" for p in stages])}
     worker.close()
     if len(set(found.values())) > 1:
         raise SystemExit(f"{case.name}: no time is measured, the digests differ: {found}")
 
-    workers = {p: Worker(p, False, repetitions, case, (p,)) for p in stages}
+    workers = {p: worker_of(p, False, repetitions, case, (p,)) for p in stages}
     apart = {p: worker("apart")[f"p={p}"] for p, worker in workers.items()}
     if not max(apart.values()) < 1e-2:
         raise SystemExit(f"{case.name}: no time is measured, the engines differ by more than rounding: {apart}")

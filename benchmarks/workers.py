@@ -1,0 +1,117 @@
+"""Processes that are pinned to cores and answer questions, alone or as the ranks of a group.
+
+One core stands for one device: a process is pinned before it starts, so that every thread it makes stays there.
+"""
+
+import multiprocessing
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+import jax
+
+from al_jax.engines import exact as exactness
+
+Functions = dict[str, Callable[..., Any]]
+
+
+class Worker:
+    """A process on `cores` that calls one of the functions it made when asked; None leaves it on all cores."""
+
+    def __init__(self, cores: Sequence[int] | None, make: Callable[..., Functions], *args: Any):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, make, *args), daemon=True)
+        _start_on(cores, process)
+        theirs.close()
+
+    def __call__(self, name: str, *args: Any) -> Any:
+        self.ask(name, *args)
+        return self.answer()
+
+    def ask(self, name: str, *args: Any) -> None:
+        self.pipe.send((name, args))
+
+    def answer(self) -> Any:
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            raise SystemExit("a process of the benchmark ended: its error stands above") from None
+
+    def close(self) -> None:
+        self.pipe.close()
+
+
+class Group:
+    """Workers that are asked together, `make(rank, address, *args)` in each; the answers come in the order of ranks."""
+
+    def __init__(self, cores: Sequence[int], make: Callable[..., Functions], *args: Any):
+        address = f"127.0.0.1:{free_port()}"
+        self.workers = [Worker([core], make, rank, address, *args) for rank, core in enumerate(cores)]
+
+    def __call__(self, name: str, *args: Any) -> list[Any]:
+        for worker in self.workers:
+            worker.ask(name, *args)
+        answers, waiting = {}, {worker.pipe: worker for worker in self.workers}
+        while waiting:  # whoever speaks first is heard first, so that a dead rank is noticed while others wait for it
+            for pipe in wait(list(waiting)):
+                worker = waiting.pop(pipe)
+                answers[worker] = worker.answer()
+        return [answers[worker] for worker in self.workers]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+
+
+def two_cores() -> tuple[int, int]:
+    """The last two cores this process may use; twice the same where there is one."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    return cores[-1], cores[-2] if len(cores) > 1 else cores[-1]
+
+
+def start_jax(devices: int = 1, exact: bool = False, rank: int = 0, ranks: int = 1, address: str | None = None) -> None:
+    """Settings of JAX in a worker, before its backend starts; with an address it joins the other ranks.
+
+    The thread pool has two threads, as with any number of devices above one: with one, reductions round differently,
+    and a collective would hold the only thread.
+    """
+    os.environ["NPROC"] = "2"
+    if exact:
+        exactness.request()
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", devices)
+    if address:
+        jax.distributed.initialize(address, num_processes=ranks, process_id=rank, initialization_timeout=120)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _start_on(cores: Sequence[int] | None, process) -> None:
+    """Starts a process from a thread that is pinned; the process inherits that."""
+
+    def start():
+        if cores is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, set(cores))  # of this thread alone
+        process.start()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+
+
+def _serve(pipe, make, *args) -> None:
+    functions = make(*args)
+    try:
+        while True:
+            name, given = pipe.recv()
+            pipe.send(functions[name](*given))
+    except EOFError:
+        pass  # the benchmark is done with this worker
