@@ -69,7 +69,7 @@ def make_program(
         told, speaks = jax.lax.ppermute((told, full), stage_axis, downwards)
         for stage in listening:
             held = view(layouts.held, stage, held)
-            held = _once_if(speaks & (here == stage), functools.partial(listen, stage, told), held)
+            held = once_if(speaks & (here == stage), functools.partial(listen, stage, told), held)
         return jax.tree.map(jnp.ravel, held)
 
     def program(held, told, signal, full, rows, valid):
@@ -86,7 +86,7 @@ def make_program(
             carry = varying((held, told, signal, jnp.int32(-1), nothing), axes)
             for stage in range(stages):
                 carry = (view(layouts.held, stage, carry[0]), *carry[1:])
-                carry = _once_if(full & (here == stage), functools.partial(turn, stage, belt), carry)
+                carry = once_if(full & (here == stage), functools.partial(turn, stage, belt), carry)
             held, told, signal, *measured = carry
             held = jax.tree.map(jnp.ravel, held)
             full = full & (here < stages - 1)  # the top stage hands nothing on
@@ -104,7 +104,7 @@ def make_program(
     return program
 
 
-def _once_if(condition: jax.Array, run: Callable, carry):
+def once_if(condition: jax.Array, run: Callable, carry):
     """`run(carry)` where the condition holds, else `carry`, in place.
 
     A loop of one turn or none does what `lax.cond` does, but XLA copies the outputs of a conditional, here all
