@@ -29,17 +29,18 @@ class Observed(NamedTuple):
 
 def observed(run: Callable[[], Sample], patience: float) -> Observed:
     """Measures when the machine is idle; waits for that `patience` seconds, and measures again if it was disturbed."""
-    end = time.monotonic() + patience
-    for attempt in range(1, ATTEMPTS + 1):
+    end, attempts, foreign = time.monotonic() + patience, 0, 1.0
+    while attempts == 0 or (foreign > QUIET and attempts < ATTEMPTS and time.monotonic() < end):
+        attempts += 1
         wait_until_idle(end)
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         before, start = busy_seconds(), time.monotonic()
         sample = run()
         elapsed, after = time.monotonic() - start, busy_seconds()
-        foreign = None if before is None else max(0.0, (after - before - sample.cpu) / elapsed)
-        if foreign is None or foreign <= QUIET or time.monotonic() > end:
-            break
-    return Observed(*sample[:2], foreign, load, attempt)
+        if before is None or after is None:
+            return Observed(*sample[:2], None, load, attempts)
+        foreign = max(0.0, (after - before - sample.cpu) / elapsed)
+    return Observed(*sample[:2], foreign, load, attempts)
 
 
 def wait_until_idle(end: float, interval: float = 0.5) -> None:

@@ -24,8 +24,8 @@ class Worker:
     def __init__(self, cores: Sequence[int] | None, make: Callable[..., Functions], *args: Any):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, make, *args), daemon=True)
-        _start_on(cores, process)
+        self.process = context.Process(target=_serve, args=(theirs, make, *args), daemon=True)
+        _start_on(cores, self.process)
         theirs.close()
 
     def __call__(self, name: str, *args: Any) -> Any:
@@ -42,7 +42,10 @@ class Worker:
             raise SystemExit("a process of the benchmark ended: its error stands above") from None
 
     def close(self) -> None:
-        self.pipe.close()
+        self.pipe.close()  # at which the process ends by itself
+
+    def join(self) -> None:
+        self.process.join(timeout=20)
 
 
 class Group:
@@ -53,8 +56,14 @@ class Group:
         self.workers = [Worker([core], make, rank, address, *args) for rank, core in enumerate(cores)]
 
     def __call__(self, name: str, *args: Any) -> list[Any]:
+        self.ask(name, *args)
+        return self.answer()
+
+    def ask(self, name: str, *args: Any) -> None:
         for worker in self.workers:
             worker.ask(name, *args)
+
+    def answer(self) -> list[Any]:
         answers, waiting = {}, {worker.pipe: worker for worker in self.workers}
         while waiting:  # whoever speaks first is heard first, so that a dead rank is noticed while others wait for it
             for pipe in wait(list(waiting)):
@@ -65,6 +74,10 @@ class Group:
     def close(self) -> None:
         for worker in self.workers:
             worker.close()
+
+    def join(self) -> None:
+        for worker in self.workers:
+            worker.join()
 
 
 def two_cores() -> tuple[int, int]:
@@ -108,6 +121,7 @@ def _start_on(cores: Sequence[int] | None, process) -> None:
 
 
 def _serve(pipe, make, *args) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo says whom it has met; errors go to stderr
     functions = make(*args)
     try:
         while True:

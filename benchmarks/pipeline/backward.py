@@ -51,9 +51,7 @@ def pipeline(case: Case, devices: Sequence[jax.Device], schedule: Schedule, star
     make = programs.mixed if schedule.mixed else programs.gpipe
     program = make(passes, layouts, OPTIMIZER, *(() if schedule.mixed else (number,)))
     state = P(*placement.AXES)
-    mapped = jax.shard_map(
-        program, mesh=mesh, in_specs=(state, P()), out_specs=(state, P(None, *placement.AXES))
-    )
+    mapped = jax.shard_map(program, mesh=mesh, in_specs=(state, P()), out_specs=(state, P(None, *placement.AXES)))
     compiled = jax.jit(mapped, donate_argnums=0)
 
     def place(components):

@@ -44,6 +44,9 @@ class Case(NamedTuple):
     def blocks(self) -> Sequence[nn.Module]:
         return al.networks.mlp(self.widths) if self.widths else al.networks.vanilla_cnn()
 
+    def network(self, rule: str) -> al.Network:
+        return {"associated": self.associated, "backprop": self.backprop}[rule]()
+
     def associated(self) -> al.Network:
         bridge = functools.partial(Bridge, expansion=self.expansion, pool=2)
         return al.associated(self.blocks(), CLASSES, self.code, bridge=bridge)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 import al_jax as al
 from al_jax.analysis.macs import training_macs
@@ -116,4 +115,3 @@ def _passes(layers: Layers, first: bool, last: bool, remat: bool):
         return gradients, dx[0] if dx else ()
 
     return forward, backward
-

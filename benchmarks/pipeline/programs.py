@@ -87,7 +87,7 @@ def gpipe(passes: Sequence[Passes], layouts: Layouts, optimizer: optax.GradientT
         def ticks(work, offset, order, moving, shift):
             def tick(moving, time):
                 m = time - offset
-                runs = (0 <= m) & (m < number)
+                runs = (m >= 0) & (m < number)
                 for stage in range(stages):
                     run = functools.partial(work, stage, order(jnp.clip(m, 0, number - 1)))
                     moving = _on(stage, here, runs, run, layouts.gradients, moving)
@@ -121,7 +121,9 @@ def mixed(passes: Sequence[Passes], layouts: Layouts, optimizer: optax.GradientT
     depth = 2 * stages - 1  # batches on their way up and down again through a stage
 
     def run(held, batches):
-        return train(_with_waiting(layouts, passes, held, batches["image"][0, 0], batches["label"][0, 0]), held, batches)
+        return train(
+            _with_waiting(layouts, passes, held, batches["image"][0, 0], batches["label"][0, 0]), held, batches
+        )
 
     def train(layouts, held, batches):
         number, here = len(batches["label"]), jax.lax.axis_index(STAGE)
@@ -146,7 +148,7 @@ def mixed(passes: Sequence[Passes], layouts: Layouts, optimizer: optax.GradientT
                 works = [(forward, time - stage), (backward, time - 2 * (stages - 1) + stage)]
                 for work, m in works if stage == stages - 1 else works[::-1]:
                     due = functools.partial(work, stage, jnp.clip(m, 0, number - 1))
-                    carry = _on(stage, here, (0 <= m) & (m < number), due, layouts.held, carry)
+                    carry = _on(stage, here, (m >= 0) & (m < number), due, layouts.held, carry)
             held, moving, down = carry
             moving = moving._replace(signal=_shift(moving.signal, stages, 1))
             return (held, moving, _shift(down, stages, -1)), moving.loss

@@ -1,0 +1,50 @@
+"""Pipelined Associated Learning (AL) against everything else that two cores can do with the same network.
+
+One core is one device: an arm on one device is a process pinned to a core, an arm on two is two processes, each pinned
+to its own, with gloo between them. One CPU device of JAX would use all cores, so what a single device does with two
+threads is a row of its own, as is what two unrelated runs get out of the machine. All arms have the same widths, batch,
+data, float32, and Adam; filling and draining count. They take turns, wait for idle cores, and say what they saw.
+
+Nothing is printed unless sequential and pipelined AL end in the same digest of parameters and optimizer state (under
+`exact`), and all arms but mixed versions and torch's in the same parameters as their rule on one core, to rounding.
+
+  python -m benchmarks.pipeline [--quick] [--json FILE]
+
+With --quick only the three arms of `pipelined_speedup`, briefly, and compiled `exact`, so that the digests are those
+of the very runs that are timed. The figure lies beside the JSON.
+"""
+
+from benchmarks import timing
+from benchmarks.pipeline import depth, figure, learning, table
+from benchmarks.pipeline.arms import Disagreement
+from benchmarks.pipeline.cases import CONVOLUTIONAL, DENSE, QUICK
+from benchmarks.pipeline.compare import compare
+
+LEFT_OUT = {"left_out": "left out by --quick"}
+
+
+def main():
+    options = timing.arguments(__doc__, "pipeline")
+    record = {**timing.machine(), "quick": options.quick, "pipelined_speedup": None, "digest_equal": False}
+    record["hardware"]["pinned"] = "one core a process"
+    cases, rounds, patience = ((QUICK,), 3, 0.0) if options.quick else ((DENSE, CONVOLUTIONAL), 5, 60.0)
+    record["cases"] = []
+    try:
+        for case in cases:
+            record["cases"].append(compare(case, rounds, patience, options.quick))
+            timing.write(options.json, record)
+    except Disagreement as error:
+        timing.write(options.json, {**record, "cases": [], "disagreement": str(error)})
+        raise SystemExit(f"no number is printed: {error}") from None
+    record |= {"pipelined_speedup": record["cases"][0]["pipelined_speedup"], "digest_equal": True}
+    record["learning"] = LEFT_OUT if options.quick else learning.learn(DENSE)
+    timing.write(options.json, record)
+    record["depth"] = LEFT_OUT if options.quick else depth.sweep(rounds, patience)
+    record["targets"] = table.targets(record)
+    figure.draw(record, options.json.with_suffix(".png"))
+    table.show(record)
+    timing.report("Targets", table.TARGETS, record["targets"], record, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The arms of a comparison: who runs where, on how many cores, and what each must agree with before it is timed."""
+
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks import timing
+from benchmarks.pipeline import one_device, torch_arms
+from benchmarks.pipeline.backward import Schedule
+from benchmarks.pipeline.cases import Case
+from benchmarks.pipeline.passes import cut
+from benchmarks.timing import Sample
+from benchmarks.workers import Group, Worker, two_cores
+
+BACKPROP, BACKPROP_TWO = "backprop, one core", "backprop, one device with two threads"
+ASSOCIATED, ASSOCIATED_TWO = "AL, one core", "AL, one device with two threads"
+COPIES, PIPELINED = "AL, two unrelated runs at once", "AL, pipelined"
+NAIVE, MIXED = "backprop, naive model parallel", "backprop, pipelined with mixed versions"
+GPIPE, REMAT = "backprop, GPipe", "backprop, GPipe with remat"
+TORCH, TORCH_GPIPE, TORCH_1F1B = "torch backprop, one core", "torch GPipe", "torch 1F1B"
+ORDER = (BACKPROP, BACKPROP_TWO, NAIVE, MIXED, GPIPE, REMAT, TORCH, TORCH_GPIPE, TORCH_1F1B)
+ORDER += (ASSOCIATED, ASSOCIATED_TWO, COPIES, PIPELINED)
+TORCH_HERE = importlib.util.find_spec("torch") is not None
+MICRO_BATCHES = (2, 4, 8)
+ROUNDING = 1e-2  # how far apart trainings that agree may end, in units of how far they moved
+
+
+class Arm(NamedTuple):
+    """One row of the comparison.
+
+    Attributes:
+      run: measures a repetition.
+      cores: how many it uses, each a device or a thread.
+      own: the arm that does the same work on one core.
+      facts: what there is to say besides times.
+      copies: how many networks it trains.
+    """
+
+    run: Callable[[], Sample]
+    cores: int
+    own: str
+    facts: dict[str, Any]
+    copies: int = 1
+
+
+def together(samples: Sequence[Sample]) -> Sample:
+    """Of processes that worked at the same time: until the last was ready, and the processor time of all."""
+    return Sample(max(sample.wall for sample in samples), sum(sample.cpu for sample in samples))
+
+
+class Disagreement(Exception):
+    """Arms that should train the same do not."""
+
+
+def refuse(case: Case, why: str):
+    raise Disagreement(f"{case.name}: {why}")
+
+
+class Crew:
+    """The processes of one case and the arms they offer."""
+
+    def __init__(self, case: Case, exact: bool):
+        self.case, self.exact, self.opened = case, exact, []
+        self.cores = two_cores()
+        self.arms: dict[str, Arm] = {}
+
+    def open(self, kind: Callable, cores: Sequence[int] | None, make: Callable, *args: Any) -> Any:
+        opened = kind(cores, make, self.case, *args)
+        self.opened.append(opened)
+        return opened
+
+    def close(self) -> None:
+        for opened in self.opened:
+            opened.close()
+        for opened in self.opened:
+            opened.join()
+
+    def one_core(self, worker: Worker) -> dict[str, one_device.Trained]:
+        """Both rules on one core; what they trained is the reference of the other arms."""
+        return {
+            rule: self._one_device(worker, name, name, rule, 1)
+            for rule, name in {"associated": ASSOCIATED, "backprop": BACKPROP}.items()
+        }
+
+    def two_threads(self) -> None:
+        worker = self.open(Worker, self.cores, one_device.functions, self.exact)
+        self._one_device(worker, ASSOCIATED_TWO, ASSOCIATED, "associated", 2)
+        self._one_device(worker, BACKPROP_TWO, BACKPROP, "backprop", 2)
+
+    def _one_device(self, worker: Worker, name: str, own: str, rule: str, cores: int) -> one_device.Trained:
+        trained = worker("train", rule)
+        self.arms[name] = Arm(functools.partial(worker, "time", rule), cores, own, {"memory": trained.memory})
+        return trained
+
+    def copies(self, worker: Worker) -> None:
+        """The same training on each core at once, sharing nothing but the machine: what two cores can give at most."""
+        other = self.open(Worker, self.cores[1:], one_device.functions, self.exact)
+        memory = other("train", "associated").memory
+
+        def run():
+            for own in (worker, other):
+                own.ask("time", "associated")
+            return together([own.answer() for own in (worker, other)])
+
+        self.arms[COPIES] = Arm(run, 2, ASSOCIATED, {"memory": memory}, copies=2)
+
+    def pipelined(self, group: Group, partition: Sequence[int], reference: one_device.Trained) -> dict[str, str | None]:
+        """Pipelined AL, which the group was asked to train, and whether it trained what the one core did: digests."""
+        found, *others = group.answer()
+        apart = timing.movement_apart(reference.start, reference.end, found.end)
+        facts = {"memory": max(own.memory for own in (found, *others)), "apart": apart, "partition": partition}
+        self.arms[PIPELINED] = Arm(lambda: together(group("time", partition)), 2, ASSOCIATED, facts)
+        if not apart < ROUNDING:
+            refuse(self.case, f"pipelined and sequential AL train differently: {apart:.1e} of how far they moved")
+        return {"sequential": reference.digest, "pipelined": found.digest}
+
+    def backward(self, group: Group, reference: one_device.Trained) -> dict[str, list]:
+        """JAX pipelines of backpropagation; GPipe with the number of micro-batches that is fastest in a first try."""
+        self._schedule(group, NAIVE, Schedule(), reference)
+        self._schedule(group, MIXED, Schedule(mixed=True), reference)
+        tried = {}
+        for name, remat in {GPIPE: False, REMAT: True}.items():
+            of = {m: self._schedule(group, name, Schedule(m, remat), reference) for m in MICRO_BATCHES}
+            tried[name] = _fastest(self.arms, name, of, self.case)
+        return tried
+
+    def _schedule(self, group: Group, name: str, schedule: Schedule, reference: one_device.Trained) -> Arm:
+        found, *others = group("train", schedule)
+        apart = timing.movement_apart(reference.start, reference.end, found.end)
+        if not schedule.mixed and not apart < ROUNDING:
+            refuse(self.case, f"{name} and backprop on one core train differently: {apart:.1e} of how far they moved")
+        facts = {"memory": max(own.memory for own in (found, *others)), "apart": apart}
+        facts |= {} if schedule.mixed else {"micro_batches": schedule.micro_batches}
+        arm = Arm(lambda: together(group("time", schedule)), 2, BACKPROP, facts)
+        self.arms[name] = arm
+        return arm
+
+    def torch(self) -> dict[str, list]:
+        """Torch on one core and on two; schedules are tried in processes of their own, since memory is measured."""
+
+        worker = self.open(Worker, self.cores[:1], torch_arms.one_core)
+        facts = worker("train", TORCH)._asdict()
+        self.arms[TORCH] = Arm(functools.partial(worker, "time", TORCH), 1, TORCH, facts)
+        sizes, tried = [len(layers) for layers in cut(self.case, 2)], {}
+        for name, kind in {TORCH_GPIPE: "GPipe", TORCH_1F1B: "1F1B"}.items():
+            trial = self.open(Group, self.cores, torch_arms.two_ranks, sizes)
+            of = {m: self._torch_schedule(trial, (kind, m)) for m in MICRO_BATCHES}
+            tried[name] = _fastest(self.arms, name, of, self.case)
+            trial.close()
+            best = kind, self.arms[name].facts["micro_batches"]
+            self.arms[name] = self._torch_schedule(self.open(Group, self.cores, torch_arms.two_ranks, sizes), best)
+        return tried
+
+    def _torch_schedule(self, group: Group, schedule: tuple[str, int]) -> Arm:
+        grown = [own.memory for own in group("train", schedule)]
+        facts = {"memory": None if None in grown else max(grown), "micro_batches": schedule[1]}
+        return Arm(lambda: together(group("time", schedule)), 2, TORCH, facts)
+
+
+def _fastest(arms: dict[str, Arm], name: str, of: dict[int, Arm], case: Case) -> list[dict[str, float]]:
+    """Keeps the fastest of several numbers of micro-batches as the arm of that name; what each took once."""
+    walls = {m: arm.run().wall for m, arm in of.items()}
+    arms[name] = of[min(walls, key=walls.get)]
+    return [{"micro_batches": m, "ms_per_update": 1e3 * wall / case.updates} for m, wall in walls.items()]

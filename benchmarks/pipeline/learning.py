@@ -1,0 +1,78 @@
+"""What the arms learn: test accuracy on digits by the number of updates, and what mixed versions lose of it.
+
+All exact engines make the same network of the same updates, so a rule is trained once, and the time to an accuracy is
+its updates times what an arm takes for one. Mixed versions depend on the number of stages, so they are trained on 2, 4
+and 8 host devices, where only their speed would mean nothing; to look at them they are drained every few updates,
+which does them good.
+"""
+
+import statistics
+from typing import Any
+
+import jax
+import numpy as np
+
+import al_jax as al
+from benchmarks.pipeline.backward import Schedule, pipeline
+from benchmarks.pipeline.cases import OPTIMIZER, PREPARE, Case, digits
+from benchmarks.workers import Functions, Worker, start_jax, two_cores
+
+ACCURACY = 0.95
+SEEDS = (0, 1, 2)
+EVERY = 10  # updates between two looks
+STAGES = (2, 4, 8)
+RULES = ("associated", "backprop", *(f"mixed, p = {stages}" for stages in STAGES))
+
+
+def learn(case: Case) -> dict[str, Any]:
+    """For each rule the test accuracies of all seeds after every `EVERY` updates, and the updates to `ACCURACY`."""
+    worker = Worker(two_cores(), functions, case)
+    curves = {rule: [worker("curve", rule, seed) for seed in SEEDS] for rule in RULES}
+    worker.close()
+    worker.join()
+    return {
+        "case": case.name,
+        "accuracy": ACCURACY,
+        "updates": [EVERY * (look + 1) for look in range(case.updates // EVERY)],
+        "curves": curves,
+        "last": {rule: statistics.mean(curve[-1] for curve in of) for rule, of in curves.items()},
+        "updates_to_accuracy": {rule: _updates_to(ACCURACY, of) for rule, of in curves.items()},
+    }
+
+
+def _updates_to(accuracy: float, curves: list[list[float]]) -> int | None:
+    """The first look at which the mean over seeds has the accuracy."""
+    means = [statistics.mean(column) for column in zip(*curves, strict=True)]
+    return next((EVERY * (look + 1) for look, mean in enumerate(means) if mean >= accuracy), None)
+
+
+def functions(case: Case) -> Functions:
+    start_jax(devices=max(STAGES))
+    return {"curve": lambda rule, seed: curve(case, rule, seed)}
+
+
+def curve(case: Case, rule: str, seed: int) -> list[float]:
+    """Test accuracy after every `EVERY` updates."""
+    batches = case.batches()
+    calls = [{name: x[at : at + EVERY] for name, x in batches.items()} for at in range(0, case.updates, EVERY)]
+    network = case.network("associated" if rule == "associated" else "backprop")
+    trainer = al.sequential(network, OPTIMIZER, prepare=PREPARE)
+    state = trainer.init(jax.random.key(seed), case.shapes())
+    images, labels = digits(case.image, "test")
+
+    def accuracy(state) -> float:
+        return float(np.mean(np.argmax(trainer.predict(state, images), -1) == labels))
+
+    if rule in ("associated", "backprop"):
+        found = []
+        for call in calls:
+            state, _ = trainer.step(state, call)
+            found.append(accuracy(state))
+        return found
+    start = trainer.components(state)
+    made = pipeline(case, jax.devices()[: int(rule.split()[-1])], Schedule(mixed=True), start)
+    held, found = made.place(start), []
+    for call in calls:
+        held, _ = made.step(held, call)
+        found.append(accuracy(trainer.place([start[0]._replace(params=made.parameters(held))])))
+    return found

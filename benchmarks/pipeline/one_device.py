@@ -1,0 +1,98 @@
+"""Arms on one device: both rules on the sequential engine, and every component of Associated Learning by itself."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import al_jax as al
+from al_jax.chain import signal_shapes
+from al_jax.training.digest import digest
+from benchmarks import timing
+from benchmarks.pipeline.cases import CLASSES, OPTIMIZER, PREPARE, Case
+from benchmarks.pipeline.costs import compiled_by
+from benchmarks.workers import Functions, start_jax
+
+SAMPLED = 8  # micro-batches on which a component is timed by itself, over and over
+
+
+class Trained(NamedTuple):
+    """What a first repetition left: parameters before and after, the digest of all that was trained, bytes on a device.
+
+    The digest covers parameters, optimizer state and updates; None where there are no components to take it of.
+    """
+
+    start: Any
+    end: Any
+    digest: str | None
+    memory: int  # without the data
+
+
+def functions(case: Case, exact: bool = False) -> Functions:
+    """`train(rule)` and `components()` come first; then `time(arm)` measures one repetition of an arm."""
+    start_jax(exact=exact)
+    arms = {}
+
+    def trainer_of(rule: str) -> al.Trainer:
+        return al.sequential(case.network(rule), OPTIMIZER, prepare=PREPARE, exact=exact)
+
+    @functools.cache
+    def start(rule: str):
+        trainer = trainer_of(rule)
+        return trainer.components(trainer.init(jax.random.key(0), case.shapes()))
+
+    def train(rule: str) -> Trained:
+        trainer, batches = trainer_of(rule), case.batches()
+        state, trained = first_repetition(trainer, trainer.step, start(rule), batches, bytes_of(batches))
+        arms[rule] = timing.training(trainer.step, state, batches)
+        return trained
+
+    def components() -> list[str]:
+        found, arm_of = components_alone(case, start("associated"), exact)
+        arms.update(found)
+        return arm_of
+
+    return {"train": train, "components": components, "time": lambda arm: arms[arm]()}
+
+
+def bytes_of(batches) -> int:
+    return sum(x.nbytes for x in batches.values())
+
+
+def first_repetition(trainer: al.Trainer, step, start, batches, fed: int) -> tuple[Any, Trained]:
+    """The state after a first call of `step`, and what there is to check; `fed` are the bytes of data on a device."""
+    (state, _), memory = compiled_by(lambda: step(trainer.place(start), batches))
+    end = trainer.components(state)
+    params = [jax.device_get([own.params for own in components]) for components in (start, end)]
+    return state, Trained(*params, digest(end), memory - fed)
+
+
+def components_alone(case: Case, states: Sequence[al.ComponentState], exact: bool) -> tuple[dict[str, Any], list[str]]:
+    """Repetitions of `SAMPLED` updates of single components on signals of the shapes that enter them.
+
+    Returns:
+      One for all components of the same shapes, and the name of that of each component.
+    """
+    network, rng = case.associated(), np.random.default_rng(0)
+    entering, _ = signal_shapes(network, case.shapes())
+    found, arm_of = {}, {}
+
+    def drawn(x):
+        size = SAMPLED, *x.shape
+        whole = not jnp.issubdtype(x.dtype, jnp.floating)  # labels
+        return (rng.integers(CLASSES, size=size) if whole else rng.random(size)).astype(x.dtype)
+
+    names = []
+    for index, (part, state, shapes) in enumerate(zip(network.components, states, entering, strict=True)):
+        kind = str(jax.tree.map(jnp.shape, (state, shapes)))
+        if kind not in arm_of:
+            signals = jax.tree.map(drawn, shapes)
+            alone = al.sequential(al.compose([part]), OPTIMIZER, exact=exact)
+            held, _ = alone.step(alone.place([state]), signals)
+            arm_of[kind] = f"component {index + 1}"
+            found[arm_of[kind]] = timing.training(alone.step, held, signals)
+        names.append(arm_of[kind])
+    return found, names
