@@ -27,31 +27,35 @@ class Observed(NamedTuple):
     attempts: int
 
 
-def observed(run: Callable[[], Sample], patience: float) -> Observed:
-    """Measures when the machine is idle; waits for that `patience` seconds, and measures again if it was disturbed."""
-    end, attempts, foreign = time.monotonic() + patience, 0, 1.0
-    while attempts == 0 or (foreign > QUIET and attempts < ATTEMPTS and time.monotonic() < end):
-        attempts += 1
-        wait_until_idle(end)
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        before, start = busy_seconds(), time.monotonic()
-        sample = run()
-        elapsed, after = time.monotonic() - start, busy_seconds()
-        if before is None or after is None:
-            return Observed(*sample[:2], None, load, attempts)
-        foreign = max(0.0, (after - before - sample.cpu) / elapsed)
-    return Observed(*sample[:2], foreign, load, attempts)
+class Patience:
+    """How long all measurements together may wait for a quiet machine."""
 
+    def __init__(self, seconds: float):
+        self.left = seconds
 
-def wait_until_idle(end: float, interval: float = 0.5) -> None:
-    """Returns when all cores together were busy for less than `QUIET` of an interval, at the latest at `end`."""
-    while time.monotonic() < end:
-        before = busy_seconds()
-        if before is None:
-            return
-        time.sleep(interval)
-        if busy_seconds() - before < QUIET * interval:
-            return
+    def observed(self, run: Callable[[], Sample]) -> Observed:
+        """Measures when the machine is idle, and again if it was disturbed, as long as there is patience left."""
+        attempts, foreign = 0, 1.0
+        while not attempts or (foreign > QUIET and attempts < ATTEMPTS and self.left > 0):
+            attempts += 1
+            self.wait()
+            load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+            before, start = busy_seconds(), time.monotonic()
+            sample = run()
+            elapsed, after = time.monotonic() - start, busy_seconds()
+            if before is None or after is None:
+                return Observed(*sample, None, load, attempts)
+            foreign = max(0.0, (after - before - sample.cpu) / elapsed)
+            self.left -= elapsed if foreign > QUIET else 0
+        return Observed(*sample, foreign, load, attempts)
+
+    def wait(self, interval: float = 0.5) -> None:
+        """Until all cores together were busy for less than `QUIET` of an interval."""
+        while self.left > 0 and (before := busy_seconds()) is not None:
+            time.sleep(interval)
+            if busy_seconds() - before < QUIET * interval:
+                return
+            self.left -= interval
 
 
 def busy_seconds() -> float | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import pytest
 
+import al_jax as al
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -90,3 +92,70 @@ def test_quick_memory_is_counted_once_for_every_arm(run):
     again, said = run("memory")
     assert again == record
     assert "GB\n" not in said  # which is said of every arm that is compiled
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A case of the pipelines that takes no time."""
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.pipeline import cases
+
+    case = cases.Case("tiny", (8, 8), 4, 1, (8, 8, 1), batch=4, updates=4)
+    monkeypatch.setattr(cases, "QUICK", case)
+    return case
+
+
+@pytest.mark.slow
+def test_quick_pipelines_have_a_speedup_and_equal_digests(run, tiny):
+    record, said = run("pipeline")
+    assert record["digest_equal"] is True
+    assert record["pipelined_speedup"] > 0
+    (case,) = record["cases"]
+    assert case["digests"]["sequential"] == case["digests"]["pipelined"]
+    measured = {name for name, arm in case["arms"].items() if "left_out" not in arm}
+    assert measured == {"AL, one core", "AL, pipelined", "backprop, one core"}
+    assert len(case["arms"]) == 13
+    said = " ".join(said.split())  # however lines are broken
+    assert all(name in said for name in case["arms"])
+    assert Path(sys.argv[-1]).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_number_is_printed_when_digests_differ(run, tiny, monkeypatch, capsys):
+    from benchmarks.pipeline import arms
+
+    def compare(case, *_):
+        arms.refuse(case, "the digests differ")
+
+    monkeypatch.setattr("benchmarks.pipeline.compare.compare", compare)
+    with pytest.raises(SystemExit, match="no number is printed: tiny: the digests differ"):
+        run("pipeline")
+    record = json.loads(Path(sys.argv[-1]).read_text())
+    assert record["digest_equal"] is False
+    assert record["pipelined_speedup"] is None
+    assert not record["cases"]
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", [False, True], ids=["residuals", "remat"])
+def test_gpipe_trains_what_backprop_on_one_device_does(tiny, remat):
+    from benchmarks import timing
+    from benchmarks.pipeline.backward import Schedule, pipeline
+    from benchmarks.pipeline.cases import OPTIMIZER, PREPARE
+
+    batches, trainer = tiny.batches(), al.sequential(tiny.backprop(), OPTIMIZER, prepare=PREPARE)
+    state = trainer.init(jax.random.key(0), tiny.shapes())
+    start = trainer.components(state)
+    state, _ = trainer.step(state, batches)
+    with jax.numpy_dtype_promotion("standard"):  # of counts and floats in optax
+        made = pipeline(tiny, jax.devices()[:2], Schedule(2, remat), start)
+        held, _ = made.step(made.place(start), batches)
+    end = trainer.components(state)[0].params
+    assert timing.movement_apart(start[0].params, end, made.parameters(held)) < 1e-3
+
+
+def test_the_bound_counts_the_fullest_stage_and_the_ticks_that_filling_takes(tiny):
+    from benchmarks.pipeline.records import bound
+
+    assert bound([1, 1, 1, 1], (2, 2), updates=100) == pytest.approx(2 * 100 / 101)
+    assert bound([1, 2, 3], (2, 1), updates=1) == pytest.approx(1)

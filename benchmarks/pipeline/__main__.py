@@ -18,16 +18,16 @@ from benchmarks import timing
 from benchmarks.pipeline import depth, figure, learning, table
 from benchmarks.pipeline.arms import Disagreement
 from benchmarks.pipeline.cases import CONVOLUTIONAL, DENSE, QUICK
-from benchmarks.pipeline.compare import compare
-
-LEFT_OUT = {"left_out": "left out by --quick"}
+from benchmarks.pipeline.compare import LEFT_OUT, compare
+from benchmarks.quiet import Patience
 
 
 def main():
     options = timing.arguments(__doc__, "pipeline")
     record = {**timing.machine(), "quick": options.quick, "pipelined_speedup": None, "digest_equal": False}
     record["hardware"]["pinned"] = "one core a process"
-    cases, rounds, patience = ((QUICK,), 3, 0.0) if options.quick else ((DENSE, CONVOLUTIONAL), 5, 60.0)
+    cases, rounds = ((QUICK,), 3) if options.quick else ((DENSE, CONVOLUTIONAL), 5)
+    patience = Patience(0 if options.quick else 1200)
     record["cases"] = []
     try:
         for case in cases:
@@ -37,9 +37,9 @@ def main():
         timing.write(options.json, {**record, "cases": [], "disagreement": str(error)})
         raise SystemExit(f"no number is printed: {error}") from None
     record |= {"pipelined_speedup": record["cases"][0]["pipelined_speedup"], "digest_equal": True}
-    record["learning"] = LEFT_OUT if options.quick else learning.learn(DENSE)
+    record["learning"] = {"left_out": LEFT_OUT} if options.quick else learning.learn(DENSE)
     timing.write(options.json, record)
-    record["depth"] = LEFT_OUT if options.quick else depth.sweep(rounds, patience)
+    record["depth"] = {"left_out": LEFT_OUT} if options.quick else depth.sweep(rounds, patience)
     record["targets"] = table.targets(record)
     figure.draw(record, options.json.with_suffix(".png"))
     table.show(record)

@@ -15,7 +15,7 @@ from benchmarks import timing
 from benchmarks.pipeline import one_device, ranks
 from benchmarks.pipeline.arms import together
 from benchmarks.pipeline.cases import Case
-from benchmarks.quiet import observed
+from benchmarks.quiet import Patience
 from benchmarks.workers import Group, Worker, two_cores
 
 WIDTH, CODE = 256, 64
@@ -27,7 +27,7 @@ def case_of(components: int) -> Case:
     return Case(f"{components} components", (WIDTH,) * components, CODE, 1, (16, 16, 1), 256, updates=16)
 
 
-def sweep(rounds: int, patience: float) -> dict[str, Any]:
+def sweep(rounds: int, patience: Patience) -> dict[str, Any]:
     """Milliseconds for an update at each depth, measured and modelled, and the slopes."""
     rows = [measure(components, rounds, patience) for components in DEPTHS]
     slowest, transfer = (statistics.median(values) for values in zip(*map(_tick, rows), strict=True))
@@ -47,7 +47,7 @@ def sweep(rounds: int, patience: float) -> dict[str, Any]:
     }
 
 
-def measure(components: int, rounds: int, patience: float) -> dict[str, Any]:
+def measure(components: int, rounds: int, patience: Patience) -> dict[str, Any]:
     """One depth: both rules on one core, the pipeline on two, and each kind of component alone."""
     case, cores = case_of(components), two_cores()
     worker, group = Worker(cores[:1], one_device.functions, case), Group(cores, ranks.functions, case)
@@ -60,7 +60,7 @@ def measure(components: int, rounds: int, patience: float) -> dict[str, Any]:
     runs |= {arm: lambda arm=arm: together(group("time", arm)) for arm in (partition, "transfers")}
     alone = sorted(set(worker("components")))
     runs |= {part: functools.partial(worker, "time", part) for part in alone}
-    samples = timing.interleaved({arm: functools.partial(observed, run, patience) for arm, run in runs.items()}, rounds)
+    samples = timing.interleaved({arm: functools.partial(patience.observed, run) for arm, run in runs.items()}, rounds)
     for opened in (worker, group):
         opened.close()
         opened.join()

@@ -6,34 +6,29 @@ from typing import Any
 from benchmarks import timing
 from benchmarks.pipeline import arms as names
 
-COLUMNS = ["network", "arm", "examples/s", "ms/update", "x own core", "x backprop", "busy", "bound", "MACs", "memory"]
-COLUMNS += ["to accuracy", "others"]
+COLUMNS = ["arm", "m", "examples/s", "x own core", "x backprop", "bound", "busy", "MACs", "memory", "time", "others"]
 TARGETS = ["network", "target", "aim", "measured"]
 RULES = {names.MIXED: "mixed, p = 2"}
 
 
 def show(record: Mapping[str, Any]) -> None:
-    """Prints all arms; `busy` is processor time over time and cores, `others` the cores that other programs held."""
+    """Prints all arms; the caption says what the columns are."""
     for case in record["cases"]:
-        rows = [row(record, case, name) for name in names.ORDER]
+        rows = [row(record, case, name) for name in names.ORDER if "left_out" not in case["arms"][name]]
         timing.show(case["name"], COLUMNS, rows, _caption(record, case))
 
 
 def row(record: Mapping[str, Any], case: Mapping[str, Any], name: str) -> list[str]:
     arm = case["arms"][name]
-    label = f"{name}, m = {arm['micro_batches']}" if arm.get("micro_batches", 1) > 1 else name
-    if "left_out" in arm:
-        return [case["name"], label, arm["left_out"], *[""] * (len(COLUMNS) - 3)]
     seconds = seconds_to_accuracy(record, case, name)
     return [
-        case["name"],
-        label,
+        name,
+        str(arm.get("micro_batches", "")),
         f"{arm['examples_per_second']:,.0f}",
-        f"{arm['ms_per_update']:.1f} ({arm['min']:.1f} to {arm['max']:.1f})",
         f"{arm['speedup_over_own_core']:.2f}",
         f"{arm['speedup_over_backprop']:.2f}",
-        f"{arm['utilisation']:.0%}",
         f"{arm['bound']:.2f}" if "bound" in arm else "",
+        f"{arm['utilisation']:.0%}",
         f"{arm['macs_per_example'] / 1e6:.1f} M",
         "" if arm["memory"] is None else f"{arm['memory'] / 1e6:.0f} MB",
         "" if seconds is None else f"{seconds:.1f} s",
@@ -42,13 +37,14 @@ def row(record: Mapping[str, Any], case: Mapping[str, Any], name: str) -> list[s
 
 
 def seconds_to_accuracy(record: Mapping[str, Any], case: Mapping[str, Any], name: str) -> float | None:
-    """Updates that the rule needs times what the arm takes for one; None where that is not known."""
+    """Updates that the rule needs times what the arm takes for one, AL's codes before; None where that is not known."""
     learnt = record["learning"]
     if learnt.get("case") != case["name"] or name.startswith("torch") or name == names.COPIES:
         return None
     rule = RULES.get(name, "associated" if name.startswith("AL") else "backprop")
     updates = learnt["updates_to_accuracy"][rule]
-    return None if updates is None else updates * case["arms"][name]["ms_per_update"] / 1e3
+    before = learnt["code_seconds"] if rule == "associated" else 0.0
+    return None if updates is None else before + updates * case["arms"][name]["ms_per_update"] / 1e3
 
 
 def targets(record: Mapping[str, Any]) -> list[list[str]]:
@@ -70,12 +66,18 @@ def targets(record: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _caption(record: Mapping[str, Any], case: Mapping[str, Any]) -> str:
-    stages = ", ".join(map(str, case["partition"]))
-    digests = "of these runs" if case["timed_under_exact"] else "of a short run under exact"
+    stages, tick = " and ".join(map(str, case["partition"])), f"{case['tick_ms']:.1f} ms"
+    whose = "these runs" if case["timed_under_exact"] else "a short run under exact"
     notes = [
-        f"{record['hardware']['processor']}; batch {case['batch']}, {case['updates']} updates a repetition.",
-        f"Components a stage {stages}; tick {case['tick_ms']:.0f} ms, of it {case['transfer_share']:.1%} transfer.",
-        f"Digests {digests} are equal. MACs an example, of all gradients. Memory of the fullest device without data:",
-        "XLA's accounting, for torch what the process grew by.",
+        f"Batch {case['batch']}, {case['updates']} updates in each of {case['rounds']} repetitions.",
+        f"AL's pipeline: {stages} components, tick {tick}, of it transfer {case['transfer_share']:.1%}.",
+        f"Digests of {whose}, sequential and pipelined, are equal.",
+        "m: micro-batches of an update. Bound: from the components' own times. Busy: processor time by time and cores.",
+        "MACs: of an example, all gradients. Memory: the fullest device, without data; torch: growth of the process.",
+        "Others: cores that other programs held, at worst.",
     ]
+    if "accuracy" in record["learning"]:
+        notes.append(f"Time: to {record['learning']['accuracy']:.0%} test accuracy on digits.")
+    if left_out := [name for name in names.ORDER if "left_out" in case["arms"][name]]:
+        notes.append(f"{case['arms'][left_out[0]]['left_out'].capitalize()}: {'; '.join(left_out)}.")
     return " ".join(notes)

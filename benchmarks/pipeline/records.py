@@ -1,0 +1,79 @@
+"""What becomes of the measurements of a case: speed-ups, the bound, and what else was seen of each arm."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from al_jax.analysis.macs import training_macs
+from benchmarks import timing
+from benchmarks.pipeline import arms as names
+from benchmarks.pipeline.arms import Arm
+from benchmarks.pipeline.cases import Case
+from benchmarks.pipeline.costs import update_macs
+from benchmarks.pipeline.one_device import SAMPLED
+
+
+def record_of(
+    case: Case,
+    arms: Mapping[str, Arm],
+    parts: Sequence[str],
+    samples: timing.Samples,
+    facts: dict[str, Any],
+    left_out: Mapping[str, str],
+) -> dict[str, Any]:
+    """The record of a case; `parts` are the samples of each component by itself, `left_out` says why."""
+    seconds = [_median(samples[part]) / SAMPLED for part in parts]
+    limit = bound(seconds, facts["partition"], case.updates)
+    macs = macs_of(case)
+    found = {name: {"left_out": why} for name, why in left_out.items()}
+    found |= {name: summary(case, name, arm, samples) | {"macs_per_example": macs[name]} for name, arm in arms.items()}
+    own = found[names.PIPELINED]
+    own |= {"bound": limit, "of_bound": own["speedup_over_own_core"] / limit}
+    tick = own["ms_per_update"] * case.updates / (case.updates + len(facts["partition"]) - 1)
+    transfer = 1e3 * _median(samples["transfers"]) / case.updates
+    return {
+        "case": case.name,
+        **case._asdict(),
+        **facts,
+        "component_ms": [1e3 * second for second in seconds],
+        "tick_ms": tick,
+        "transfer_ms": transfer,
+        "transfer_share": transfer / tick,
+        "pipelined_speedup": own["speedup_over_own_core"],
+        "arms": found,
+    }
+
+
+def bound(seconds: Sequence[float], partition: Sequence[int], updates: int) -> float:
+    """The speed-up that the components' own times allow: the fullest stage sets the tick, filling costs p - 1 ticks."""
+    remaining = iter(seconds)
+    stages = [sum(next(remaining) for _ in range(size)) for size in partition]
+    return updates * sum(seconds) / ((updates + len(partition) - 1) * max(stages))
+
+
+def summary(case: Case, name: str, arm: Arm, samples: timing.Samples) -> dict[str, Any]:
+    """Times, speed-ups and what else was seen of an arm."""
+    of = timing.summarise(samples[name], arm.copies * case.updates)
+    foreign = [sample.foreign for sample in samples[name] if sample.foreign is not None]
+    of |= {
+        "cores": arm.cores,
+        "examples_per_second": 1e3 * case.batch / of["ms_per_update"],
+        "speedup_over_own_core": arm.copies / timing.ratio(samples, name, arm.own),
+        "speedup_over_backprop": arm.copies / timing.ratio(samples, name, names.BACKPROP),
+        "utilisation": of["cpu_over_wall"] / arm.cores,
+        "foreign_cores": max(foreign, default=None),
+        "load_average": max(sample.load or 0.0 for sample in samples[name]),
+    }
+    return of | arm.facts
+
+
+def macs_of(case: Case) -> dict[str, int]:
+    """Multiply-accumulates an example of each arm; with rematerialisation the forward pass counts twice."""
+    rules = {rule: update_macs(case.network(rule), case.shapes()) for rule in ("associated", "backprop")}
+    of = {name: rules["associated" if name.startswith("AL") else "backprop"] for name in names.ORDER}
+    of[names.REMAT] += sum(training_macs(case.backprop(), case.shapes()))
+    return of
+
+
+def _median(samples: Sequence[timing.Sample]) -> float:
+    return statistics.median(sample.wall for sample in samples)
