@@ -5,8 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from al_jax.engines.pipelined import even_partition
-from al_jax.networks.balance import min_max_partition
+from al_jax.engines.partition import best_partition, even_partition
 from benchmarks import timing
 from benchmarks.pipeline import arms as names
 from benchmarks.pipeline import one_device, ranks
@@ -72,7 +71,7 @@ def hire(crew: Crew, case: Case, quick: bool) -> Staff:
         group.ask("train", partition)  # while the one core has work of its own
     parts = worker("components")
     if not quick:
-        partition = min_max_partition(_alone(worker, parts), STAGES)
+        partition = best_partition(_alone(worker, parts), STAGES)
         group.ask("train", partition)
     reference = crew.one_core(worker)
     timed = crew.pipelined(group, partition, reference["associated"])

@@ -13,8 +13,8 @@ import jax
 import al_jax as al
 from al_jax.analysis.macs import training_macs
 from al_jax.components import call_block
+from al_jax.engines.partition import best_partition, blocks_of
 from al_jax.losses import cross_entropy
-from al_jax.networks.balance import min_max_partition
 from benchmarks.pipeline.cases import PREPARE, Case
 
 Layers = Sequence[tuple[str, nn.Module]]
@@ -56,8 +56,7 @@ def cut(case: Case, stages: int) -> list[Layers]:
         x, _ = jax.eval_shape(
             lambda x, layer=layer: layer.init_with_output(jax.random.key(0), x, True, method=call_block), x
         )
-    remaining = iter(layers)
-    return [[next(remaining) for _ in range(size)] for size in min_max_partition(costs, stages)]
+    return blocks_of(layers, best_partition(costs, stages))
 
 
 class _Alone(nn.Module):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from al_jax.analysis.macs import training_macs
+from al_jax.engines.partition import blocks_of
 from benchmarks import timing
 from benchmarks.pipeline import arms as names
 from benchmarks.pipeline.arms import Arm
@@ -46,9 +47,8 @@ def record_of(
 
 def bound(seconds: Sequence[float], partition: Sequence[int], updates: int) -> float:
     """The speed-up that the components' own times allow: the fullest stage sets the tick, filling costs p - 1 ticks."""
-    remaining = iter(seconds)
-    stages = [sum(next(remaining) for _ in range(size)) for size in partition]
-    return updates * sum(seconds) / ((updates + len(partition) - 1) * max(stages))
+    tick = max(map(sum, blocks_of(seconds, partition)))
+    return updates * sum(seconds) / ((updates + len(partition) - 1) * tick)
 
 
 def summary(case: Case, name: str, arm: Arm, samples: timing.Samples) -> dict[str, Any]:
