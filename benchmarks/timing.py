@@ -62,13 +62,13 @@ def training(step: Callable, state: Any, batches: Any) -> Callable[[], Sample]:
     return lambda: measure(run)
 
 
-def interleaved(arms: Mapping[str, Callable[[], Sample]], rounds: int) -> Samples:
-    """One sample of each arm a round, every other one in reverse; a first round warms up and does not count."""
+def interleaved(arms: Mapping[str, Callable[[], Sample]], rounds: int, warm_up: int = 1) -> Samples:
+    """One sample of each arm a round, every other one in reverse; the first `warm_up` rounds do not count."""
     samples: Samples = {name: [] for name in arms}
-    for turn in range(rounds + 1):
+    for turn in range(warm_up + rounds):
         for name in list(arms)[:: -1 if turn % 2 else 1]:
             samples[name].append(arms[name]())
-    return {name: own[1:] for name, own in samples.items()}
+    return {name: own[warm_up:] for name, own in samples.items()}
 
 
 def ratio(samples: Samples, arm: str, baseline: str, field: str = "wall") -> float:

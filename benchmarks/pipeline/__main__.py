@@ -26,7 +26,7 @@ def main():
     options = timing.arguments(__doc__, "pipeline")
     record = {**timing.machine(), "quick": options.quick, "pipelined_speedup": None, "digest_equal": False}
     record["hardware"]["pinned"] = "one core a process"
-    cases, rounds = ((QUICK,), 3) if options.quick else ((DENSE, CONVOLUTIONAL), 5)
+    cases, rounds = ((QUICK,), 3) if options.quick else ((DENSE, CONVOLUTIONAL), 3)
     patience = Patience(0 if options.quick else 1200)
     record["cases"] = []
     try:

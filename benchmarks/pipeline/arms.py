@@ -65,8 +65,9 @@ class Crew:
         self.cores = two_cores()
         self.arms: dict[str, Arm] = {}
 
-    def open(self, kind: Callable, cores: Sequence[int] | None, make: Callable, *args: Any) -> Any:
-        opened = kind(cores, make, self.case, *args)
+    def open(self, kind: Callable, cores: Sequence[int], make: Callable, *args: Any, case: Case | None = None) -> Any:
+        """A worker or a group for this case, or for a variant of it."""
+        opened = kind(cores, make, case or self.case, *args)
         self.opened.append(opened)
         return opened
 
@@ -123,6 +124,8 @@ class Crew:
         for name, remat in {GPIPE: False, REMAT: True}.items():
             of = {m: self._schedule(group, name, Schedule(m, remat), reference) for m in MICRO_BATCHES}
             tried[name] = _fastest(self.arms, name, of, self.case)
+            for m in set(of) - {self.arms[name].facts["micro_batches"]}:
+                group("forget", Schedule(m, remat))
         return tried
 
     def _schedule(self, group: Group, name: str, schedule: Schedule, reference: one_device.Trained) -> Arm:
@@ -143,10 +146,11 @@ class Crew:
         facts = worker("train", TORCH)._asdict()
         self.arms[TORCH] = Arm(functools.partial(worker, "time", TORCH), 1, TORCH, facts)
         sizes, tried = [len(layers) for layers in cut(self.case, 2)], {}
+        short = self.case._replace(updates=-(-self.case.updates // 5))
         for name, kind in {TORCH_GPIPE: "GPipe", TORCH_1F1B: "1F1B"}.items():
-            trial = self.open(Group, self.cores, torch_arms.two_ranks, sizes)
+            trial = self.open(Group, self.cores, torch_arms.two_ranks, sizes, case=short)
             of = {m: self._torch_schedule(trial, (kind, m)) for m in MICRO_BATCHES}
-            tried[name] = _fastest(self.arms, name, of, self.case)
+            tried[name] = _fastest(self.arms, name, of, short)
             trial.close()
             best = kind, self.arms[name].facts["micro_batches"]
             self.arms[name] = self._torch_schedule(self.open(Group, self.cores, torch_arms.two_ranks, sizes), best)

@@ -18,13 +18,13 @@ from benchmarks.pipeline.cases import Case
 from benchmarks.quiet import Patience
 from benchmarks.workers import Group, Worker, two_cores
 
-WIDTH, CODE = 256, 64
+WIDTH, CODE = 512, 64
 DEPTHS = (2, 4, 8, 16, 32, 64)
 N = 1000  # mini-batches over which the model spreads the ticks that filling takes
 
 
 def case_of(components: int) -> Case:
-    return Case(f"{components} components", (WIDTH,) * components, CODE, 1, (16, 16, 1), 256, updates=16)
+    return Case(f"{components} components", (WIDTH,) * components, CODE, 1, (16, 32, 1), 256, updates=16)
 
 
 def sweep(rounds: int, patience: Patience) -> dict[str, Any]:
@@ -60,7 +60,9 @@ def measure(components: int, rounds: int, patience: Patience) -> dict[str, Any]:
     runs |= {arm: lambda arm=arm: together(group("time", arm)) for arm in (partition, "transfers")}
     alone = sorted(set(worker("components")))
     runs |= {part: functools.partial(worker, "time", part) for part in alone}
-    samples = timing.interleaved({arm: functools.partial(patience.observed, run) for arm, run in runs.items()}, rounds)
+    samples = timing.interleaved(
+        {arm: functools.partial(patience.observed, run) for arm, run in runs.items()}, rounds, warm_up=0
+    )
     for opened in (worker, group):
         opened.close()
         opened.join()

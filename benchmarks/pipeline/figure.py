@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
 
 from benchmarks.pipeline import arms as names
 
@@ -49,7 +49,7 @@ def _speeds(axes: Axes, case: Mapping[str, Any]) -> None:
         axes.plot(ends, [place, place], color="#222222", linewidth=1)
         note = f"{arm['speedup_over_own_core']:.2f}" if arm["cores"] > 1 else ""
         axes.text(max(speed, ends[1]) + 0.012 * fastest, place, note, va="center_baseline", fontsize=8)
-    labels = [f"{name}, m = {arm['micro_batches']}" if "micro_batches" in arm else name for name, arm in arms.items()]
+    labels = [f"{name}, m = {m}" if (m := arm.get("micro_batches", 1)) > 1 else name for name, arm in arms.items()]
     axes.set_yticks(range(len(arms)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -75,9 +75,11 @@ def _depth(axes: Axes, depth: Mapping[str, Any]) -> None:
     axes.set_yscale("log")
     axes.set_xticks(at, [str(components) for components in at], fontsize=8)
     axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.margins(y=0.3)  # room for the legend
     axes.set_xlabel("components", fontsize=8)
     axes.set_ylabel("ms for an update", fontsize=8)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.set_title(f"Depth: {depth['width']} units a component, batch {depth['batch']}", loc="left", fontsize=9)
 
 

@@ -45,20 +45,23 @@ def functions(rank: int, address: str, case: Case, exact: bool = False) -> Funct
         made = pipeline(case, jax.devices(), schedule, start)
         (state, _), memory = compiled_by(lambda: made.step(made.place(start), batches))
         arms[schedule] = timing.training(made.step, state, batches)
-        return Trained([start[0].params], [made.parameters(state)], None, memory - bytes_of(batches))
+        return Trained(None, [made.parameters(state)], None, memory - bytes_of(batches))
 
     def time(arm) -> timing.Sample:
         multihost_utils.sync_global_devices("start")
         return arms[arm]()
 
-    def train(arm) -> Trained | None:
+    def train(arm) -> Trained:
         trained = train_backprop(arm) if isinstance(arm, Schedule) else train_associated(arm)
-        return jax.device_get(trained) if rank == 0 else trained._replace(start=None, end=None)
+        return trained._replace(start=None, end=trained.end if rank == 0 else None)  # the others have the same
 
     def transfers(partition) -> None:
         arms["transfers"] = transfers_alone(case, partition[0])
 
-    return {"train": train, "transfers": transfers, "time": time}
+    def forget(arm) -> None:
+        del arms[arm]
+
+    return {"train": train, "transfers": transfers, "time": time, "forget": forget}
 
 
 def transfers_alone(case: Case, boundary: int):
