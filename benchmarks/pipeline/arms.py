@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks import timing
-from benchmarks.pipeline import one_device, torch_arms
+from benchmarks.pipeline import one_device
 from benchmarks.pipeline.backward import Schedule
 from benchmarks.pipeline.cases import Case
 from benchmarks.pipeline.passes import cut
@@ -141,6 +141,7 @@ class Crew:
 
     def torch(self) -> dict[str, list]:
         """Torch on one core and on two; schedules are tried in processes of their own, since memory is measured."""
+        from benchmarks.pipeline import torch_arms  # only here: torch is an extra, and takes long to import
 
         worker = self.open(Worker, self.cores[:1], torch_arms.one_core)
         facts = worker("train", TORCH)._asdict()
