@@ -6,7 +6,8 @@ threads is a row of its own, as is what two unrelated runs get out of the machin
 data, float32, and Adam; filling and draining count. They take turns, wait for idle cores, and say what they saw.
 
 Nothing is printed unless sequential and pipelined AL end in the same digest of parameters and optimizer state (under
-`exact`), and all arms but mixed versions and torch's in the same parameters as their rule on one core, to rounding.
+`exact`), and all arms but mixed versions and torch's have, after a few updates, the parameters of their rule on one
+core, to rounding; later, rounding alone leads trainings apart.
 
   python -m benchmarks.pipeline [--quick] [--json FILE]
 

@@ -16,6 +16,7 @@ from benchmarks.quiet import Patience
 from benchmarks.workers import Group, Worker
 
 DIGEST_UPDATES = 6
+CHECKED_UPDATES = 6  # before rounding grows
 STAGES = 2
 LEFT_OUT = "left out by --quick"
 NO_TORCH = "left out, torch is not installed (pip install -e .[bench])"
@@ -23,7 +24,9 @@ NO_TORCH = "left out, torch is not installed (pip install -e .[bench])"
 
 def compare(case: Case, rounds: int, patience: Patience, quick: bool) -> dict[str, Any]:
     """Checks and measures all arms of a case; `quick` leaves most of them out and times what `exact` compiles."""
-    crew = Crew(case, exact=quick)
+    if not quick:
+        check(case)
+    crew = Crew(case, exact=quick, checks=quick)
     staff = hire(crew, case, quick)
     facts, left_out = staff.facts, {}
     if quick:
@@ -80,6 +83,19 @@ def hire(crew: Crew, case: Case, quick: bool) -> Staff:
         refuse(case, f"the digests of sequential and pipelined AL differ: {digests}")
     facts = {"partition": partition, "timed_under_exact": quick, "digests": digests, "digests_of_timed_runs": timed}
     return Staff(worker, group, parts, reference["backprop"], facts)
+
+
+def check(case: Case) -> None:
+    """Refuses arms that differ by more than rounding after the first updates, in processes of their own."""
+    crew = Crew(case._replace(updates=CHECKED_UPDATES), exact=False)
+    worker = crew.open(Worker, crew.cores[:1], one_device.functions, False)
+    group = crew.open(Group, crew.cores, ranks.functions, False)
+    partition = even_partition(len(case.blocks()), STAGES)
+    group.ask("train", partition)
+    reference = crew.one_core(worker)
+    crew.pipelined(group, partition, reference["associated"])
+    crew.backward(group, reference["backprop"])
+    crew.close()
 
 
 def exact_digests(case: Case, partition: Sequence[int]) -> dict[str, str]:
