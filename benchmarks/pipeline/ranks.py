@@ -1,5 +1,7 @@
 """Arms on two devices: processes that `jax.distributed` joins, each pinned to its own core, with gloo between them."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,7 @@ def functions(rank: int, address: str, case: Case, exact: bool = False) -> Funct
 
     def train(arm) -> Trained:
         trained = train_backprop(arm) if isinstance(arm, Schedule) else train_associated(arm)
+        gc.collect()  # compiled functions and what they trained refer to each other, and arrays are large
         return trained._replace(start=None, end=trained.end if rank == 0 else None)  # the others have the same
 
     def transfers(partition) -> None:
@@ -60,6 +63,7 @@ def functions(rank: int, address: str, case: Case, exact: bool = False) -> Funct
 
     def forget(arm) -> None:
         del arms[arm]
+        gc.collect()
 
     return {"train": train, "transfers": transfers, "time": time, "forget": forget}
 
