@@ -5,7 +5,6 @@ One core stands for one device: a process is pinned before it starts, so that ev
 
 import multiprocessing
 import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
@@ -14,6 +13,7 @@ from typing import Any
 import jax
 
 from al_jax.engines import exact as exactness
+from al_jax.launch import free_port
 
 Functions = dict[str, Callable[..., Any]]
 
@@ -99,12 +99,6 @@ def start_jax(devices: int = 1, exact: bool = False, rank: int = 0, ranks: int =
     jax.config.update("jax_num_cpu_devices", devices)
     if address:
         jax.distributed.initialize(address, num_processes=ranks, process_id=rank, initialization_timeout=120)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def _start_on(cores: Sequence[int] | None, process) -> None:
