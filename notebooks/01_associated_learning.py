@@ -399,11 +399,7 @@ print(updates)
 # and the picture counts micro-batches from 1.
 
 # %%
-recorded = [
-    schedule.Task(device, tick * schedule.LOCAL, schedule.LOCAL, "local", device, update, update)
-    for (device, tick), update in np.ndenumerate(updates)
-    if update >= 0
-]
+recorded = schedule.observed(updates, partition=(1, 1, 1, 1))
 computed = schedule.associated(components=4, devices=4, micro_batches=12)
 assert set(recorded) == set(computed)
 

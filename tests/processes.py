@@ -23,7 +23,13 @@ FIELDS = {
     "engine": "pipelined",
     "devices": 2,
 }
-BOUND = 60  # seconds in which a process must have left, with room for a slow machine
+# Runs the rest of its command line, in which no file may grow beyond so many bytes, as on a disk that is nearly full.
+FULL_DISK = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+BOUND = 120  # seconds in which a process must have left, with room for a slow machine
 
 
 def arguments(workdir, **fields):
@@ -35,7 +41,7 @@ def arguments(workdir, **fields):
 
 
 def start(rank, world, workdir, before=(), **fields):
-    """One process of a run; `world` are the environment variables that tell it where the others are."""
+    """One process of a run; `world` are the environment variables that tell it where the others are, if there are."""
     own = {name: value.format(rank=rank) for name, value in world.items()}
     return subprocess.Popen(
         [sys.executable, *before, "train.py", *arguments(workdir, **fields)],

@@ -9,6 +9,7 @@ import time
 import pytest
 from processes import (
     BOUND,
+    FULL_DISK,
     ROOT,
     arguments,
     by_jax,
@@ -23,13 +24,6 @@ from processes import (
 
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.company import LOST
-
-# Runs the rest of its command line, in which no file may grow beyond 16 KiB, as on a disk that is nearly full.
-FULL_DISK = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
 
 
 def alone(workdir, **fields):
@@ -75,7 +69,10 @@ def test_a_process_that_hangs_does_not_hold_the_other(tmp_path, stuck):
 @pytest.mark.slow
 def test_a_disk_that_fills_up_under_a_checkpoint_ends_both(tmp_path):
     world = by_jax()
-    processes = [start(0, world, tmp_path, before=("-c", FULL_DISK), width=64), start(1, world, tmp_path, width=64)]
+    processes = [
+        start(0, world, tmp_path, before=("-c", FULL_DISK.format(16384)), width=64),
+        start(1, world, tmp_path, width=64),
+    ]
     (status, _, errors), (lost, _, heard) = map(finish, processes)
     assert status == 1
     assert "cannot write a checkpoint to" in sentence(errors)
