@@ -56,7 +56,8 @@ class Training:
         """
         self._began = time.monotonic()
         self._run, self._config, self._interrupted, self._alive = run, run.config, interrupted, alive
-        self._agreement = distributed.Agreement(run.config.step_timeout)
+        # Later than the deadline of `company.Watch`, which says it better when a process hangs.
+        self._agreement = distributed.Agreement(run.config.start_timeout + run.config.step_timeout)
         self._checkpoints = Checkpoints(run.workdir, run.config.keep)
         self._evaluate = make_evaluate(with_prepare(run.network, run.prepare))
         self._watch = Stopwatch()
