@@ -102,11 +102,17 @@ def start_jax(devices: int = 1, exact: bool = False, rank: int = 0, ranks: int =
 
 
 def _start_on(cores: Sequence[int] | None, process) -> None:
-    """Starts a process from a thread that is pinned; the process inherits that."""
+    """Starts a process from a thread that is pinned; the process inherits that, and that no thread preempts another.
+
+    When a message comes, gloo's thread would take the core from a thread that computes; if that one holds a lock of
+    gloo's, gloo's thread asks for it in vain until its time slice ends, several milliseconds for every message.
+    """
 
     def start():
         if cores is not None and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, set(cores))  # of this thread alone
+        if hasattr(os, "SCHED_BATCH"):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         process.start()
 
     thread = threading.Thread(target=start)

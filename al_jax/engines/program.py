@@ -91,6 +91,8 @@ def make_program(
             held = jax.tree.map(jnp.ravel, held)
             full = full & (here < stages - 1)  # the top stage hands nothing on
             if stages > 1:
+                worked = measured[0] >= -1  # the number of an update, so always true, but XLA does not know
+                full, belt = after(worked, (full, belt))
                 signal, full = jax.lax.ppermute((signal, full), stage_axis, upwards)
                 belt = jax.lax.ppermute(belt, stage_axis, downwards)
             return (held, told, signal, full, belt), measured
@@ -102,6 +104,16 @@ def make_program(
         return state, jax.tree.map(lambda x: x[:, None, None], tuple(measured))
 
     return program
+
+
+def after(done: jax.Array, moved):
+    """What is to be sent, which XLA cannot send before it knows `done`, a scalar that holds whenever work is done.
+
+    XLA sends what is ready as soon as it can, in the middle of a tick's work, and a device then waits there until the
+    others come so far; at the end of a tick they come together. `jax.lax.optimization_barrier` orders nothing on CPU.
+    """
+
+    return jax.tree.map(lambda x: jnp.where(done, x, jnp.zeros_like(x)), moved)
 
 
 def once_if(condition: jax.Array, run: Callable, carry):

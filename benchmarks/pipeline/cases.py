@@ -76,10 +76,10 @@ class Case(NamedTuple):
 
 
 # Thin bridges: those of the paper are the larger part of the work (`al_jax/analysis/macs.py`). All components of the
-# dense network are equal, but for the width of the first code, so that half of them are half of the work.
-DENSE = Case("balanced MLP", (2048,) * 4, 128, 2, (32, 32, 1), 256, updates=60)
+# dense network are equal, pixels as many as units, so that half of them are half of the work.
+DENSE = Case("balanced MLP", (2048,) * 4, 128, 2, (32, 64, 1), 256, updates=80)
 CONVOLUTIONAL = Case("vanilla CNN, 2x2-pooled bridges", (), 256, 5, (32, 32, 3), 64, updates=40)
-QUICK = Case("balanced MLP, short", (1024,) * 4, 128, 2, (32, 32, 1), 128, updates=16)
+QUICK = Case("balanced MLP, short", (1024,) * 4, 128, 2, (32, 32, 1), 128, updates=24)
 
 
 @functools.cache

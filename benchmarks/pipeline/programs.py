@@ -17,7 +17,7 @@ import optax
 
 from al_jax.engines.packing import Layout, empty, in_place_layout, pack, ranked_layout, unpack, view
 from al_jax.engines.placement import AXES
-from al_jax.engines.program import once_if
+from al_jax.engines.program import after, once_if
 from al_jax.engines.varying import varying
 from benchmarks.pipeline.passes import Passes
 
@@ -150,7 +150,9 @@ def mixed(passes: Sequence[Passes], layouts: Layouts, optimizer: optax.GradientT
                     due = functools.partial(work, stage, jnp.clip(m, 0, number - 1))
                     carry = _on(stage, here, (m >= 0) & (m < number), due, layouts.held, carry)
             held, moving, down = carry
-            up, down = _after(held, (moving.signal, down))
+            one = held[0].reshape(-1)[0]
+            worked = (one == one) | (one != one)  # always, but XLA does not see it
+            up, down = after(worked, (moving.signal, down))
             moving = moving._replace(signal=_shift(up, stages, 1))
             return (held, moving, _shift(down, stages, -1)), moving.loss
 
@@ -224,16 +226,6 @@ def _step(layouts: Layouts, optimizer, stage: int, held, gradients):
     params, opt_state = unpack(layouts.held, stage, held)
     updates, opt_state = optimizer.update(gradients, opt_state, params)
     return varying(pack(layouts.held, stage, (optax.apply_updates(params, updates), opt_state), into=held), AXES)
-
-
-def _after(held, signals):
-    """The signals, which XLA cannot send before the work on `held` is done.
-
-    It would send up what is ready before the last stage goes backward, and stages would wait for each other in a tick.
-    """
-    one = held[0].reshape(-1)[0]
-    there = (one == one) | (one != one)  # always, but XLA does not see it
-    return jax.tree.map(lambda x: jnp.where(there, x, jnp.zeros_like(x)), signals)
 
 
 def _shift(signal, stages: int, by: int):
