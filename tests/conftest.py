@@ -12,6 +12,7 @@ exact.request()
 
 import jax
 import pytest
+from xdist.scheduler import WorkStealingScheduling
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_platforms", "cpu")
@@ -23,3 +24,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def pytest_runtest_setup(item):
     """Before fixtures, which compile too."""
     jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config, log):
+    """Long tests come last, and no process shall wait for the other one's."""
+    return WorkStealingScheduling(config, log)

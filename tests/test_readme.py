@@ -1,4 +1,4 @@
-"""The README's examples do what they show."""
+"""The examples of README and docs do what they show."""
 
 import re
 from pathlib import Path
@@ -6,18 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.slow
 def test_the_examples_train():
-    first, machines = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    first, machines = map(example, ("README.md", "docs/machines.md"))
     names = {}
     exec(first, names)
     assert accuracy(names) > 0.9
     exec(machines, names)
     exec(first[first.index("state ") :], names)
     assert accuracy(names) > 0.8
+
+
+def example(path):
+    (found,) = re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+    return found
 
 
 def accuracy(names):

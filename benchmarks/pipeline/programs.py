@@ -150,9 +150,7 @@ def mixed(passes: Sequence[Passes], layouts: Layouts, optimizer: optax.GradientT
                     due = functools.partial(work, stage, jnp.clip(m, 0, number - 1))
                     carry = _on(stage, here, (m >= 0) & (m < number), due, layouts.held, carry)
             held, moving, down = carry
-            one = held[0].reshape(-1)[0]
-            worked = (one == one) | (one != one)  # always, but XLA does not see it
-            up, down = after(worked, (moving.signal, down))
+            up, down = after(_known(held, moving.signal, down), (moving.signal, down))
             moving = moving._replace(signal=_shift(up, stages, 1))
             return (held, moving, _shift(down, stages, -1)), moving.loss
 
@@ -226,6 +224,12 @@ def _step(layouts: Layouts, optimizer, stage: int, held, gradients):
     params, opt_state = unpack(layouts.held, stage, held)
     updates, opt_state = optimizer.update(gradients, opt_state, params)
     return varying(pack(layouts.held, stage, (optax.apply_updates(params, updates), opt_state), into=held), AXES)
+
+
+def _known(*made: tuple[jax.Array, ...]) -> jax.Array:
+    """True, but XLA does not see it before it has all of these."""
+    first = [slots[0].reshape(-1)[0] for slots in made if slots]
+    return jnp.stack([(x == x) | (x != x) for x in first]).all()
 
 
 def _shift(signal, stages: int, by: int):

@@ -2,16 +2,11 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from processes import (
-    BOUND,
     FULL_DISK,
-    ROOT,
-    arguments,
     by_jax,
     digest_of,
     finish,
@@ -27,15 +22,14 @@ from al_jax.training.company import LOST
 
 
 def alone(workdir, **fields):
-    """The same run in one process on one device."""
-    command = [sys.executable, "train.py", *arguments(workdir, engine="sequential", devices=1, **fields)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * BOUND)
+    """The same run in one process on one device: exit status and what it said."""
+    return finish(start(0, {}, workdir, engine="sequential", devices=1, **fields))
 
 
 @pytest.mark.slow
 def test_after_the_death_of_any_process_the_other_leaves_and_the_run_goes_on(tmp_path):
     undisturbed, workdir, moment = tmp_path / "undisturbed", tmp_path / "killed", random.Random()
-    assert alone(undisturbed, checkpoint_seconds=1000).returncode == 0
+    assert alone(undisturbed, checkpoint_seconds=1000)[0] == 0
     for victim in range(2):
         done = max(Checkpoints(workdir, 3).steps(), default=-1)
         processes = pair(workdir)
@@ -46,9 +40,9 @@ def test_after_the_death_of_any_process_the_other_leaves_and_the_run_goes_on(tmp
         assert status == LOST, errors
         assert "it cannot save, the same command continues from the last checkpoint" in sentence(errors)
         assert f"so process {1 - victim} of 2 leaves" in sentence(errors)
-    finished = alone(workdir)  # fewer processes and devices than before
-    assert finished.returncode == 0, finished.stderr
-    assert "Continuing after update" in finished.stdout
+    status, output, errors = alone(workdir)  # fewer processes and devices than before
+    assert status == 0, errors
+    assert "Continuing after update" in output
     assert digest_of(workdir) == digest_of(undisturbed)
 
 
@@ -82,7 +76,7 @@ def test_a_disk_that_fills_up_under_a_checkpoint_ends_both(tmp_path):
 
 @pytest.mark.slow
 def test_where_no_checkpoint_is_whole_both_say_so(tmp_path):
-    assert alone(tmp_path, epochs=1).returncode == 0
+    assert alone(tmp_path, epochs=1)[0] == 0
     for path in tmp_path.glob("checkpoints/*/manifest.ocdbt"):
         path.write_bytes(b"")
     for process in pair(tmp_path, epochs=1):
