@@ -22,8 +22,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Before fixtures, which compile too."""
-    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)
+    """Before fixtures, which compile too; the environment is for processes that a test starts."""
+    optimised = item.get_closest_marker("optimised") is not None
+    jax.config.update("jax_disable_most_optimizations", not optimised)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0" if optimised else "1"
 
 
 @pytest.hookimpl

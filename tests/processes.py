@@ -29,7 +29,6 @@ import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-FAST = {"TF_CPP_MIN_LOG_LEVEL": "2", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # they spend their time compiling
 BOUND = 120  # seconds in which a process must have left, with room for a slow machine
 
 
@@ -47,7 +46,7 @@ def start(rank, world, workdir, before=(), **fields):
     return subprocess.Popen(
         [sys.executable, *before, "train.py", *arguments(workdir, **fields)],
         cwd=ROOT,
-        env={**os.environ, **own, **FAST},
+        env={**os.environ, **own, "TF_CPP_MIN_LOG_LEVEL": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

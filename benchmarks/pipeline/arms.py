@@ -9,7 +9,9 @@ from benchmarks import timing
 from benchmarks.pipeline import one_device
 from benchmarks.pipeline.backward import Schedule
 from benchmarks.pipeline.cases import Case
+from benchmarks.pipeline.micro_batches import MICRO_BATCHES, Chosen, milliseconds, shortened
 from benchmarks.pipeline.passes import cut
+from benchmarks.pipeline.ranks import Stages
 from benchmarks.timing import Sample
 from benchmarks.workers import Group, Worker, two_cores
 
@@ -22,7 +24,6 @@ TORCH, TORCH_GPIPE, TORCH_1F1B = "torch backprop, one core", "torch GPipe", "tor
 ORDER = (BACKPROP, BACKPROP_TWO, NAIVE, MIXED, GPIPE, REMAT, TORCH, TORCH_GPIPE, TORCH_1F1B)
 ORDER += (ASSOCIATED, ASSOCIATED_TWO, COPIES, PIPELINED)
 TORCH_HERE = importlib.util.find_spec("torch") is not None
-MICRO_BATCHES = (2, 4, 8)
 ROUNDING = 1e-2  # how far apart trainings that agree may end, in units of how far they moved
 
 
@@ -60,9 +61,14 @@ def refuse(case: Case, why: str):
 class Crew:
     """The processes of one case and the arms they offer."""
 
-    def __init__(self, case: Case, exact: bool, checks: bool = True):
-        """`checks` refuses arms that train differently; after many updates of Adam rounding alone leads far apart."""
-        self.case, self.exact, self.checks, self.opened = case, exact, checks, []
+    def __init__(self, case: Case, chosen: Chosen, exact: bool, checks: bool = True):
+        """Args:
+        case: what is trained.
+        chosen: the micro-batches of an update for each rule and number of threads.
+        exact: compile for equal digests.
+        checks: refuse arms that train differently; after many updates of Adam rounding alone leads far apart.
+        """
+        self.case, self.chosen, self.exact, self.checks, self.opened = case, chosen, exact, checks, []
         self.cores = two_cores()
         self.arms: dict[str, Arm] = {}
 
@@ -91,28 +97,36 @@ class Crew:
         self._one_device(worker, BACKPROP_TWO, BACKPROP, "backprop", 2)
 
     def _one_device(self, worker: Worker, name: str, own: str, rule: str, cores: int) -> one_device.Trained:
-        trained = worker("train", rule)
-        self.arms[name] = Arm(functools.partial(worker, "time", rule), cores, own, {"memory": trained.memory})
+        number = self.chosen[rule, cores]
+        trained = worker("train", rule, number)
+        facts = {"memory": trained.memory, "micro_batches": number}
+        self.arms[name] = Arm(functools.partial(worker, "time", (rule, number)), cores, own, facts)
         return trained
 
     def copies(self, worker: Worker) -> None:
         """The same training on each core at once, sharing nothing but the machine: what two cores can give at most."""
         other = self.open(Worker, self.cores[1:], one_device.functions, self.exact)
-        memory = other("train", "associated").memory
+        arm = "associated", self.chosen["associated", 1]
+        memory = other("train", *arm).memory
 
         def run():
             for own in (worker, other):
-                own.ask("time", "associated")
+                own.ask("time", arm)
             return together([own.answer() for own in (worker, other)])
 
-        self.arms[COPIES] = Arm(run, 2, ASSOCIATED, {"memory": memory}, copies=2)
+        self.arms[COPIES] = Arm(run, 2, ASSOCIATED, {"memory": memory, "micro_batches": arm[1]}, copies=2)
+
+    def stages(self, partition: Sequence[int]) -> Stages:
+        """Pipelined AL as it is trained: an update has the micro-batches that are fastest on one core."""
+        return Stages(tuple(partition), self.chosen["associated", 1])
 
     def pipelined(self, group: Group, partition: Sequence[int], reference: one_device.Trained) -> dict[str, str | None]:
         """Pipelined AL, which the group was asked to train, and whether it trained what the one core did: digests."""
         found, *others = group.answer()
         apart = timing.movement_apart(reference.start, reference.end, found.end)
-        facts = {"memory": max(own.memory for own in (found, *others)), "apart": apart, "partition": partition}
-        self.arms[PIPELINED] = Arm(lambda: together(group("time", partition)), 2, ASSOCIATED, facts)
+        stages = self.stages(partition)
+        facts = {"memory": max(own.memory for own in (found, *others)), "apart": apart, **stages._asdict()}
+        self.arms[PIPELINED] = Arm(lambda: together(group("time", stages)), 2, ASSOCIATED, facts)
         if self.checks and not apart < ROUNDING:
             refuse(self.case, f"pipelined and sequential AL train differently: {apart:.1e} of how far they moved")
         return {"sequential": reference.digest, "pipelined": found.digest}
@@ -141,31 +155,39 @@ class Crew:
         return arm
 
     def torch(self) -> dict[str, list]:
-        """Torch on one core and on two; schedules are tried in processes of their own, since memory is measured."""
+        """Torch on one core and on two, each with the number of micro-batches that is fastest in a first try."""
         from benchmarks.pipeline import torch_arms  # only here: torch is an extra, and takes long to import
 
-        worker = self.open(Worker, self.cores[:1], torch_arms.one_core)
-        facts = worker("train", TORCH)._asdict()
-        self.arms[TORCH] = Arm(functools.partial(worker, "time", TORCH), 1, TORCH, facts)
-        sizes, tried = [len(layers) for layers in cut(self.case, 2)], {}
-        short = self.case._replace(updates=-(-self.case.updates // 5))
+        sizes = [len(layers) for layers in cut(self.case, 2)]
+        tried = {TORCH: self._torch(TORCH, (1, *MICRO_BATCHES), Worker, self.cores[:1], torch_arms.one_core)}
         for name, kind in {TORCH_GPIPE: "GPipe", TORCH_1F1B: "1F1B"}.items():
-            trial = self.open(Group, self.cores, torch_arms.two_ranks, sizes, case=short)
-            of = {m: self._torch_schedule(trial, (kind, m)) for m in MICRO_BATCHES}
-            tried[name] = _fastest(self.arms, name, of, short)
-            trial.close()
-            best = kind, self.arms[name].facts["micro_batches"]
-            self.arms[name] = self._torch_schedule(self.open(Group, self.cores, torch_arms.two_ranks, sizes), best)
+            tried[name] = self._torch(name, MICRO_BATCHES, Group, self.cores, torch_arms.two_ranks, kind, sizes)
         return tried
 
-    def _torch_schedule(self, group: Group, schedule: tuple[str, int]) -> Arm:
-        grown = [own.memory for own in group("train", schedule)]
-        facts = {"memory": None if None in grown else max(grown), "micro_batches": schedule[1]}
-        return Arm(lambda: together(group("time", schedule)), 2, TORCH, facts)
+    def _torch(self, name: str, numbers: Sequence[int], kind: Callable, cores: Sequence[int], make: Callable, *args):
+        """Adds an arm; what is tried runs in processes of its own, since memory is measured."""
+        short = shortened(self.case)
+        trial = self.open(kind, cores, make, *args, case=short)
+        of = {m: _torch_arm(trial, len(cores), m) for m in numbers}
+        tried = _fastest(self.arms, name, of, short)
+        trial.close()
+        opened = self.open(kind, cores, make, *args)
+        self.arms[name] = _torch_arm(opened, len(cores), self.arms[name].facts["micro_batches"])
+        return tried
+
+
+def _torch_arm(opened: Worker | Group, cores: int, micro_batches: int) -> Arm:
+    def ask(name: str) -> list:
+        answer = opened(name, micro_batches)
+        return answer if isinstance(answer, list) else [answer]
+
+    grown = [own.memory for own in ask("train")]
+    facts = {"memory": None if None in grown else max(grown), "micro_batches": micro_batches}
+    return Arm(lambda: together(ask("time")), cores, TORCH, facts)
 
 
 def _fastest(arms: dict[str, Arm], name: str, of: dict[int, Arm], case: Case) -> list[dict[str, float]]:
     """Keeps the fastest of several numbers of micro-batches as the arm of that name; what each took once."""
     walls = {m: arm.run().wall for m, arm in of.items()}
     arms[name] = of[min(walls, key=walls.get)]
-    return [{"micro_batches": m, "ms_per_update": 1e3 * wall / case.updates} for m, wall in walls.items()]
+    return milliseconds(walls, case)

@@ -31,6 +31,7 @@ class Case(NamedTuple):
       image: `(H, W, C)`, multiples of 8 by 8.
       batch: examples of an update.
       updates: N, in one measurement.
+      micro_batches: of an update, whose gradients are averaged.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case(NamedTuple):
     image: tuple[int, int, int]
     batch: int
     updates: int
+    micro_batches: int = 1
 
     def blocks(self) -> Sequence[nn.Module]:
         return al.networks.mlp(self.widths) if self.widths else al.networks.vanilla_cnn()
@@ -56,10 +58,10 @@ class Case(NamedTuple):
         return al.backprop(self.blocks(), CLASSES, self.code, bridge=bridge)
 
     def batches(self, rows: int = 0) -> dict[str, np.ndarray]:
-        """N micro-batches of enlarged digits, and `rows` empty ones in which a pipeline drains."""
+        """The micro-batches of N updates on enlarged digits, and `rows` empty ones in which a pipeline drains."""
         images, labels = digits(self.image, "train")
         order = np.concatenate([np.random.default_rng(epoch).permutation(len(labels)) for epoch in range(self.epochs)])
-        index = order[: self.updates * self.batch].reshape(self.updates, self.batch)
+        index = order[: self.updates * self.batch].reshape(self.updates * self.micro_batches, -1)
         batches = {"image": images[index], "label": labels[index]}
         return {name: np.concatenate([x, np.zeros((rows, *x.shape[1:]), x.dtype)]) for name, x in batches.items()}
 
@@ -70,8 +72,8 @@ class Case(NamedTuple):
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Of a micro-batch as component 1 sees it."""
         return {
-            "image": jax.ShapeDtypeStruct((self.batch, *self.image), jnp.float32),
-            "label": jax.ShapeDtypeStruct((self.batch,), jnp.int32),
+            "image": jax.ShapeDtypeStruct((self.batch // self.micro_batches, *self.image), jnp.float32),
+            "label": jax.ShapeDtypeStruct((self.batch // self.micro_batches,), jnp.int32),
         }
 
 

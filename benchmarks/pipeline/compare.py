@@ -11,6 +11,7 @@ from benchmarks.pipeline import arms as names
 from benchmarks.pipeline import one_device, ranks
 from benchmarks.pipeline.arms import Crew, refuse, together
 from benchmarks.pipeline.cases import Case
+from benchmarks.pipeline.micro_batches import WHOLE, Chosen, choose
 from benchmarks.pipeline.records import record_of
 from benchmarks.quiet import Patience
 from benchmarks.workers import Group, Worker
@@ -24,22 +25,23 @@ NO_TORCH = "left out, torch is not installed (pip install -e .[bench])"
 
 def compare(case: Case, rounds: int, patience: Patience, quick: bool) -> dict[str, Any]:
     """Checks and measures all arms of a case; `quick` leaves most of them out and times what `exact` compiles."""
+    chosen, tried = (WHOLE, {}) if quick else choose(case)
     if not quick:
-        check(case)
-    crew = Crew(case, exact=quick, checks=quick)
+        check(case, chosen)
+    crew = Crew(case, chosen, exact=quick, checks=quick)
     staff = hire(crew, case, quick)
-    facts, left_out = staff.facts, {}
+    facts, left_out = staff.facts | {"micro_batches_tried": tried}, {}
     if quick:
         left_out = {name: LEFT_OUT for name in names.ORDER if name not in crew.arms}
     else:
-        facts["micro_batches_tried"] = crew.backward(staff.group, staff.reference)
+        facts["micro_batches_tried"] |= crew.backward(staff.group, staff.reference)
         crew.two_threads()
         crew.copies(staff.worker)
         if names.TORCH_HERE:
             facts["micro_batches_tried"] |= crew.torch()
         else:
             left_out = dict.fromkeys((names.TORCH, names.TORCH_GPIPE, names.TORCH_1F1B), NO_TORCH)
-    staff.group("transfers", facts["partition"])
+    staff.group("transfers", crew.stages(facts["partition"]))
     runs = {name: crew.arms[name].run for name in names.ORDER if name in crew.arms}
     runs["transfers"] = lambda: together(staff.group("time", "transfers"))
     runs |= {part: functools.partial(staff.worker, "time", part) for part in staff.parts}
@@ -71,39 +73,40 @@ def hire(crew: Crew, case: Case, quick: bool) -> Staff:
     group = crew.open(Group, crew.cores, ranks.functions, quick)
     partition = even_partition(len(case.blocks()), STAGES)
     if quick:
-        group.ask("train", partition)  # while the one core has work of its own
-    parts = worker("components")
+        group.ask("train", crew.stages(partition))  # while the one core has work of its own
+    parts = worker("components", crew.chosen["associated", 1])
     if not quick:
         partition = best_partition(_alone(worker, parts), STAGES)
-        group.ask("train", partition)
+        group.ask("train", crew.stages(partition))
     reference = crew.one_core(worker)
     timed = crew.pipelined(group, partition, reference["associated"])
-    digests = timed if quick else exact_digests(case, partition)
+    digests = timed if quick else exact_digests(case, crew.stages(partition))
     if len(set(digests.values())) > 1:
         refuse(case, f"the digests of sequential and pipelined AL differ: {digests}")
     facts = {"partition": partition, "timed_under_exact": quick, "digests": digests, "digests_of_timed_runs": timed}
     return Staff(worker, group, parts, reference["backprop"], facts)
 
 
-def check(case: Case) -> None:
+def check(case: Case, chosen: Chosen) -> None:
     """Refuses arms that differ by more than rounding after the first updates, in processes of their own."""
-    crew = Crew(case._replace(updates=CHECKED_UPDATES), exact=False)
+    crew = Crew(case._replace(updates=CHECKED_UPDATES), chosen, exact=False)
     worker = crew.open(Worker, crew.cores[:1], one_device.functions, False)
     group = crew.open(Group, crew.cores, ranks.functions, False)
     partition = even_partition(len(case.blocks()), STAGES)
-    group.ask("train", partition)
+    group.ask("train", crew.stages(partition))
     reference = crew.one_core(worker)
     crew.pipelined(group, partition, reference["associated"])
     crew.backward(group, reference["backprop"])
     crew.close()
 
 
-def exact_digests(case: Case, partition: Sequence[int]) -> dict[str, str]:
+def exact_digests(case: Case, stages: ranks.Stages) -> dict[str, str]:
     """Digests of a short training under `exact`, sequential and pipelined, in processes of their own."""
-    crew = Crew(case._replace(updates=DIGEST_UPDATES), exact=True)
+    crew = Crew(case._replace(updates=DIGEST_UPDATES), WHOLE, exact=True)
     worker = crew.open(Worker, crew.cores[:1], one_device.functions, True)
     group = crew.open(Group, crew.cores, ranks.functions, True)
-    found = {"sequential": worker("train", "associated").digest, "pipelined": group("train", partition)[0].digest}
+    alone = worker("train", "associated", stages.micro_batches)
+    found = {"sequential": alone.digest, "pipelined": group("train", stages)[0].digest}
     crew.close()
     return found
 

@@ -51,13 +51,13 @@ def measure(components: int, rounds: int, patience: Patience) -> dict[str, Any]:
     """One depth: both rules on one core, the pipeline on two, and each kind of component alone."""
     case, cores = case_of(components), two_cores()
     worker, group = Worker(cores[:1], one_device.functions, case), Group(cores, ranks.functions, case)
-    partition = (components // 2,) * 2
+    stages = ranks.Stages((components // 2,) * 2)
     for rule in ("associated", "backprop"):
         worker("train", rule)
-    group("train", partition)
-    group("transfers", partition)
-    runs = {rule: functools.partial(worker, "time", rule) for rule in ("associated", "backprop")}
-    runs |= {arm: lambda arm=arm: together(group("time", arm)) for arm in (partition, "transfers")}
+    group("train", stages)
+    group("transfers", stages)
+    runs = {rule: functools.partial(worker, "time", (rule, 1)) for rule in ("associated", "backprop")}
+    runs |= {arm: lambda arm=arm: together(group("time", arm)) for arm in (stages, "transfers")}
     alone = sorted(set(worker("components")))
     runs |= {part: functools.partial(worker, "time", part) for part in alone}
     samples = timing.interleaved(
@@ -74,7 +74,7 @@ def measure(components: int, rounds: int, patience: Patience) -> dict[str, Any]:
         "components": components,
         "backprop_ms": milliseconds("backprop"),
         "associated_ms": milliseconds("associated"),
-        "two_ms": milliseconds(partition),
+        "two_ms": milliseconds(stages),
         "transfer_ms": milliseconds("transfers"),
         "component_ms": [milliseconds(part, one_device.SAMPLED) for part in alone],
         "foreign_cores": max(sample.foreign or 0.0 for own in samples.values() for sample in own),

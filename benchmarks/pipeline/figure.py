@@ -76,7 +76,7 @@ def _depth(axes: Axes, depth: Mapping[str, Any]) -> None:
     axes.set_xticks(at, [str(components) for components in at], fontsize=8)
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.margins(y=0.3)  # room for the legend
+    axes.margins(y=0.5)  # room for the legend
     axes.set_xlabel("components", fontsize=8)
     axes.set_ylabel("ms for an update", fontsize=8)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
@@ -91,6 +91,6 @@ def _learning(axes: Axes, learning: Mapping[str, Any]) -> None:
         axes.plot(learning["updates"], means, color=next(colours), label=label, linewidth=1.4)
     axes.set_xlabel("updates", fontsize=8)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.12))  # above who fails
     seeds = len(next(iter(learning["curves"].values())))
     axes.set_title(f"Test accuracy on digits, mean of {seeds} seeds", loc="left", fontsize=9)

@@ -16,7 +16,7 @@ from benchmarks.pipeline.cases import CLASSES, OPTIMIZER, PREPARE, Case
 from benchmarks.pipeline.costs import compiled_by
 from benchmarks.workers import Functions, start_jax
 
-SAMPLED = 8  # micro-batches on which a component is timed by itself, over and over
+SAMPLED = 8  # updates for which a component is timed by itself, over and over
 
 
 class Trained(NamedTuple):
@@ -32,26 +32,31 @@ class Trained(NamedTuple):
 
 
 def functions(case: Case, exact: bool = False) -> Functions:
-    """`train(rule)` and `components()` come first; then `time(arm)` measures one repetition of an arm."""
+    """`train(rule, micro_batches)` and `components(micro_batches)` come first; `time` measures a repetition of an arm.
+
+    Its arms are those pairs, and the names that `components` gives.
+    """
     start_jax(exact=exact)
     arms = {}
 
-    def trainer_of(rule: str) -> al.Trainer:
-        return al.sequential(case.network(rule), OPTIMIZER, prepare=PREPARE, exact=exact)
+    def trainer_of(rule: str, micro_batches: int) -> al.Trainer:
+        return al.sequential(case.network(rule), OPTIMIZER, prepare=PREPARE, accumulate=micro_batches, exact=exact)
 
     @functools.cache
     def start(rule: str):
-        trainer = trainer_of(rule)
+        trainer = trainer_of(rule, 1)
         return trainer.components(trainer.init(jax.random.key(0), case.shapes()))
 
-    def train(rule: str) -> Trained:
-        trainer, batches = trainer_of(rule), case.batches()
+    def train(rule: str, micro_batches: int = 1) -> Trained:
+        trainer = trainer_of(rule, micro_batches)
+        batches = case._replace(micro_batches=micro_batches).batches()
         state, trained = first_repetition(trainer, trainer.step, start(rule), batches, bytes_of(batches))
-        arms[rule] = timing.training(trainer.step, state, batches)
+        arms[rule, micro_batches] = timing.training(trainer.step, state, batches)
         return trained
 
-    def components() -> list[str]:
-        found, arm_of = components_alone(case, start("associated"), exact)
+    def components(micro_batches: int = 1) -> list[str]:
+        cut = case._replace(micro_batches=micro_batches)
+        found, arm_of = components_alone(cut, start("associated"), exact)
         arms.update(found)
         return arm_of
 
@@ -81,7 +86,7 @@ def components_alone(case: Case, states: Sequence[al.ComponentState], exact: boo
     found, arm_of = {}, {}
 
     def drawn(x):
-        size = SAMPLED, *x.shape
+        size = SAMPLED * case.micro_batches, *x.shape
         whole = not jnp.issubdtype(x.dtype, jnp.floating)  # labels
         return (rng.integers(CLASSES, size=size) if whole else rng.random(size)).astype(x.dtype)
 
@@ -90,7 +95,7 @@ def components_alone(case: Case, states: Sequence[al.ComponentState], exact: boo
         kind = str(jax.tree.map(jnp.shape, (state, shapes)))
         if kind not in arm_of:
             signals = jax.tree.map(drawn, shapes)
-            alone = al.sequential(al.compose([part]), OPTIMIZER, exact=exact)
+            alone = al.sequential(al.compose([part]), OPTIMIZER, accumulate=case.micro_batches, exact=exact)
             held, _ = alone.step(alone.place([state]), signals)
             arm_of[kind] = f"component {index + 1}"
             found[arm_of[kind]] = timing.training(alone.step, held, signals)

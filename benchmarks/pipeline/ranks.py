@@ -1,6 +1,7 @@
 """Arms on two devices: processes that `jax.distributed` joins, each pinned to its own core, with gloo between them."""
 
 import gc
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,23 +23,38 @@ RANKS = 2
 AXIS = "stage"
 
 
+class Stages(NamedTuple):
+    """Pipelined AL: the components of each stage, and the micro-batches of an update."""
+
+    partition: tuple[int, ...]
+    micro_batches: int = 1
+
+
 def functions(rank: int, address: str, case: Case, exact: bool = False) -> Functions:
-    """As those of one device. `train` takes AL's partition, or the schedule of a pipeline of backpropagation."""
+    """As those of one device. `train` takes AL's stages, or the schedule of a pipeline of backpropagation."""
     start_jax(exact=exact, rank=rank, ranks=RANKS, address=address)
     arms = {}
 
-    def train_associated(partition) -> Trained:
+    def train_associated(stages: Stages) -> Trained:
+        partition, number = stages
         trainer = al.pipelined(
-            case.associated(), OPTIMIZER, jax.devices(), partition=partition, prepare=PREPARE, exact=exact
+            case.associated(),
+            OPTIMIZER,
+            jax.devices(),
+            partition=partition,
+            accumulate=number,
+            prepare=PREPARE,
+            exact=exact,
         )
-        batches = case.batches(rows=RANKS - 1)  # the rows in which it drains
+        cut = case._replace(micro_batches=number)
+        batches = cut.batches(rows=RANKS - 1)  # the rows in which it drains
 
         def step(state, batches):
-            return trainer.step(state, batches, valid=case.updates)
+            return trainer.step(state, batches, valid=case.updates * number)
 
-        start = trainer.components(trainer.init(jax.random.key(0), case.shapes()))
+        start = trainer.components(trainer.init(jax.random.key(0), cut.shapes()))
         state, trained = first_repetition(trainer, step, start, batches, bytes_of(batches) // RANKS)
-        arms[partition] = timing.training(step, state, batches)
+        arms[stages] = timing.training(step, state, batches)
         return trained
 
     def train_backprop(schedule: Schedule) -> Trained:
@@ -58,8 +74,9 @@ def functions(rank: int, address: str, case: Case, exact: bool = False) -> Funct
         gc.collect()  # compiled functions and what they trained refer to each other, and arrays are large
         return trained._replace(start=None, end=trained.end if rank == 0 else None)  # the others have the same
 
-    def transfers(partition) -> None:
-        arms["transfers"] = transfers_alone(case, partition[0])
+    def transfers(stages: Stages) -> None:
+        cut = case._replace(micro_batches=stages.micro_batches)
+        arms["transfers"] = transfers_alone(cut, stages.partition[0])
 
     def forget(arm) -> None:
         del arms[arm]
@@ -69,7 +86,7 @@ def functions(rank: int, address: str, case: Case, exact: bool = False) -> Funct
 
 
 def transfers_alone(case: Case, boundary: int):
-    """Repetitions of N ticks in which nobody works: the signal into a component goes up, the images go down."""
+    """Repetitions of ticks in which nobody works, one a micro-batch: signals into a component go up, images down."""
     shapes = case.shapes()
     signal = signal_shapes(case.associated(), shapes)[0][boundary]
     belt = {"image": jax.ShapeDtypeStruct(shapes["image"].shape, jnp.uint8), "label": shapes["label"]}
@@ -80,7 +97,7 @@ def transfers_alone(case: Case, boundary: int):
             up, down = moving
             return (_permute(up, 1), _permute(down, -1)), None
 
-        return jax.lax.scan(tick, moving, length=case.updates)[0]
+        return jax.lax.scan(tick, moving, length=case.updates * case.micro_batches)[0]
 
     def zeros(x):
         whole = np.zeros((RANKS, x.size), x.dtype)

@@ -24,17 +24,18 @@ def record_of(
 ) -> dict[str, Any]:
     """The record of a case; `parts` are the samples of each component by itself, `left_out` says why."""
     seconds = [_median(samples[part]) / SAMPLED for part in parts]
-    limit = bound(seconds, facts["partition"], case.updates)
+    ticks = case.updates * arms[names.PIPELINED].facts["micro_batches"]
+    limit = bound(seconds, facts["partition"], ticks)
     macs = macs_of(case)
     found = {name: {"left_out": why} for name, why in left_out.items()}
     found |= {name: summary(case, name, arm, samples) | {"macs_per_example": macs[name]} for name, arm in arms.items()}
     own = found[names.PIPELINED]
     own |= {"bound": limit, "of_bound": own["speedup_over_own_core"] / limit}
-    tick = own["ms_per_update"] * case.updates / (case.updates + len(facts["partition"]) - 1)
-    transfer = 1e3 * _median(samples["transfers"]) / case.updates
+    tick = own["ms_per_update"] * case.updates / (ticks + len(facts["partition"]) - 1)
+    transfer = 1e3 * _median(samples["transfers"]) / ticks
     return {
         "case": case.name,
-        **case._asdict(),
+        **{name: value for name, value in case._asdict().items() if name != "micro_batches"},
         **facts,
         "component_ms": [1e3 * second for second in seconds],
         "tick_ms": tick,
@@ -45,10 +46,10 @@ def record_of(
     }
 
 
-def bound(seconds: Sequence[float], partition: Sequence[int], updates: int) -> float:
+def bound(seconds: Sequence[float], partition: Sequence[int], ticks: int) -> float:
     """The speed-up that the components' own times allow: the fullest stage sets the tick, filling costs p - 1 ticks."""
     tick = max(map(sum, blocks_of(seconds, partition)))
-    return updates * sum(seconds) / ((updates + len(partition) - 1) * tick)
+    return ticks * sum(seconds) / ((ticks + len(partition) - 1) * tick)
 
 
 def summary(case: Case, name: str, arm: Arm, samples: timing.Samples) -> dict[str, Any]:

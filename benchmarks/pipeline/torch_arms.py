@@ -29,39 +29,40 @@ class Trained(NamedTuple):
 
 
 def one_core(case: Case) -> Functions:
-    """`train()` comes first; `time(arm)` measures a repetition, whatever the arm is called."""
+    """`train(micro_batches)`, whose gradients are averaged for an update, comes first; `time` measures a repetition."""
     warm_up()
     arms, (images, labels) = {}, batches_of(case)
 
-    def make():
+    def make(micro_batches: int):
         model, loss = nn.Sequential(*layers_of(case)), nn.CrossEntropyLoss()
         optimizer = adam(model)
 
         def update(m):
             optimizer.zero_grad()
-            loss(model(images[m].float() / 255), labels[m]).backward()
+            for image, label in zip(images[m].chunk(micro_batches), labels[m].chunk(micro_batches), strict=True):
+                (loss(model(image.float() / 255), label) / micro_batches).backward()
             optimizer.step()
 
         return update
 
-    def train(arm) -> Trained:
-        arms[arm], memory = repetition(make, case.updates)
+    def train(micro_batches: int) -> Trained:
+        arms[micro_batches], memory = repetition(lambda: make(micro_batches), case.updates)
         return Trained(memory)
 
-    return {"train": train, "time": lambda arm: arms[arm]()}
+    return {"train": train, "time": lambda micro_batches: arms[micro_batches]()}
 
 
-def two_ranks(rank: int, address: str, case: Case, sizes: Sequence[int]) -> Functions:
-    """As on one core; an arm is `GPipe` or `1F1B` and the micro-batches of an update. `sizes` are layers of a stage."""
+def two_ranks(rank: int, address: str, case: Case, schedule: str, sizes: Sequence[int]) -> Functions:
+    """As on one core; `schedule` is `GPipe` or `1F1B`, `sizes` are the layers of each stage."""
     warm_up()
     dist.init_process_group("gloo", init_method=f"tcp://{address}", rank=rank, world_size=RANKS)
     arms, (images, labels) = {}, batches_of(case)
 
-    def make(name: str, micro_batches: int):
+    def make(micro_batches: int):
         first = sum(sizes[:rank])
         model = nn.Sequential(*layers_of(case)[first : first + sizes[rank]])
         stage = PipelineStage(model, rank, RANKS, torch.device("cpu"))
-        kind = {"GPipe": ScheduleGPipe, "1F1B": Schedule1F1B}[name]
+        kind = {"GPipe": ScheduleGPipe, "1F1B": Schedule1F1B}[schedule]
         run = kind(stage, micro_batches, loss_fn=nn.CrossEntropyLoss())
         optimizer = adam(model)
 
@@ -75,13 +76,13 @@ def two_ranks(rank: int, address: str, case: Case, sizes: Sequence[int]) -> Func
 
         return update
 
-    def train(schedule: tuple[str, int]) -> Trained:
-        arms[schedule], memory = repetition(lambda: make(*schedule), case.updates)
+    def train(micro_batches: int) -> Trained:
+        arms[micro_batches], memory = repetition(lambda: make(micro_batches), case.updates)
         return Trained(memory)
 
-    def time(schedule: tuple[str, int]) -> timing.Sample:
+    def time(micro_batches: int) -> timing.Sample:
         dist.barrier()
-        return arms[schedule]()
+        return arms[micro_batches]()
 
     return {"train": train, "time": time}
 
