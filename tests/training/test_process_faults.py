@@ -40,7 +40,7 @@ def test_after_the_death_of_any_process_the_other_leaves_and_the_run_goes_on(tmp
         assert status == LOST, errors
         assert "it cannot save, the same command continues from the last checkpoint" in sentence(errors)
         assert f"so process {1 - victim} of 2 leaves" in sentence(errors)
-    status, output, errors = alone(workdir)  # fewer processes and devices than before
+    status, output, errors = alone(workdir, checkpoint_seconds=1000)  # fewer processes and devices than before
     assert status == 0, errors
     assert "Continuing after update" in output
     assert digest_of(workdir) == digest_of(undisturbed)
