@@ -301,9 +301,9 @@ figure.tight_layout()
 # %% [markdown]
 # At small rates the weights hardly move between the two passes, and the mixture is nearly the gradient; the rate that
 # makes it fast makes it wrong. (An angle of 0 at the largest rate is no success: the last ReLUs have died, and only the
-# last bias still has a gradient.) Others repair it: PipeDream keeps a copy of the weights for every micro-batch under way,
-# GPipe waits. Local losses need neither, because forward, loss, backward and update of a component are one piece of
-# work in one tick.
+# last bias still has a gradient.) Others repair it: PipeDream keeps a copy of the weights for every micro-batch under
+# way, GPipe waits. Local losses need neither, because forward, loss, backward and update of a component are one piece
+# of work in one tick.
 #
 # From here: `python -m al_jax.plan` shows ahead of time how a network cuts into stages and what each needs;
 # `python -m benchmarks.pipeline` measures it against backpropagation, GPipe and 1F1B on cores of their own.
