@@ -25,6 +25,8 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
         try:
             variables = jax.eval_shape(part.init, key, signal)
             outputs = jax.eval_shape(lambda v, s, k, part=part: part.apply(v, s, k, True), variables, signal, key)
+            if any(leaf.size == 0 for leaf in jax.tree.leaves(outputs[0])):  # from images too small for a convolution
+                raise ValueError("nothing is left of it")
         except Exception as error:
             shapes = jax.tree.map(lambda x: f"{x.dtype.name}{list(x.shape)}", signal)
             raise ValueError(

@@ -2,7 +2,7 @@
 
 Every arm is compiled for the CPU, whatever there is, and never run. A row is what XLA's own accounting says of the
 program: its arguments (parameters, optimizer state, one micro-batch) and its temporaries, of which activations are the
-most. A GPU's convolutions have other work space; no GPU has been measured yet.
+most. A GPU's convolutions have other work space: `benchmarks.memory_measured` has what a GPU really takes.
 
   python -m benchmarks.memory [NETWORK ...] [--quick] [--json FILE]
 
@@ -21,14 +21,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+import al_jax as al
 from al_jax.data import unit_range
-from al_jax.engines.optimizers import optimizers_of
-from al_jax.engines.sequential import make_run
-from al_jax.engines.update import draw_components, hold
 from al_jax.training.config import default_config
 from al_jax.training.facts import DataFacts
 from al_jax.training.networks import build_network
 from benchmarks import timing
+from benchmarks.compiled import Program, compile_updates, total
 
 KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9, nesterov=True))
@@ -59,31 +58,19 @@ def arms_of(cuts: tuple[tuple[int, str], ...], quick: bool) -> Iterator[tuple[st
                 yield f"{name}, K = {components}, cuts: {where}", {**fields, **INFOPRO}
 
 
-def measure(network: str, image: tuple[int, int, int], classes: int, batch: int, fields: Mapping[str, Any]) -> dict:
-    """Compiles one update and reads its memory."""
+def compiled(network: str, fields: Mapping[str, Any], updates: int = 1, options=None) -> tuple[Program, al.Network]:
+    """The program of an arm, for JAX's default device."""
+    image, classes, batch, _ = {**NETWORKS, **QUICK}[network]
     config = default_config(network=network, residual="standard", activation="relu", **fields)
     built = build_network(config, DataFacts(classes, image, unit_range()))
-    optimizers = optimizers_of(built, OPTIMIZER)
-    shapes = {
-        "image": jax.ShapeDtypeStruct((batch, *image), jnp.float32),
-        "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
-    }
-    state = jax.eval_shape(
-        lambda: tuple(hold(own, 1) for own in draw_components(built, optimizers, jax.random.key(0), shapes))
-    )
-    batches = {name: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for name, x in shapes.items()}
-    run = jax.jit(make_run(built, optimizers, shards=1, accumulate=1), donate_argnums=0)
-    lowered = run.lower(state, batches, jax.ShapeDtypeStruct((), jnp.int32))
-    memory = lowered.compile(KEPT_BARRIERS if config.remat else None).memory_analysis()
-    return {
-        "components": len(built.components),
-        "arguments": memory.argument_size_in_bytes,
-        "temporaries": memory.temp_size_in_bytes,
-    }
+    images = jax.ShapeDtypeStruct((batch, *image), jnp.float32)
+    return compile_updates(built, OPTIMIZER, images, updates, options), built
 
 
-def total(arm: Mapping[str, int]) -> int:
-    return arm["arguments"] + arm["temporaries"]
+def ahead_of_time(network: str, fields: Mapping[str, Any]) -> dict[str, int]:
+    """The bytes of one update, compiled for the CPU."""
+    program, built = compiled(network, fields, options=KEPT_BARRIERS if fields.get("remat") else None)
+    return {"components": len(built.components), **program.memory}
 
 
 def rows_of(network: str, arms: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
@@ -112,11 +99,11 @@ def main():
     chosen = QUICK if options.quick else {name: NETWORKS[name] for name in options.networks or NETWORKS}
     path = options.json or Path("results", "benchmarks", "memory.json")
     found = json.loads(path.read_text())["networks"] if path.exists() else {}
-    for network, (image, classes, batch, cuts) in chosen.items():
+    for network, (image, _, batch, cuts) in chosen.items():
         entry = found.setdefault(network, {"image": image, "batch": batch, "arms": {}})
         for name, fields in arms_of(cuts, options.quick):
             if name not in entry["arms"]:
-                entry["arms"][name] = measure(network, image, classes, batch, fields)
+                entry["arms"][name] = ahead_of_time(network, fields)
                 print(network, name, f"{total(entry['arms'][name]) / 1e9:.2f} GB", flush=True)
                 timing.write(path, {**timing.machine(), "networks": found})
     rows = [row for network, entry in found.items() for row in rows_of(network, entry["arms"])]

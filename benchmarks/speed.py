@@ -1,18 +1,22 @@
-"""Images a second of Associated Learning and backpropagation, for the networks of the paper.
+"""Images a second and memory of Associated Learning and backpropagation, for the networks of the paper.
 
 Every arm trains on the same random 32x32 colour images with Adam, many updates in one dispatch. `MACs` are the
 multiply-accumulates of an image in the forward pass of all losses; an update takes about three times as many, and
-`of peak` is the share that this makes of the matrix products which the device does in the same time. Backpropagation
-trains the inference network of the pooled arm.
+`of peak` is the share that this makes of the matrix products which the device does in the same time. `memory` is what
+the program of the updates needs in XLA's accounting: parameters, the optimizer's state, images, activations.
+Backpropagation trains the inference network of the pooled arm.
 
-  python -m benchmarks.speed [--quick] [--accelerator] [--dtype bfloat16] [--batch 128] [--json FILE]
+  python -m benchmarks.speed [--quick] [--accelerator] [--dtypes float32 bfloat16] [--batch 128] [--json FILE]
 
 Without --accelerator it runs on one CPU core.
 """
 
 import argparse
 import functools
+import itertools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +28,15 @@ import optax
 
 import al_jax as al
 from al_jax.analysis.macs import training_macs
+from al_jax.components import with_prepare
 from al_jax.data import unit_range
 from al_jax.rules import Bridge
 from benchmarks import timing
+from benchmarks.compiled import Program, compile_updates, total
 
 IMAGE = (32, 32, 3)
 BACKPROP = "backprop"
+DTYPES = ("float32", "bfloat16")
 FORWARD_AND_BACKWARD = 3  # times the multiply-accumulates of the forward pass
 
 
@@ -44,6 +51,13 @@ class Case(NamedTuple):
 
 def mlp(width: float, dtype) -> Sequence[nn.Module]:
     return al.networks.mlp([round(3000 * width)] * 2, dtype=dtype)
+
+
+class Arm(NamedTuple):
+    """Compiled updates, and the multiply-accumulates of an image in them."""
+
+    program: Program
+    macs: int
 
 
 networks = al.networks
@@ -70,34 +84,56 @@ def arms_of(case: Case, width: float, dtype) -> dict[str, al.Network]:
     }
 
 
-def compare(case: Case, options: argparse.Namespace, peak: float) -> dict:
+def compile_arms(case: Case, options: argparse.Namespace, dtype: str) -> dict[str, Arm]:
+    """The arms of one network, ready to run."""
+    computing = None if dtype == "float32" else jnp.dtype(dtype)
+    images = jax.ShapeDtypeStruct((options.batch, *IMAGE), jnp.uint8)
+    shapes = {
+        "image": jax.ShapeDtypeStruct(images.shape, jnp.float32),
+        "label": jax.ShapeDtypeStruct(images.shape[:1], jnp.int32),
+    }
+    arms = {}
+    for name, network in arms_of(case, 0.05 if options.quick else 1.0, computing).items():
+        macs = sum(training_macs(network, shapes))
+        program = compile_updates(with_prepare(network, unit_range()), optax.adam(1e-4), images, options.updates)
+        arms[name] = Arm(program, macs)
+    return arms
+
+
+def compare(case: Case, dtype: str, arms: dict[str, Arm], options: argparse.Namespace, peak: float) -> dict:
     """Times the arms of one network."""
     rng = np.random.default_rng(0)
     size = (options.updates, options.batch)
-    batches = {
-        "image": rng.integers(0, 256, (*size, *IMAGE)).astype(np.uint8),
-        "label": rng.integers(0, case.classes, size).astype(np.int32),
-    }
-    shapes = {
-        "image": jax.ShapeDtypeStruct((options.batch, *IMAGE), jnp.float32),
-        "label": jax.ShapeDtypeStruct((options.batch,), jnp.int32),
-    }
-    dtype = None if options.dtype == "float32" else jnp.dtype(options.dtype)
-    arms, macs = {}, {}
-    for name, network in arms_of(case, 0.05 if options.quick else 1.0, dtype).items():
-        trainer = al.sequential(network, optax.adam(1e-4), prepare=unit_range())
-        macs[name] = sum(training_macs(network, shapes))
-        state = trainer.init(jax.random.key(0), {name: x[0] for name, x in batches.items()})
-        arms[name] = timing.training(trainer.step, state, batches)
-    samples = timing.interleaved(arms, options.rounds)
-    result = {"case": case.name, "arms": {}, "ratio": {}}
+    batches = jax.device_put(
+        {
+            "image": rng.integers(0, 256, (*size, *IMAGE)).astype(np.uint8),
+            "label": rng.integers(0, case.classes, size).astype(np.int32),
+        }
+    )
+    valid = np.int32(options.updates)
+    runs = {}
+    for name, (program, _) in arms.items():
+        step = functools.partial(_run, program, valid)
+        runs[name] = timing.training(step, program.draw(jax.random.key(0)), batches)
+    samples = timing.interleaved(runs, options.rounds)
+    result = {"case": case.name, "dtype": dtype, "arms": {}, "ratio": {}}
     for name, own in samples.items():
         summary = timing.summarise(own, options.updates)
         images = 1e3 * options.batch / summary["ms_per_update"]
-        flops = 2 * FORWARD_AND_BACKWARD * macs[name] * images
-        result["arms"][name] = {**summary, "images_per_second": images, "macs": macs[name], "of_peak": flops / peak}
+        flops = 2 * FORWARD_AND_BACKWARD * arms[name].macs * images
+        result["arms"][name] = {
+            **summary,
+            "images_per_second": images,
+            "macs": arms[name].macs,
+            "of_peak": flops / peak,
+            "memory": arms[name].program.memory,
+        }
         result["ratio"][name] = timing.ratio(samples, name, BACKPROP)
     return result
+
+
+def _run(program: Program, valid, state, batches):
+    return program.run(state, batches, valid)
 
 
 def matmul_peak(size: int, dtype: str) -> float:
@@ -113,9 +149,11 @@ def row(result: dict, name: str) -> list[str]:
     return [
         result["case"],
         name,
+        result["dtype"],
         f"{arm['images_per_second']:,.0f}",
         f"{arm['macs'] / 1e6:.1f} M",
         f"{arm['of_peak']:.0%}",
+        f"{total(arm['memory']) / 1e9:.2f} GB",
         f"{1 / result['ratio'][name]:.2f}",
     ]
 
@@ -124,7 +162,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny networks: a check, not a measurement")
     parser.add_argument("--accelerator", action="store_true", help="JAX's default device in place of one core")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what layers compute in")
+    parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=DTYPES, help="what layers compute in")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--updates", type=int, default=2, help="in one dispatch")
     parser.add_argument("--rounds", type=int, default=3)
@@ -132,16 +170,22 @@ def main():
     options = parser.parse_args()
     if not options.accelerator:
         timing.one_core()
-    peak = matmul_peak(256 if options.quick else 8192 if options.accelerator else 2048, options.dtype)
-    results = [compare(case, options, peak) for case in (CASES[:2] if options.quick else CASES)]
+    cases = list(itertools.product(CASES[:2] if options.quick else CASES, options.dtypes))
+    # Compiling takes a core of the host each, and longer than all of the measuring.
+    with ThreadPoolExecutor(os.cpu_count() if options.accelerator else 1) as pool:
+        compiled = list(pool.map(lambda case: compile_arms(case[0], options, case[1]), cases))
+    size = 256 if options.quick else 8192 if options.accelerator else 2048
+    peaks = {dtype: matmul_peak(size, dtype) for dtype in options.dtypes}
+    results = [
+        compare(case, dtype, arms, options, peaks[dtype]) for (case, dtype), arms in zip(cases, compiled, strict=True)
+    ]
     rows = [row(result, name) for result in results for name in result["arms"]]
-    columns = ["network", "arm", "images/s", "MACs", "of peak", "speed by backprop's"]
+    columns = ["network", "arm", "dtype", "images/s", "MACs", "of peak", "memory", "speed by backprop's"]
     record = {
         **timing.machine(),
         "device": jax.devices()[0].device_kind,
-        "dtype": options.dtype,
         "batch": options.batch,
-        "peak_flops": peak,
+        "peak_flops": peaks,
         "rounds": options.rounds,
         "results": results,
     }

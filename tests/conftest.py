@@ -5,6 +5,7 @@ Most tests spend their time in XLA's compiler, so it optimises only where a test
 
 import os
 
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "2")  # scikit-learn warns where it cannot count them
 os.environ.setdefault("NPROC", "2")  # for runs that are pinned to one core, see al_jax/engines/exact.py
 from al_jax.engines import exact
 

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,6 +94,31 @@ def test_quick_memory_is_counted_once_for_every_arm(run):
     again, said = run("memory")
     assert again == record
     assert "GB\n" not in said  # which is said of every arm that is compiled
+
+
+@pytest.mark.slow
+def test_quick_speed_has_every_arm_with_its_memory(run):
+    record, said = run("speed")
+    assert [result["case"] for result in record["results"]] == ["MLP", "Vanilla CNN"]
+    for result in record["results"]:
+        assert result["case"] in said
+        assert len(result["arms"]) == 3
+        assert result["ratio"]["backprop"] == 1
+        pooled, paper = (result["arms"][f"AL, {bridge} bridges"] for bridge in ("pooled", "paper's"))
+        assert min(paper["images_per_second"], paper["of_peak"], *paper["memory"].values()) > 0
+        assert pooled["macs"] <= paper["macs"]
+
+
+@pytest.mark.slow
+def test_quick_measured_memory_stands_beside_the_prediction(tmp_path):
+    file = tmp_path / "record.json"
+    command = [sys.executable, "-m", "benchmarks.memory_measured", "--quick", "--arms", "remat$", "--json", str(file)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    arms = json.loads(file.read_text())["arms"]
+    assert list(arms) == ["end to end", "end to end, remat"]
+    assert all(name in done.stdout for name in arms)
+    assert all(arm["ms_per_update"] > 0 and arm["peak"] is None for arm in arms.values())  # of a CPU's
 
 
 @pytest.fixture

@@ -1,25 +1,27 @@
 """A list of runs, one after another: every cell of the tables, each with several seeds.
 
-    python -m al_jax.analysis.cells [CONFIG[:VARIANT] ...] [--seeds 3] [--minutes 9] [--runs runs] [--results results]
+    python -m al_jax.analysis.cells [CONFIG[:VARIANT] ...] [--seeds 3] [--jobs 4] [--minutes 9]
+                                    [--runs runs] [--results results]
 
 Without a config it works on all cells of Tables 2 to 4, the most informative first. What `results/NAME.json` has
 already is not run again; `configs/cifar_cnn.py:cifar100,short` is `cifar_cnn_cifar100_short`. Every run is inspected
 when it is done, and recorded with the other seeds of its config. The list can be stopped at any moment and takes up
 where it was; `--minutes` stops it by itself, after a checkpoint. What follows `--` goes to train.py, and can only be
-fields that do not change what is trained: `-- --config.data_dir=DIR`. With `--together` the seeds of a config are one
-run, which trains them under vmap on an accelerator.
+fields that do not change what is trained: `-- --config.data_dir=DIR`. `--jobs` runs share the device, which a small
+network alone does not fill; their examples per second are then not what one of them reaches. With `--together` the
+seeds of a config are one run, which trains them under vmap on an accelerator.
 """
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from al_jax.analysis.inspect import inspect
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import FREE, record, seeds_of
 from al_jax.data import DataError
@@ -29,7 +31,7 @@ from al_jax.training.records import read_json
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 GRACE = 300.0  # seconds that a stopped run has for its checkpoint
-LONGEST_WAIT = 1e7  # seconds, since systems refuse to wait for infinity
+POLL = 0.2  # seconds
 ORDER = ((), ("backprop",), ("authors",), ("authors_backprop",))
 
 
@@ -56,6 +58,9 @@ class Task(NamedTuple):
         return rule in MACHINES or (self.workdir / "analysis.json").exists()
 
     def command(self, arguments: Sequence[str]) -> list[str]:
+        """What is to be done next, nothing where all is done."""
+        if self.trained:
+            return [] if self.inspected else [sys.executable, "-m", "al_jax.analysis.inspect", str(self.workdir)]
         own = [f"--config={self.config}", f"--config.seed={self.seed}", f"--config.num_seeds={self.num_seeds}"]
         return [sys.executable, str(TRAIN), *own, *arguments, f"--workdir={self.workdir}"]
 
@@ -86,20 +91,62 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
     if not TRAIN.exists():
         raise RunError("the list runs train.py of a clone of the repository, and there is none beside this package")
     deadline = time.monotonic() + 60 * given.minutes
+    cells = {}
     for config in configs:
         path = given.results / f"{name_of(config)}.json"
-        if path.exists() and len(seeds_of(read_json(path)["runs"])) >= given.seeds:
-            continue
-        tasks = tasks_of(config, given.runs, given.seeds, given.together)
-        for task in tasks:
-            if not task.trained:
-                print(task.workdir, flush=True)
-                _run(task.command(arguments), deadline)
-            if not task.inspected:
-                _check(deadline)
-                inspect(task.workdir)
-        record(path, [task.workdir for task in tasks])
-        print(path, flush=True)
+        if not path.exists() or len(seeds_of(read_json(path)["runs"])) < given.seeds:
+            cells[path] = tasks_of(config, given.runs, given.seeds, given.together)
+    for done in _work_through([task for tasks in cells.values() for task in tasks], arguments, given.jobs, deadline):
+        for path, tasks in cells.items():
+            if done in tasks and not any(task.command(arguments) for task in tasks):
+                record(path, [task.workdir for task in tasks])
+                print(path, flush=True)
+
+
+def _work_through(tasks: Sequence[Task], arguments: Sequence[str], jobs: int, deadline: float) -> Iterator[Task]:
+    """Yields each task when it is done; so many are worked on at a time, each in a process of its own."""
+    waiting, running = list(tasks), dict[Task, subprocess.Popen]()
+    # A process that shares a device must not take all of its memory.
+    environment = {**os.environ, **({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if jobs > 1 else {})}
+    try:
+        while waiting or running:
+            if time.monotonic() >= deadline:
+                raise Stopped
+            while waiting and len(running) < jobs:
+                task = waiting.pop(0)
+                if command := task.command(arguments):
+                    print(task.workdir, flush=True)
+                    # In a session of its own, a Ctrl-C in the terminal reaches it only through us.
+                    running[task] = subprocess.Popen(command, start_new_session=True, env=environment)
+                else:
+                    yield task
+            for task in [task for task, process in running.items() if process.poll() is not None]:
+                _check(running.pop(task))
+                waiting.insert(0, task)  # there may be more to do of it
+            time.sleep(POLL)
+    finally:
+        _stop(running.values())
+
+
+def _check(process: subprocess.Popen) -> None:
+    """Refuses to go on after a process that was stopped or failed."""
+    if process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+        raise Stopped
+    if process.returncode:
+        raise RunError(f"{' '.join(map(str, process.args))} failed with exit status {process.returncode}")
+
+
+def _stop(processes: Iterable[subprocess.Popen]) -> None:
+    """Asks processes once to save and stop."""
+    processes, until = list(processes), time.monotonic() + GRACE
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _refuse(arguments: Sequence[str]) -> None:
@@ -110,39 +157,21 @@ def _refuse(arguments: Sequence[str]) -> None:
             raise ConfigError(f"{argument}: only fields that change no result may be given, {', '.join(sorted(FREE))}")
 
 
-def _check(deadline: float) -> None:
-    if time.monotonic() >= deadline:
-        raise Stopped
-
-
-def _run(command: Sequence[str], deadline: float) -> None:
-    """Runs a command to its end; at the deadline, or on a signal, it is asked once to save and stop."""
-    _check(deadline)
-    # In a session of its own, a Ctrl-C in the terminal reaches the child only through us.
-    with subprocess.Popen(command, start_new_session=True) as process:
-        stopped = False
-        try:
-            process.wait(min(deadline - time.monotonic(), LONGEST_WAIT))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            stopped = True
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-    if process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT) or (stopped and process.returncode < 0):
-        raise Stopped
-    if process.returncode:
-        raise RunError(f"{' '.join(command)} failed with exit status {process.returncode}")
-
-
 def interrupt(*_) -> None:
     """What a list does on a signal: as on Ctrl-C, its run saves and stops."""
     raise KeyboardInterrupt
 
 
+def positive(text: str) -> int:
+    """A number of things in a command."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"it is {text} and must be at least 1")
+    return number
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Where runs and results lie and how long to work, for every command that calls `work`."""
+    parser.add_argument("--jobs", type=positive, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--results", type=Path, default=Path("results"))
@@ -154,11 +183,9 @@ def main() -> None:
     end = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.cells", description="A list of runs.")
     parser.add_argument("configs", nargs="*", default=all_cells())
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=positive, default=3)
     add_options(parser)
     given = parser.parse_args(argv[:end])
-    if given.seeds < 1:
-        parser.error(f"--seeds is {given.seeds}: it must be at least 1")
     signal.signal(signal.SIGTERM, interrupt)
     work(given.configs, argv[end + 1 :], given)
 

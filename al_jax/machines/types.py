@@ -120,6 +120,8 @@ def begin(machine: Machine, key: jax.Array, x: PyTree) -> tuple[MachineState, Py
     try:
         state = machine.init(key, x)
         y = jax.eval_shape(lambda s, x, k: machine.forward(s.params, s.fixed, x, k, True)[0], state, x, key)
+        if any(leaf.size == 0 for leaf in jax.tree.leaves(y)):  # which a convolution makes of images too small for it
+            raise ValueError("nothing is left of it")
     except Exception as error:
         found = jax.tree.map(lambda leaf: f"{leaf.dtype.name}{list(leaf.shape)}", x)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -23,10 +23,9 @@ def get_config(variant=""):
 """
 
 
-def given(folder, seeds=2, minutes=float("inf")):
-    return argparse.Namespace(
-        seeds=seeds, minutes=minutes, together=False, runs=folder / "runs", results=folder / "results"
-    )
+def given(folder, seeds=2, minutes=float("inf"), jobs=1):
+    folders = {"runs": folder / "runs", "results": folder / "results"}
+    return argparse.Namespace(seeds=seeds, minutes=minutes, jobs=jobs, together=False, **folders)
 
 
 @pytest.mark.slow
@@ -37,7 +36,7 @@ def test_a_stopped_list_continues_and_ends_in_a_result(tmp_path):
         cells.work([str(config)], [], given(tmp_path, minutes=0.0))
     assert not path.exists()
     for seeds in (1, 2):  # a result of fewer seeds is completed
-        cells.work([str(config)], ["--config.keep=1"], given(tmp_path, seeds))
+        cells.work([str(config)], ["--config.keep=1"], given(tmp_path, seeds, jobs=2))
         runs = json.loads(path.read_text())["runs"]
         assert [run["config"]["seed"] for run in runs] == list(range(seeds))
         assert all(run["config"]["width"] == 8 and "distances" in run["analysis"] for run in runs)

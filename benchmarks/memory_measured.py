@@ -1,0 +1,120 @@
+"""Bytes and milliseconds that an update really takes on an accelerator, beside the bytes predicted ahead of time.
+
+    python -m benchmarks.memory_measured [NETWORK] [--arms PATTERN] [--quick] [--json FILE]
+
+The arms are those of `benchmarks.memory` whose names match the pattern, and the prediction is its JSON's. `peak` is the
+most that a process had allocated on the device at any time. Each arm has two processes of its own: the compiler tries
+out kernels with memory of its own, so the first one compiles and the second takes the program from JAX's cache. The
+arms' times are taken one after another, with nothing else on the device. On a CPU there is no peak, which JAX does not
+count there.
+"""
+
+import argparse
+import functools
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import timing
+from benchmarks.compiled import total
+from benchmarks.memory import NETWORKS, QUICK, arms_of, compiled
+from benchmarks.workers import Functions, Worker
+
+TOGETHER = 8  # processes that compile at the same time
+
+
+def make(cache: str, network: str, fields: Mapping[str, Any], updates: int, rounds: int) -> Functions:
+    """One arm in this process: what compiles it, and what trains it and measures that."""
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+    @functools.cache
+    def program():
+        return compiled(network, fields, updates)[0]
+
+    def compile_() -> None:
+        program()
+
+    def measure() -> dict[str, Any]:
+        image, classes, batch, _ = {**NETWORKS, **QUICK}[network]
+        rng, valid = np.random.default_rng(0), np.int32(updates)
+        batches = {
+            "image": rng.random((updates, batch, *image), np.float32),
+            "label": rng.integers(0, classes, (updates, batch), np.int32),
+        }
+        state, batches = program().draw(jax.random.key(0)), jax.device_put(batches)
+        run = timing.training(lambda state, batches: program().run(state, batches, valid), state, batches)
+        del state  # the run's alone, which donates it
+        samples = timing.interleaved({"arm": run}, rounds)["arm"]
+        statistics = jax.devices()[0].memory_stats() or {}
+        found = {**program().memory, "peak": statistics.get("peak_bytes_in_use")}
+        return {**found, **timing.summarise(samples, updates), "device": jax.devices()[0].device_kind}
+
+    return {"compile": compile_, "measure": measure}
+
+
+def measured(network: str, arms: Sequence[tuple[str, Mapping[str, Any]]], cache: str, *sizes: int) -> dict[str, Any]:
+    """What each arm takes; the sizes are updates in a repetition, and repetitions."""
+    for name in ("first", "again"):
+        workers = [Worker(None, make, cache, network, fields, *sizes) for _, fields in arms]
+        for worker in workers:
+            worker.ask("compile")
+        for worker in workers:
+            worker.answer()
+        if name == "again":
+            found = {name: worker("measure") for (name, _), worker in zip(arms, workers, strict=True)}
+        for worker in workers:
+            worker.close()
+            worker.join()
+    return found
+
+
+def row(name: str, arm: Mapping[str, Any], predicted: Mapping[str, int] | None, whole: Mapping[str, Any]) -> list[str]:
+    def gigabytes(count: int | None) -> str:
+        return "–" if count is None else f"{count / 1e9:.2f} GB"
+
+    return [
+        name,
+        arm["device"],
+        gigabytes(total(predicted) if predicted else None),
+        gigabytes(total(arm)),
+        gigabytes(arm["peak"]),
+        f"{arm['peak'] / whole['peak'] - 1:+.0%}" if arm["peak"] else "–",
+        f"{arm['ms_per_update']:.1f}",
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", nargs="?", default="resnet32", choices=sorted(NETWORKS))
+    parser.add_argument("--arms", default="", help="a regular expression; end to end is always there")
+    parser.add_argument("--updates", type=int, default=10, help="in one dispatch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one small network and update: a check, not a measurement")
+    parser.add_argument("--json", type=Path, default=Path("results", "benchmarks", "memory_measured.json"))
+    options = parser.parse_args()
+    network = next(iter(QUICK)) if options.quick else options.network
+    if options.quick:
+        options.updates = options.rounds = 1
+    _, _, batch, cuts = {**NETWORKS, **QUICK}[network]
+    arms = [arm for arm in arms_of(cuts, options.quick) if arm[0] == "end to end" or re.search(options.arms, arm[0])]
+    found = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for start in range(0, len(arms), TOGETHER):
+            found |= measured(network, arms[start : start + TOGETHER], cache, options.updates, options.rounds)
+    record = {**timing.machine(), "network": network, "batch": batch, "rounds": options.rounds, "arms": found}
+    path = Path("results", "benchmarks", "memory.json")
+    known = json.loads(path.read_text())["networks"].get(network, {"arms": {}}) if path.exists() else {"arms": {}}
+    rows = [row(name, arm, known["arms"].get(name), found["end to end"]) for name, arm in found.items()]
+    columns = ["arm", "device", "predicted", "compiled", "peak", "to end to end", "ms/update"]
+    timing.report(f"An update of {network}, {batch} images", columns, rows, record, options.json)
+
+
+if __name__ == "__main__":
+    main()
