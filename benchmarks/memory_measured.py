@@ -26,7 +26,7 @@ from benchmarks.compiled import total
 from benchmarks.memory import NETWORKS, QUICK, arms_of, compiled
 from benchmarks.workers import Functions, Worker
 
-TOGETHER = 8  # processes that compile at the same time
+TOGETHER = 4  # processes that compile at the same time
 
 
 def make(cache: str, network: str, fields: Mapping[str, Any], updates: int, rounds: int) -> Functions:
@@ -105,10 +105,11 @@ def main():
     _, _, batch, cuts = {**NETWORKS, **QUICK}[network]
     arms = [arm for arm in arms_of(cuts, options.quick) if arm[0] == "end to end" or re.search(options.arms, arm[0])]
     found = {}
+    record = {**timing.machine(), "network": network, "batch": batch, "rounds": options.rounds, "arms": found}
     with tempfile.TemporaryDirectory() as cache:
         for start in range(0, len(arms), TOGETHER):
             found |= measured(network, arms[start : start + TOGETHER], cache, options.updates, options.rounds)
-    record = {**timing.machine(), "network": network, "batch": batch, "rounds": options.rounds, "arms": found}
+            timing.write(options.json, record)  # a borrowed device may go at any time
     path = Path("results", "benchmarks", "memory.json")
     known = json.loads(path.read_text())["networks"].get(network, {"arms": {}}) if path.exists() else {"arms": {}}
     rows = [row(name, arm, known["arms"].get(name), found["end to end"]) for name, arm in found.items()]

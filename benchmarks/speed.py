@@ -6,7 +6,8 @@ multiply-accumulates of an image in the forward pass of all losses; an update ta
 the program of the updates needs in XLA's accounting: parameters, the optimizer's state, images, activations.
 Backpropagation trains the inference network of the pooled arm.
 
-  python -m benchmarks.speed [--quick] [--accelerator] [--dtypes float32 bfloat16] [--batch 128] [--json FILE]
+  python -m benchmarks.speed [--quick] [--accelerator] [--networks PATTERN] [--dtypes float32 bfloat16]
+      [--batch 128] [--json FILE]
 
 Without --accelerator it runs on one CPU core.
 """
@@ -14,7 +15,7 @@ Without --accelerator it runs on one CPU core.
 import argparse
 import functools
 import itertools
-import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,19 +86,22 @@ def arms_of(case: Case, width: float, dtype) -> dict[str, al.Network]:
 
 
 def compile_arms(case: Case, options: argparse.Namespace, dtype: str) -> dict[str, Arm]:
-    """The arms of one network, ready to run."""
-    computing = None if dtype == "float32" else jnp.dtype(dtype)
+    """The arms of one network, ready to run; an accelerator's compiler takes long, and a core of the host for each."""
     images = jax.ShapeDtypeStruct((options.batch, *IMAGE), jnp.uint8)
     shapes = {
         "image": jax.ShapeDtypeStruct(images.shape, jnp.float32),
         "label": jax.ShapeDtypeStruct(images.shape[:1], jnp.int32),
     }
-    arms = {}
-    for name, network in arms_of(case, 0.05 if options.quick else 1.0, computing).items():
-        macs = sum(training_macs(network, shapes))
-        program = compile_updates(with_prepare(network, unit_range()), optax.adam(1e-4), images, options.updates)
-        arms[name] = Arm(program, macs)
-    return arms
+
+    def compiled(network: al.Network) -> Arm:
+        prepared = with_prepare(network, unit_range())
+        program = compile_updates(prepared, optax.adam(1e-4), images, options.updates)
+        return Arm(program, sum(training_macs(network, shapes)))
+
+    computing = None if dtype == "float32" else jnp.dtype(dtype)
+    arms = arms_of(case, 0.05 if options.quick else 1.0, computing)
+    with ThreadPoolExecutor(len(arms) if options.accelerator else 1) as pool:
+        return dict(zip(arms, pool.map(compiled, arms.values()), strict=True))
 
 
 def compare(case: Case, dtype: str, arms: dict[str, Arm], options: argparse.Namespace, peak: float) -> dict:
@@ -162,6 +166,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny networks: a check, not a measurement")
     parser.add_argument("--accelerator", action="store_true", help="JAX's default device in place of one core")
+    parser.add_argument("--networks", default="", help="a regular expression")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=DTYPES, help="what layers compute in")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--updates", type=int, default=2, help="in one dispatch")
@@ -170,25 +175,22 @@ def main():
     options = parser.parse_args()
     if not options.accelerator:
         timing.one_core()
-    cases = list(itertools.product(CASES[:2] if options.quick else CASES, options.dtypes))
-    # Compiling takes a core of the host each, and longer than all of the measuring.
-    with ThreadPoolExecutor(os.cpu_count() if options.accelerator else 1) as pool:
-        compiled = list(pool.map(lambda case: compile_arms(case[0], options, case[1]), cases))
     size = 256 if options.quick else 8192 if options.accelerator else 2048
     peaks = {dtype: matmul_peak(size, dtype) for dtype in options.dtypes}
-    results = [
-        compare(case, dtype, arms, options, peaks[dtype]) for (case, dtype), arms in zip(cases, compiled, strict=True)
-    ]
-    rows = [row(result, name) for result in results for name in result["arms"]]
-    columns = ["network", "arm", "dtype", "images/s", "MACs", "of peak", "memory", "speed by backprop's"]
     record = {
         **timing.machine(),
         "device": jax.devices()[0].device_kind,
         "batch": options.batch,
         "peak_flops": peaks,
         "rounds": options.rounds,
-        "results": results,
+        "results": [],
     }
+    cases = [case for case in (CASES[:2] if options.quick else CASES) if re.search(options.networks, case.name)]
+    for case, dtype in itertools.product(cases, options.dtypes):
+        record["results"].append(compare(case, dtype, compile_arms(case, options, dtype), options, peaks[dtype]))
+        timing.write(options.json, record)  # a borrowed device may go at any time
+    rows = [row(result, name) for result in record["results"] for name in result["arms"]]
+    columns = ["network", "arm", "dtype", "images/s", "MACs", "of peak", "memory", "speed by backprop's"]
     timing.report("Associated Learning and backpropagation", columns, rows, record, options.json)
 
 

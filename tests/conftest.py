@@ -13,7 +13,6 @@ exact.request()
 
 import jax
 import pytest
-from xdist.scheduler import WorkStealingScheduling
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_platforms", "cpu")
@@ -29,7 +28,9 @@ def pytest_runtest_setup(item):
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0" if optimised else "1"
 
 
-@pytest.hookimpl
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Long tests come last, and no process shall wait for the other one's."""
+    from xdist.scheduler import WorkStealingScheduling
+
     return WorkStealingScheduling(config, log)

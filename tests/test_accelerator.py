@@ -35,19 +35,27 @@ def train(workdir, config, **fields):
     return summary
 
 
+FEW = {
+    "examples": 256,
+    "codes": "online",
+    "schedule": "constant",
+    "warmup_epochs": 0,
+}  # so that compiling is the most of it
+
+
 @pytest.mark.parametrize("config", ["cifar_cnn", "cifar_resnet", "local_learning"])
 def test_a_run_repeats_bit_for_bit_stopped_or_not_and_in_both_engines(tmp_path, config):
-    whole = train(tmp_path / "whole", config, epochs=2, schedule="constant")
-    train(tmp_path / "stopped", config, epochs=1, schedule="constant")
-    continued = train(tmp_path / "stopped", config, epochs=2, schedule="constant")
-    pipelined = train(tmp_path / "pipelined", config, epochs=2, schedule="constant", engine="pipelined")
+    whole = train(tmp_path / "whole", config, epochs=2, **FEW)
+    train(tmp_path / "stopped", config, epochs=1, **FEW)
+    continued = train(tmp_path / "stopped", config, epochs=2, **FEW)
+    pipelined = train(tmp_path / "pipelined", config, epochs=2, engine="pipelined", **FEW)
     assert whole["digest"] == continued["digest"] == pipelined["digest"]
 
 
 def test_seeds_that_train_together_do_what_each_does_alone(tmp_path):
-    few = {"examples": 128, "epochs": 1, "codes": "online"}
+    few = {**FEW, "examples": 64, "epochs": 1}  # two updates: differences of rounding grow
     together = train(tmp_path / "together", "cifar_cnn", num_seeds=2, **few)
     for entry in together["seeds"]:
         seed = entry["seed"]
         alone = train(tmp_path / f"alone{seed}", "cifar_cnn", seed=seed, **few)
-        assert entry["losses"] == pytest.approx(alone["losses"], rel=1e-3)
+        assert entry["losses"] == pytest.approx(alone["losses"], rel=1e-2)

@@ -121,19 +121,19 @@ def _work_through(tasks: Sequence[Task], arguments: Sequence[str], jobs: int, de
                 else:
                     yield task
             for task in [task for task, process in running.items() if process.poll() is not None]:
-                _check(running.pop(task))
+                _check(task.workdir, running.pop(task).returncode)
                 waiting.insert(0, task)  # there may be more to do of it
             time.sleep(POLL)
     finally:
         _stop(running.values())
 
 
-def _check(process: subprocess.Popen) -> None:
+def _check(workdir: Path, status: int) -> None:
     """Refuses to go on after a process that was stopped or failed."""
-    if process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+    if status in (128 + signal.SIGTERM, 128 + signal.SIGINT):
         raise Stopped
-    if process.returncode:
-        raise RunError(f"{' '.join(map(str, process.args))} failed with exit status {process.returncode}")
+    if status:
+        raise RunError(f"the run in {workdir} failed with exit status {status}: what it said stands above")
 
 
 def _stop(processes: Iterable[subprocess.Popen]) -> None:

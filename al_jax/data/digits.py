@@ -1,5 +1,7 @@
 """The data set that is always there: the 1797 handwritten digits of 8x8 pixels in scikit-learn."""
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,8 @@ _TEST_EXAMPLES_PER_CLASS = 36
 
 def read_digits() -> Dataset:
     """The digits, intensities 0..16 stretched to 0..255. The same 36 of each class are always the test."""
-    from sklearn.datasets import load_digits  # here because importing it takes longer than all the rest
-
-    digits: Any = load_digits()
-    intensity, label = digits.data, digits.target
+    table = _table()
+    intensity, label = table[:, :-1], table[:, -1]
     image = np.rint(intensity * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     label = label.astype(np.int32)
     order = permutation(len(label), seed=0)
@@ -24,3 +24,16 @@ def read_digits() -> Dataset:
     is_test = np.isin(np.arange(len(label)), test)
     train, test = Split(image[~is_test], label[~is_test]), Split(image[is_test], label[is_test])
     return Dataset("digits", train, test, _CLASSES)
+
+
+def _table() -> np.ndarray:
+    """`(1797, 65)`, the intensities and the label, from scikit-learn's file: importing it takes longer than the rest."""
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.exists():
+        return np.loadtxt(path, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    digits: Any = load_digits()
+    return np.column_stack([digits.data, digits.target])

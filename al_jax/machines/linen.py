@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from al_jax.machines.types import Feedback, Machine, MachineState, PyTree
+from al_jax.networks.convolution import conv_general_dilated
 
 ADAM = optax.adam(1e-3)
 
@@ -143,5 +144,6 @@ class ConvLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        x = nn.Conv(self.width, (self.kernel, self.kernel), padding="VALID")(x)
+        kernel = (self.kernel, self.kernel)
+        x = nn.Conv(self.width, kernel, padding="VALID", conv_general_dilated=conv_general_dilated)(x)
         return nn.max_pool(After(self.then)(x, train), (2, 2), strides=(2, 2))

@@ -11,6 +11,7 @@ import optax
 from al_jax import machines
 from al_jax.losses import cross_entropy
 from al_jax.machines import Machine
+from al_jax.networks.convolution import conv_general_dilated
 from al_jax.training import config as fields
 from al_jax.training.config import Config
 from al_jax.training.facts import DataFacts
@@ -143,9 +144,9 @@ class Features(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        x = nn.Conv(CHANNELS, (4, 4), strides=2)(x)
+        x = nn.Conv(CHANNELS, (4, 4), strides=2, conv_general_dilated=conv_general_dilated)(x)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         x = nn.Dense(self.width)(x.reshape(len(x), -1))
         return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
 

@@ -16,7 +16,7 @@ from al_jax.training.errors import RunError
 ROOT = Path(__file__).parents[2]
 TINY = """from al_jax.training.config import default_config
 def get_config(variant=""):
-    return default_config(width=8, code=8, epochs=1, components=1)
+    return default_config(rule="gradient", units="8", epochs=1)
 """
 
 

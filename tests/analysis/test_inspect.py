@@ -37,8 +37,14 @@ def train_on_digits(workdir, **fields):
     return workdir
 
 
+@pytest.fixture
+def few_points(monkeypatch):
+    """Maps of few images, which is what takes the time."""
+    monkeypatch.setattr("al_jax.analysis.inspect.LAYER_EXAMPLES", 60)
+
+
 @pytest.mark.slow
-def test_analysis_of_associated_learning(tmp_path):
+def test_analysis_of_associated_learning(tmp_path, few_points):
     workdir = train_on_digits(tmp_path / "run", codes="pretrained", code_updates=2500)
     (found,) = inspect(workdir)
     assert read_json(workdir / "analysis.json") == {"seeds": [found]}
@@ -56,7 +62,7 @@ def test_analysis_of_associated_learning(tmp_path):
 
 
 @pytest.mark.slow
-def test_analysis_of_backprop_has_logits_and_probabilities_but_no_codes(tmp_path):
+def test_analysis_of_backprop_has_logits_and_probabilities_but_no_codes(tmp_path, few_points):
     (found,) = inspect(train_on_digits(tmp_path / "run", **BACKPROP))
     assert found["distances"]["softmax"]["inter"] < 2**0.5 + 1e-6
     assert found["distances"]["softmax"] != found["distances"]["output"]
