@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from al_jax.training.plots import COLOURS, finish, line_style
 
@@ -31,7 +32,8 @@ def tsne(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) ->
         flat = np.asarray(given[shown], np.float32).reshape(int(shown.sum()), -1)
         if flat.shape[1] > PCA_DIMENSIONS:
             flat = PCA(PCA_DIMENSIONS, random_state=seed).fit_transform(flat)
-        placed = TSNE(init="pca", random_state=seed).fit_transform(flat)
+        with threadpool_limits(1):  # the threads of several processes would spin and wait for each other
+            placed = TSNE(init="pca", random_state=seed).fit_transform(flat)
         axes.scatter(*placed.T, c=labels[shown], cmap=colours, s=3)
         axes.set(title=name, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)

@@ -1,6 +1,6 @@
 """The data set that is always there: the 1797 handwritten digits of 8x8 pixels in scikit-learn."""
 
-import importlib.util
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,8 @@ def read_digits() -> Dataset:
 
 
 def _table() -> np.ndarray:
-    """`(1797, 65)`, the intensities and the label, from scikit-learn's file: importing it takes longer than the rest."""
-    package = importlib.util.find_spec("sklearn")
-    assert package is not None and package.origin is not None
-    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    """`(1797, 65)`, intensities and label, from scikit-learn's file: importing it would take longer than the rest."""
+    path = Path(str(distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")))
     if path.exists():
         return np.loadtxt(path, delimiter=",")
     from sklearn.datasets import load_digits
