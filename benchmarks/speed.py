@@ -164,7 +164,7 @@ def row(result: dict, name: str) -> list[str]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny networks: a check, not a measurement")
+    parser.add_argument("--quick", action="store_true", help="one tiny network: a check, not a measurement")
     parser.add_argument("--accelerator", action="store_true", help="JAX's default device in place of one core")
     parser.add_argument("--networks", default="", help="a regular expression")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=DTYPES, help="what layers compute in")
@@ -185,7 +185,7 @@ def main():
         "rounds": options.rounds,
         "results": [],
     }
-    cases = [case for case in (CASES[:2] if options.quick else CASES) if re.search(options.networks, case.name)]
+    cases = [case for case in (CASES[1:2] if options.quick else CASES) if re.search(options.networks, case.name)]
     for case, dtype in itertools.product(cases, options.dtypes):
         record["results"].append(compare(case, dtype, compile_arms(case, options, dtype), options, peaks[dtype]))
         timing.write(options.json, record)  # a borrowed device may go at any time

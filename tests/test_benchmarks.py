@@ -99,14 +99,12 @@ def test_quick_memory_is_counted_once_for_every_arm(run):
 @pytest.mark.slow
 def test_quick_speed_has_every_arm_with_its_memory(run):
     record, said = run("speed")
-    assert [result["case"] for result in record["results"]] == ["MLP", "Vanilla CNN"]
-    for result in record["results"]:
-        assert result["case"] in said
-        assert len(result["arms"]) == 3
-        assert result["ratio"]["backprop"] == 1
-        pooled, paper = (result["arms"][f"AL, {bridge} bridges"] for bridge in ("pooled", "paper's"))
-        assert min(paper["images_per_second"], paper["of_peak"], *paper["memory"].values()) > 0
-        assert pooled["macs"] <= paper["macs"]
+    (result,) = record["results"]
+    assert result["case"] in said
+    assert result["ratio"]["backprop"] == 1
+    paper, pooled, _ = (result["arms"][name] for name in ("AL, paper's bridges", "AL, pooled bridges", "backprop"))
+    assert min(paper["images_per_second"], paper["of_peak"], *paper["memory"].values()) > 0
+    assert pooled["macs"] < paper["macs"]
 
 
 @pytest.mark.slow
