@@ -2,7 +2,6 @@
 
     python train.py --config=configs/cifar_cnn.py --config.data_dir=DIR --workdir=runs/cifar_cnn
     python train.py --config=configs/cifar_cnn.py:cifar100 ...          CIFAR-100, codes of 500 in place of 256
-    python train.py --config=configs/cifar_cnn.py:normed ...            batch norm in the bridges
     python train.py --config=configs/cifar_cnn.py:backprop ...          the same inference network as one component
     python train.py --config=configs/cifar_cnn.py:authors ...           the authors' recipe, 200 epochs
     python train.py --config=configs/cifar_cnn.py:authors_backprop ...  and their baseline
@@ -36,7 +35,6 @@ def get_config(variant=""):
         {
             "smoke": {**SMOKE, "width_factor": 0.25},
             "cifar100": {"dataset": "cifar100", "code": 500},
-            "normed": {"bridge_norm": True},
             "short": {"epochs": 5},
             "authors": AUTHORS_CIFAR,
             "authors_backprop": {**AUTHORS_CIFAR, **BACKPROP},

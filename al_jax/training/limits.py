@@ -96,8 +96,6 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("pool", "rule", FOLDED),
     ("bridge_expansion", "rule", FOLDED),
     ("bridge_expansion", "bridge", ("paper", "pooled", "conv")),
-    ("bridge_norm", "rule", FOLDED),
-    ("bridge_norm", "bridge", ("paper", "pooled", "conv")),
     ("dense_norm", "rule", ("backprop",)),
     ("autoencoder_rate", "rule", FOLDED),
     ("codes", "rule", ("associated",)),

@@ -139,7 +139,7 @@ def build_codes(config: Config, classes: int) -> Network:
 
 def _bridges(config: Config, facts: DataFacts, activation) -> list[PartFactory]:
     """What stands between each block and its code."""
-    norm = config.bridge_norm or config.dense_norm
+    norm = config.dense_norm and config.rule == "backprop"
     bridge = functools.partial(
         rules.Bridge, expansion=config.bridge_expansion, activation=activation, dtype=dtype_of(config), norm=norm
     )

@@ -73,7 +73,6 @@ WITHOUT_EFFECT = {
         {"dense_norm": True},
         "dense_norm is for rule=backprop, not associated: leave it false",
     ),
-    "norm of no bridge": ({"bridge": "none", "bridge_norm": True}, "bridge_norm is for bridge=paper, pooled or conv"),
     "bridge of a local rule": (
         {"rule": "greedy", "bridge": "pooled"},
         "bridge is for rule=associated or backprop, not",

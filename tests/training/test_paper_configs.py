@@ -60,13 +60,6 @@ def test_the_fair_arm_is_the_inference_network_with_the_same_budget(key):
     assert {name for name in ours if ours[name] != fair[name]} <= allowed
 
 
-def test_norm_in_the_bridges_adds_two_parameters_a_unit_and_both_rules_have_it():
-    units = (5 + 1) * 256
-    plain, normed = count(read("cifar_cnn")), count(read("cifar_cnn", "normed"))
-    assert normed == (plain[0] + 2 * units * 4, plain[1] + 2 * units)
-    assert count(read("cifar_cnn", "normed", "backprop"))[0] == normed[1]
-
-
 def test_the_authors_recipe():
     for name in ("cifar_mlp", "cifar_cnn", "cifar_resnet", "cifar_vgg"):
         config = read(name, "authors")
