@@ -128,6 +128,13 @@ def test_a_pooled_bridge_and_one_with_a_lead_see_fewer_features():
     np.testing.assert_array_equal(NoBridge().apply({}, x + 1), np.ones((2, 192)))
 
 
+def test_the_hidden_units_of_a_bridge_may_have_an_activation_of_their_own():
+    layer = {"Dense_0": {"kernel": np.eye(2), "bias": np.zeros(2)}}
+    bridge = Bridge(2, expansion=1, activation=nn.tanh, hidden=nn.elu)
+    code = bridge.apply({"params": {"CodeLayer_0": layer, "CodeLayer_1": layer}}, jnp.array([[-2.0, 0.5]]))
+    np.testing.assert_allclose(code, np.tanh([[np.expm1(-2), 0.5]]), rtol=1e-6)
+
+
 def test_an_mlp_is_one_dense_block_a_width():
     blocks = al.networks.mlp([7, 5], nn.tanh)
     assert [block.width for block in blocks] == [7, 5]

@@ -42,12 +42,13 @@ class Bridge(nn.Module):
 
     The paper's bridge flattens the features as they are. A pooled one costs a small part of it: `(B, H, W, C)` becomes
     `(B, pool, pool, C)` first. A lead is a module that sees the features before that, for example a block shaped like
-    the next stage.
+    the next stage. The paper's hidden units are sigmoids as the code's are; `hidden` gives them another activation.
     """
 
     width: int
     expansion: int = 5
     activation: Callable[[jax.Array], jax.Array] = nn.sigmoid
+    hidden: Callable[[jax.Array], jax.Array] | None = None
     dtype: jnp.dtype | None = None
     norm: bool = False
     pool: int | None = None
@@ -60,9 +61,9 @@ class Bridge(nn.Module):
         if self.pool is not None and features.ndim == 4:
             features = average_pool(features, self.pool)
         code = features.reshape(len(features), -1)
-        for width in (self.expansion * self.width, self.width):
-            code = CodeLayer(width, self.activation, self.dtype, self.norm)(code, train)
-        return code
+        hidden = self.hidden or self.activation
+        code = CodeLayer(self.expansion * self.width, hidden, self.dtype, self.norm)(code, train)
+        return CodeLayer(self.width, self.activation, self.dtype, self.norm)(code, train)
 
 
 class NoBridge(nn.Module):

@@ -70,6 +70,7 @@ def default_config(**fields: Any) -> Config:
             "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
             "pool": 2,  # height and width to which a pooled bridge averages the features
             "bridge_expansion": 5,  # hidden width of a bridge, in codes
+            "bridge_hidden": "sigmoid",  # sigmoid (the paper's) | elu, its hidden units under associated
             "dense_norm": False,  # batch norm in the dense layers above the blocks, under backprop
             "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
             "codes": "online",  # online | pretrained: g and h are trained on the labels alone, then kept

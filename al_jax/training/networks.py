@@ -20,7 +20,7 @@ from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
 from al_jax.types import Network
 
-ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
+ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu, "sigmoid": nn.sigmoid}
 OWN_COMPONENTS = 4  # a resnet's own cuts: the stem and three stages
 DENSE_UNITS = 1024  # of each dense layer of a vgg
 HEADS: dict[str, Callable[..., nn.Module]] = {
@@ -74,7 +74,7 @@ def _associated(config: Config, facts: DataFacts):
     return functools.partial(
         rules.associated,
         code=config.code,
-        bridge=_bridges(config, facts, nn.sigmoid),
+        bridge=_bridges(config, facts, nn.sigmoid, ACTIVATIONS[config.bridge_hidden]),
         encoder=layer,
         decoder=layer,
         autoencoder_rate=config.autoencoder_rate if config.codes == "online" else 0.0,
@@ -88,7 +88,7 @@ def _backprop(config: Config, facts: DataFacts):
     return functools.partial(
         rules.backprop,
         code=config.code,
-        bridge=_bridges(config, facts, nn.relu)[-1],
+        bridge=_bridges(config, facts, nn.relu, nn.relu)[-1],
         decoder=functools.partial(layer, activation=nn.relu, norm=config.dense_norm),
         head=functools.partial(layer, activation=rules.linear),
         l2=config.l2,
@@ -137,11 +137,15 @@ def build_codes(config: Config, classes: int) -> Network:
     return rules.label_codes(classes, (config.code,) * config.components, encoder=layer, decoder=layer)
 
 
-def _bridges(config: Config, facts: DataFacts, activation) -> list[PartFactory]:
+def _bridges(config: Config, facts: DataFacts, activation, hidden) -> list[PartFactory]:
     """What stands between each block and its code."""
-    norm = config.dense_norm and config.rule == "backprop"
     bridge = functools.partial(
-        rules.Bridge, expansion=config.bridge_expansion, activation=activation, dtype=dtype_of(config), norm=norm
+        rules.Bridge,
+        expansion=config.bridge_expansion,
+        activation=activation,
+        hidden=hidden,
+        dtype=dtype_of(config),
+        norm=config.dense_norm,
     )
     number = config.components
     if config.bridge == "none":

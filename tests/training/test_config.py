@@ -73,6 +73,10 @@ WITHOUT_EFFECT = {
         {"dense_norm": True},
         "dense_norm is for rule=backprop, not associated: leave it false",
     ),
+    "hidden units of no bridge": (
+        {"bridge": "none", "bridge_hidden": "elu"},
+        "bridge_hidden is for bridge=paper, pool",
+    ),
     "bridge of a local rule": (
         {"rule": "greedy", "bridge": "pooled"},
         "bridge is for rule=associated or backprop, not",
