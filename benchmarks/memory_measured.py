@@ -12,9 +12,10 @@ count there.
 import argparse
 import functools
 import json
+import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +60,30 @@ def make(cache: str, network: str, fields: Mapping[str, Any], updates: int, roun
     return {"compile": compile_, "measure": measure}
 
 
-def measured(network: str, arms: Sequence[tuple[str, Mapping[str, Any]]], cache: str, *sizes: int) -> dict[str, Any]:
+def measured(network: str, arms: Mapping[str, Mapping[str, Any]], cache: str, *sizes: int) -> dict[str, Any]:
     """What each arm takes; the sizes are updates in a repetition, and repetitions."""
-    for name in ("first", "again"):
-        workers = [Worker(None, make, cache, network, fields, *sizes) for _, fields in arms]
-        for worker in workers:
-            worker.ask("compile")
-        for worker in workers:
-            worker.answer()
-        if name == "again":
-            found = {name: worker("measure") for (name, _), worker in zip(arms, workers, strict=True)}
-        for worker in workers:
-            worker.close()
-            worker.join()
+    _dismiss(_ready(network, arms, cache, *sizes))
+    workers = _ready(network, arms, cache, *sizes)
+    found = {name: worker("measure") for name, worker in workers.items()}
+    _dismiss(workers)
     return found
+
+
+def _ready(network: str, arms: Mapping[str, Mapping[str, Any]], cache: str, *sizes: int) -> dict[str, Worker]:
+    """A process for each arm, when all of them have compiled."""
+    workers = {name: Worker(None, make, cache, network, fields, *sizes) for name, fields in arms.items()}
+    for worker in workers.values():
+        worker.ask("compile")
+    for worker in workers.values():
+        worker.answer()
+    return workers
+
+
+def _dismiss(workers: Mapping[str, Worker]) -> None:
+    for worker in workers.values():
+        worker.close()
+    for worker in workers.values():
+        worker.join()
 
 
 def row(name: str, arm: Mapping[str, Any], predicted: Mapping[str, int] | None, whole: Mapping[str, Any]) -> list[str]:
@@ -94,8 +105,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="?", default="resnet32", choices=sorted(NETWORKS))
     parser.add_argument("--arms", default="", help="a regular expression; end to end is always there")
-    parser.add_argument("--updates", type=int, default=10, help="in one dispatch")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=2, help="in one dispatch, whose images count as memory")
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="one small network and update: a check, not a measurement")
     parser.add_argument("--json", type=Path, default=Path("results", "benchmarks", "memory_measured.json"))
     options = parser.parse_args()
@@ -106,9 +117,11 @@ def main():
     arms = [arm for arm in arms_of(cuts, options.quick) if arm[0] == "end to end" or re.search(options.arms, arm[0])]
     found = {}
     record = {**timing.machine(), "network": network, "batch": batch, "rounds": options.rounds, "arms": found}
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # of the workers, which share the device
     with tempfile.TemporaryDirectory() as cache:
         for start in range(0, len(arms), TOGETHER):
-            found |= measured(network, arms[start : start + TOGETHER], cache, options.updates, options.rounds)
+            group = dict(arms[start : start + TOGETHER])
+            found |= measured(network, group, cache, options.updates, options.rounds)
             timing.write(options.json, record)  # a borrowed device may go at any time
     path = Path("results", "benchmarks", "memory.json")
     known = json.loads(path.read_text())["networks"].get(network, {"arms": {}}) if path.exists() else {"arms": {}}
