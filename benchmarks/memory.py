@@ -2,7 +2,7 @@
 
 Every arm is compiled for the CPU, whatever there is, and never run. A row is what XLA's own accounting says of the
 program: its arguments (parameters, optimizer state, one micro-batch) and its temporaries, of which activations are the
-most. A GPU's convolutions have other work space: `benchmarks.memory_measured` has what a GPU really takes.
+most. A GPU's convolutions have other work space: `benchmarks.memory_measured` measures it, on no GPU so far.
 
   python -m benchmarks.memory [NETWORK ...] [--quick] [--json FILE]
 
