@@ -1,10 +1,17 @@
 """Four CPU devices, no fused multiply-add, strict types and ranks; before JAX's backend starts.
 
-Most tests spend their time in XLA's compiler, so it optimises only where a test is marked `optimised`.
+Most tests spend their time in XLA's compiler, so it optimises only where a test is marked `optimised`, and what one
+test has compiled serves the later ones of this session and their processes. Every xdist worker has a folder for that of
+its own, since JAX does not lock it.
 """
 
 import os
+import tempfile
 
+COMPILED = tempfile.TemporaryDirectory(prefix="al_jax_tests_")  # until this process ends
+os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "2")  # scikit-learn warns where it cannot count them
 os.environ.setdefault("NPROC", "2")  # for runs that are pinned to one core, see al_jax/engines/exact.py
 from al_jax.engines import exact

@@ -177,7 +177,7 @@ def random_components(network, optimizer, batch, seed=0):
         params = own.pop("params", {})
         rule = optimizer if isinstance(optimizer, optax.GradientTransformation) else optimizer(index)
         key = jnp.asarray([seed, index], jnp.uint32)
-        components.append(al.ComponentState(params, own, rule.init(params), jnp.int32(0), key))
+        components.append(al.ComponentState(params, own, jax.jit(rule.init)(params), jnp.int32(0), key))
     return tuple(components)
 
 

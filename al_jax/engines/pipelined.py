@@ -109,6 +109,7 @@ def pipelined(
     workers = blocks_of(make_workers(network, optimizers, accumulate, slices), sizes)
     mesh, here = Mesh(np.asarray(devices).reshape(stages, data), AXES), home(devices)
     options = exactness.compiler_options(exact)
+    packed = jax.jit(pack, static_argnums=(0, 1))
 
     def init(key, batch):
         checks.check_batch(batch, shards)
@@ -119,8 +120,8 @@ def pipelined(
         blocks = blocks_of([hold(state, accumulate) for state in components], sizes)
         said = [say(own, block) for own, block in zip(workers, blocks, strict=True)]
         layout, telling = in_place_layout(blocks), ranked_layout(said)
-        held = [pack(layout, stage, block) for stage, block in enumerate(blocks)]
-        told = [pack(telling, stage, message) for stage, message in enumerate(said)]
+        held = [packed(layout, stage, block) for stage, block in enumerate(blocks)]
+        told = [packed(telling, stage, message) for stage, message in enumerate(said)]
         (full,) = spread([(jnp.zeros((), bool),)] * stages, mesh)
         return InFlight(spread(held, mesh), spread(told, mesh), (), full, layout, telling)
 
@@ -178,7 +179,7 @@ def pipelined(
 
     def components(state):
         if in_flight(state):
-            state = flush(jax.tree.map(jnp.copy, state))
+            state = flush(jax.device_put(state, may_alias=False))
         blocks = [unpack(state.layout, stage, slots) for stage, slots in enumerate(gather(state.held, stages))]
         return jax.device_put(tuple(held.state for block in blocks for held in block), here)
 

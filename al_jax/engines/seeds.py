@@ -52,11 +52,11 @@ def over_seeds(
 
     def place(components):
         checks.check_components(len(components), len(network.components))
-        own = jax.tree.map(jnp.copy, tuple(components))  # since a step consumes its state
+        own = jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
         return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(own)
 
     def components(states):
-        return tuple(jax.tree.map(jnp.copy, held.state) for held in states)
+        return jax.device_put(tuple(held.state for held in states), may_alias=False)
 
     def step(states, batches, valid=None):
         of_one = {name: x[0] for name, x in batches.items()}

@@ -71,10 +71,10 @@ def sequential(
     def place(components):
         checks.check_components(len(components), len(network.components))
         held = tuple(hold(state, accumulate) for state in components)
-        return jax.device_put(jax.tree.map(jnp.copy, held), device)  # copies, since a step consumes its state
+        return jax.device_put(held, device, may_alias=False)  # copies, since a step consumes its state
 
     def components(state):
-        return tuple(jax.tree.map(jnp.copy, held.state) for held in state)
+        return jax.device_put(tuple(held.state for held in state), device, may_alias=False)
 
     def step(state, batches, valid=None):
         valid = checks.check_batches(batches, shards, accumulate, valid)

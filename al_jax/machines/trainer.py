@@ -67,7 +67,7 @@ def trainer(
 
     def place(components):
         checks.check_components(len(components), len(parts))
-        return jax.tree.map(jnp.copy, tuple(components))  # since a step consumes its state
+        return jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
 
     def step(state, batches, valid=None):
         of_one = {name: x[0] for name, x in batches.items()} if seeds else batches

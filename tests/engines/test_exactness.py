@@ -63,13 +63,10 @@ class Case(NamedTuple):
 DECAYED = optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(1e-1, momentum=0.9, nesterov=True))
 CASES = {
     "dense-adam-4": Case(dense, optax.adam(1e-2), 4),
-    "dense-sgd-1-accumulate": Case(dense, optax.sgd(1e-1, momentum=0.9), 1, accumulate=2),
-    "dense-adam-2x2-shards4": Case(dense, optax.adam(1e-2), 2, data=2, shards=4),
     "dense-clip-3-uneven": Case(dense, clip_decay_partition, 3, partition=(1, 1, 2)),
-    "mixed-clip-2": Case(mixed, clip_decay_partition, 2),
     "mixed-adam-4-accumulate": Case(mixed, optax.adam(1e-2), 4, accumulate=3),
-    "mixed-sgd-2x2-shards2": Case(mixed, optax.sgd(1e-1), 2, data=2, shards=2),
-    "mixed-clip-1x4-shards4-accumulate": Case(mixed, clip_decay_partition, 1, data=4, shards=4, accumulate=2),
+    "mixed-clip-2x2-shards4": Case(mixed, clip_decay_partition, 2, data=2, shards=4),
+    "mixed-sgd-1x4-shards4-accumulate": Case(mixed, optax.sgd(1e-1), 1, data=4, shards=4, accumulate=2),
     "momentum-decay-2-accumulate": Case(momentum, DECAYED, 2, accumulate=2, partition=(1, 2)),
     "infopro-decay-2x2-shards2": Case(infopro, DECAYED, 2, data=2, shards=2),
     "backprop-adam-1x2-shards2": Case(backprop, optax.adam(1e-2), 1, data=2, shards=2),

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from processes import (
+    ALONE,
     BOUND,
     ROOT,
     arguments,
@@ -27,7 +28,10 @@ from al_jax import launch
 
 def launched(workdir, *words, logs=None):
     command = [sys.executable, "-m", "al_jax.launch", "--processes=2", f"--logs={logs or workdir / 'logs'}", *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, **ALONE}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture(scope="module")
