@@ -20,21 +20,19 @@ training and 10,000 for validation. Test accuracy over 5 seeds on one core of an
 | `direct_feedback_alignment` (Nøkland 2016) | – | 95.97 ± 0.19 | 96.41 ± 0.13 |
 | `neural_decision`: decision trees above a convolution | 93.9 | not run | |
 
-Of `decision_linear`, one seed reached 94.5 % after 6 epochs of batches of 8192, at 5 % of the features for each tree
-and an input rate of 1; of `neural_decision`, one seed 87.5 % (validation 86.5). That one stands still after 10 epochs;
-8 draws, batches of 512 and 1024, dropout of 0.1 and 0.5 and rates of 3e-4 and 1e-2, in turn, were 1 to 4 % worse after
-3 or 4 epochs.
+DECISION_TEXT
 """
 
 from al_jax.training.config import default_config, with_variant
 
 # Small steps generalise better: at 1.0 the network of Lee et al. ended at 97.2 %, at 0.1 at 97.4 %, with all of the
-# training images right. Theirs reaches about 98.1 %.
+# training images right; with noise on them, 98.1 %, as theirs.
 DIFFERENCE = {
     "rule": "target_propagation",
     "layer": "tanh",
     "target_step": 0.1,
     "target_noise": 0.3,
+    "input_noise": 0.3,
     "reverse_rate": 3e-3,
     "epochs": 50,
     "batch_size": 100,
@@ -56,8 +54,20 @@ EXPERIMENTS = {
     # A.1: FC128-ReLU-BN, FC32-ReLU-BN, FC10.
     "baseline": {"rule": "gradient", "units": "128,32", "layer": "relu_norm"},
     # A.2: 32 trees of depth 11, the 9 newest of each; its "32 unit" layer above cannot give ten scores, so the linear
-    # layer here has ten.
-    "decision_linear": {"rule": "decision_linear", "units": "32", "tree_depth": 11},
+    # layer here has ten. Its minibatch grows to all of the data; here it has half from the start, since of samples that
+    # all of the trees have seen they say nothing but what is right.
+    "decision_linear": {
+        "rule": "decision_linear",
+        "units": "32",
+        "tree_depth": 11,
+        "tree_cuts": 200,
+        "epochs": 10,
+        "batch_size": 25_000,
+        "input_rate": 1.0,
+        "upper_steps": 10,
+        "learning_rate": 1e-2,
+        "schedule": "cosine",
+    },
     # A.3: three times FC128-BN-ReLU, FC10. The target of its output layer is z - η ∂CE/∂z, here with η = 1.
     "least_squares": {"rule": "least_squares", "units": "128,128,128", "layer": "norm_relu"},
     # A.4: three times FC128-ReLU, FC10; plain target propagation, layers and inverses in alternate epochs. As stated it
@@ -90,15 +100,14 @@ EXPERIMENTS = {
         "normalisation": "standardise",
         "augmentation": "crop_flip",
     },
-    # A.7: its width and number of draws are not stated. Trees of its batches of 128 are too poor, and dropout of whole
-    # channels costs a fraction of the random numbers.
+    # A.7: its width and number of draws are not stated; they come from dropout, which is trained away: features that
+    # chase targets under many masks learn not to depend on the mask, and the search ends at 87.5 %. Noise stays.
     "neural_decision": {
         "rule": "neural_decision",
-        "units": "64",
+        "units": "16",
         "tree_depth": 10,
-        "batch_size": 2048,
+        "batch_size": 512,
         "candidates": 16,
-        "dropout": 0.25,
         "learning_rate": 3e-3,
         "schedule": "cosine",
     },
@@ -110,6 +119,12 @@ def tuned(variant):
     fields = {"learning_rate": 3e-3 if "baseline" in variant else 1e-2, "schedule": "cosine", "epochs": 40}
     # The three layers of A.5's prose; its two end at 95.89 % (results/ablations/feedback_alignment_32_tuned.json).
     return {**fields, "units": "128,32"} if "feedback_alignment" in variant.split(",") else fields
+
+
+def smoke(variant):
+    """Seconds on embedded digits, with small random trees of larger batches."""
+    fields = {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0, "learning_rate": 1e-2}
+    return {**fields, "tree_depth": 6, "batch_size": 256} if "decision_linear" in variant.split(",") else fields
 
 
 def get_config(variant=""):
@@ -129,6 +144,7 @@ def get_config(variant=""):
             **EXPERIMENTS,
             "tuned": tuned(variant),
             "lenet": LENET,
-            "smoke": {"dataset": "digits", "epochs": 5, "batch_size": 32, "validation": 0, "learning_rate": 1e-2},
+            "short": {"epochs": 10},
+            "smoke": smoke(variant),
         },
     )

@@ -455,8 +455,8 @@ linear = machines.repeat_input(machines.from_linen(Linear(), adam), 40, optax.sg
 trees_below = machines.chain(machines.ensemble(trees, MEMBERS), linear)
 
 # %% [markdown]
-# **Trees above.** Dense layers with dropout compute features, and nine trees classify them. No gradient leads
-# from the trees to the features. `climbed` draws the features 16 times with other dropout, keeps for each image
+# **Trees above.** Dense layers compute features with noise, and nine trees classify them. No gradient leads
+# from the trees to the features. `climbed` draws the features 16 times with other noise, keeps for each image
 # those from which the trees give the right class the most votes, and makes them the target of the features.
 
 
@@ -466,8 +466,8 @@ class Features(nn.Module):
     def __call__(self, x, train):
         x = nn.Dense(128)(x.reshape(len(x), -1))
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
-        x = nn.Dropout(0.3, deterministic=not train)(x)
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(32)(x))
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(16)(x))
+        return x + 0.5 * jax.random.normal(self.make_rng("dropout"), x.shape) if train else x
 
 
 classifiers = machines.ensemble(machines.tree_classifier(10, depth=10, feedback=None), MEMBERS)

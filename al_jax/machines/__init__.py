@@ -1,6 +1,7 @@
 """Learning machines: layers with their own update and their own way to hand targets down."""
 
 from al_jax.machines import search
+from al_jax.machines.cart import Tree, fit_tree, predict_tree
 from al_jax.machines.chain import chain
 from al_jax.machines.climbing import climbed, gaussian_climb, gaussian_search
 from al_jax.machines.diagnostics import diagnostics
@@ -19,6 +20,7 @@ from al_jax.machines.masks import masked, some_examples, some_units
 from al_jax.machines.noise import with_dropout, with_noise
 from al_jax.machines.orders import feedback_only, step_then_feedback
 from al_jax.machines.parallel import parallel
+from al_jax.machines.random_trees import fit_random_tree
 from al_jax.machines.repeat import repeat_input, repeat_params
 from al_jax.machines.reversible import (
     back_target,
@@ -36,7 +38,7 @@ from al_jax.machines.scores import Score, label_rate, stacked, target_distance
 from al_jax.machines.straight_through import argmax_through, round_through, sign_through, step_through, straight_through
 from al_jax.machines.target_propagation import target_propagation
 from al_jax.machines.trainer import as_network, trainer
-from al_jax.machines.trees import Tree, fit_tree, predict_tree, tree_classifier, tree_layer
+from al_jax.machines.trees import tree_classifier, tree_layer
 from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
 from al_jax.machines.votes import majority_vote, mean_vote, rate_vote, sign_vote, stochastic_votes
 
@@ -70,6 +72,7 @@ __all__ = [
     "evolved",
     "feedback_alignment",
     "feedback_only",
+    "fit_random_tree",
     "fit_tree",
     "fitted",
     "fitted_estimators",

@@ -34,7 +34,7 @@ def repeat_input(
         def step(_, carry):
             moved, opt_state = carry
             y, left = machine.forward(params, fixed, moved, key, True)
-            own = _toward(y, feedback, loss, context)
+            own = _toward(y, feedback.target, loss, context)
             delta = machine.backward(params, fixed, left, own, context)[1].delta
             with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
                 changes, opt_state = optimizer.update(delta, opt_state, moved)
@@ -47,13 +47,20 @@ def repeat_input(
     return remembering(machine)._replace(backward=backward, needs=needs)
 
 
-def repeat_params(machine: Machine, times: int, batch: int | None = None) -> Machine:
+def repeat_params(
+    machine: Machine,
+    times: int,
+    batch: int | None = None,
+    loss: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> Machine:
     """Lets a machine learn several times from one batch; what it hands down it finds first, as it was.
 
     Args:
-      machine: any; its target stays, its input too.
+      machine: any; its input stays.
       times: updates of the machine for one of the network.
       batch: examples of each, drawn without replacement; None: all of them.
+      loss: `(y, label) -> scalar` to descend, a mean over the batch; None: the distance to the feedback's target, which
+        stays.
     """
 
     def learn_often(state, residuals, feedback, context):
@@ -64,15 +71,16 @@ def repeat_params(machine: Machine, times: int, batch: int | None = None) -> Mac
             own = context._replace(key=jax.random.fold_in(context.key, time))
             seen, target, own = _drawn(x, feedback.target, own, batch)
             y, left = machine.forward(state.params, state.fixed, seen, jax.random.fold_in(key, time), True)
-            return learn(machine, state, left, Feedback.toward(y, target), own)[0]
+            return learn(machine, state, left, _toward(y, target, loss, own), own)[0]
 
         return jax.lax.fori_loop(0, times, once, state), below, metrics
 
-    return remembering(machine)._replace(learn=learn_often)
+    needs = machine.needs | ({"label"} if loss else frozenset())
+    return remembering(machine)._replace(learn=learn_often, needs=needs)
 
 
-def _toward(y, feedback: Feedback, loss, context: Context) -> Feedback:
-    return Feedback.along(y, jax.grad(loss)(y, context.label)) if loss else Feedback.toward(y, feedback.target)
+def _toward(y, target, loss, context: Context) -> Feedback:
+    return Feedback.along(y, jax.grad(loss)(y, context.label)) if loss else Feedback.toward(y, target)
 
 
 def _drawn(x, target, context: Context, batch: int | None):

@@ -100,17 +100,19 @@ def default_config(**fields: Any) -> Config:
             "difference": True,  # difference target propagation; false: plain
             "target_step": 1.0,  # of target propagation's first target, along the gradient of each example's loss
             "target_noise": 0.0,  # standard deviation, where an inverse learns
+            "input_noise": 0.0,  # standard deviation, of the images that target propagation sees in training
             "reverse_rate": 1e-3,  # learning rate of inverses, of Adam
             "alternate": False,  # epochs in which inverses learn and epochs in which layers do; false: both in all
             "ridge": 1e-2,  # of least squares for inputs
             "input_steps": 40,  # on the inputs of decision_linear's upper part
             "input_rate": 0.1,  # their learning rate
+            "upper_steps": 1,  # of that part's parameters
             "members": 9,  # the newest fits of an ensemble of trees
             "tree_depth": 11,
-            "tree_features": 1.0,  # share of the features that a tree may look at
+            "tree_cuts": 0,  # random ones among which a node of decision_linear's trees chooses; 0: among all
             "joint_trees": False,  # one tree with vectors for all units, in place of a tree for each
             "candidates": 8,  # draws of neural_decision's features, of which the best is their target
-            "dropout": 0.5,  # within them
+            "search_noise": 0.5,  # their standard deviation, of features with a standard deviation of 1
             "diagnose": False,  # record angles, distances and changes of error of every part
             "dtype": "float32",  # float32 | bfloat16, what layers compute in; parameters are float32
             "warm_start": "",  # workdir of a run whose components this one starts from

@@ -38,6 +38,7 @@ AT_LEAST_ONE = [
     "code_updates",
     "momentum_depth",
     "input_steps",
+    "upper_steps",
     "members",
     "tree_depth",
     "candidates",
@@ -63,6 +64,9 @@ AT_LEAST_ZERO = [
     "warmup_epochs",
     "target_step",
     "target_noise",
+    "input_noise",
+    "tree_cuts",
+    "search_noise",
     "ridge",
     "input_rate",
     "weight_decay",
@@ -80,7 +84,7 @@ POSITIVE = [
     "start_timeout",
     "step_timeout",
 ]
-SHARES = ["tree_features", "similarity", "momentum_decay", "leak"]
+SHARES = ["similarity", "momentum_decay", "leak"]
 
 # Fields that have an effect only where another has one of these values, and must keep their default elsewhere. Those
 # that train codes may be set under backprop, too: its configs are those of Associated Learning with another rule.
@@ -132,11 +136,11 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("layer", "rule", (*HIDDEN, "target_propagation", "least_squares")),
     ("feedback", "rule", ("feedback_alignment",)),
     *((field, "rule", ("target_propagation",)) for field in ("difference", "target_step", "target_noise")),
-    *((field, "rule", ("target_propagation",)) for field in ("reverse_rate", "alternate")),
+    *((field, "rule", ("target_propagation",)) for field in ("input_noise", "reverse_rate", "alternate")),
     ("ridge", "rule", ("least_squares",)),
-    *((field, "rule", ("decision_linear",)) for field in ("input_steps", "input_rate")),
-    *((field, "rule", ("decision_linear",)) for field in ("joint_trees", "tree_features")),
+    *((field, "rule", ("decision_linear",)) for field in ("input_steps", "input_rate", "upper_steps")),
+    *((field, "rule", ("decision_linear",)) for field in ("joint_trees", "tree_cuts")),
     *((field, "rule", ("decision_linear", "neural_decision")) for field in ("members", "tree_depth")),
-    *((field, "rule", ("neural_decision",)) for field in ("candidates", "dropout")),
+    *((field, "rule", ("neural_decision",)) for field in ("candidates", "search_noise")),
     ("diagnose", "rule", MACHINES),
 )

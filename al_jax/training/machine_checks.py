@@ -23,5 +23,3 @@ def validate_machine(config: Config) -> None:
         raise ConfigError(f"config.units is {config.units!r}: rule={config.rule} has one hidden width")
     if config.rule == "target_propagation" and len(units_of(config)) < 2:
         raise ConfigError(f"config.units is {config.units!r}: target propagation needs at least two hidden layers")
-    if not 0 <= config.dropout < 1:
-        raise ConfigError(f"config.dropout is {config.dropout}: it must be in [0, 1)")

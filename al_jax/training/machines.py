@@ -95,21 +95,23 @@ def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int)
         )
         for module, inverse in zip(others, inverses, strict=False)
     ]
+    lowest = machines.from_linen(first, optimizer)
+    if config.input_noise:
+        lowest = machines.with_noise(lowest, config.input_noise)
     top = machines.from_linen(nn.Dense(facts.classes), optimizer)
-    return machines.chain(
-        machines.from_linen(first, optimizer), *middle, machines.with_step(top, config.target_step * config.batch_size)
-    )
+    return machines.chain(lowest, *middle, machines.with_step(top, config.target_step * config.batch_size))
 
 
 def _decision_linear(config: Config, facts: DataFacts, optimizer) -> Machine:
     """Trees, a ring of the newest; above them a network that searches the inputs it wants (Zenkai, A.2)."""
     (width,) = fields.units_of(config)
     trees = machines.tree_layer(
-        width, config.tree_depth, feedback=None, features=config.tree_features, joint=config.joint_trees
+        width, config.tree_depth, feedback=None, cuts=config.tree_cuts or None, joint=config.joint_trees
     )
     above = machines.from_linen(NormedLinear(facts.classes), optimizer)
     searched = machines.repeat_input(above, config.input_steps, optax.sgd(config.input_rate), loss=_sum_cross_entropy)
-    return machines.chain(machines.ensemble(trees, config.members), searched)
+    taught = machines.step_then_feedback(machines.repeat_params(searched, config.upper_steps, loss=cross_entropy))
+    return machines.chain(machines.ensemble(trees, config.members), taught)
 
 
 def _sum_cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
@@ -120,7 +122,7 @@ def _sum_cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
 def _neural_decision(config: Config, facts: DataFacts, optimizer) -> Machine:
     """Features that chase the best of several draws of themselves, below decision trees (Zenkai, A.7)."""
     (width,) = fields.units_of(config)
-    features = machines.from_linen(Features(width, config.dropout), optimizer)
+    features = machines.from_linen(Features(width, config.search_noise), optimizer)
     trees = machines.tree_classifier(facts.classes, config.tree_depth, feedback=None)
     voters = machines.ensemble(trees, config.members)
     return machines.climbed(features, voters, candidates=config.candidates, score=machines.label_rate)
@@ -137,18 +139,22 @@ class NormedLinear(nn.Module):
 
 
 class Features(nn.Module):
-    """A strided convolution, then a dense layer, both with batch norm: `(B, H, W, C) -> (B, width)`."""
+    """A strided convolution, then a dense layer, both with batch norm: `(B, H, W, C) -> (B, width)`.
+
+    In training it adds noise to what it puts out. Dropout within, in its place, would be trained away: features that
+    chase targets under one mask and then another learn not to depend on it, and with the draws goes the search.
+    """
 
     width: int
-    dropout: float
+    noise: float
 
     @nn.compact
     def __call__(self, x, train):
         x = nn.Conv(CHANNELS, (4, 4), strides=2, conv_general_dilated=conv_general_dilated)(x)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
-        x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         x = nn.Dense(self.width)(x.reshape(len(x), -1))
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        return x + self.noise * jax.random.normal(self.make_rng("dropout"), x.shape) if train else x
 
 
 def hidden_layers(config: Config) -> Sequence[nn.Module]:

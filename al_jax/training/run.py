@@ -121,7 +121,7 @@ def set_up(config: Config, workdir: Path) -> Run:
     updates_per_epoch = updates_in_epoch(config, dataset.train.examples)
     facts = DataFacts.of(config, dataset)
     network, prepare = build_network(config, facts), build_prepare(config, facts)
-    optimizer = build_optimizer(config, config.epochs * updates_per_epoch)
+    optimizer = build_optimizer(config, config.epochs * updates_per_epoch * config.upper_steps)
     partition = given_partition(config)
     try:
         if config.rule in fields.MACHINES:

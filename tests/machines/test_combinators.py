@@ -175,6 +175,17 @@ def test_repeat_params_learns_several_times_from_one_batch():
         turn(machines.repeat_params(dense(4), 3, batch=7))
 
 
+def test_repeat_params_descends_a_loss_anew_at_every_step():
+    state, _, _, below, after, _, _ = turn(machines.repeat_params(dense(4), 3, loss=cross_entropy))
+    layer, params = machines.Layer(4, (nn.tanh,)), state.params
+    for _ in range(3):
+        gradient = jax.grad(lambda p: cross_entropy(layer.apply({"params": p}, X, True), LABEL))(params)
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
+    close(after.params, params)
+    close(below, turn(dense(4))[3])
+    assert machines.repeat_params(dense(4), 3, loss=cross_entropy).needs == {"label"}
+
+
 def test_noise_is_the_machines_own_affair_or_part_of_the_target():
     quiet = turn(dense(4))
     own, explored = turn(machines.with_noise(dense(4), 0.3)), turn(machines.with_noise(dense(4), 0.3, explore=True))

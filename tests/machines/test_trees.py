@@ -8,9 +8,12 @@ from sklearn.datasets import load_digits
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from al_jax import machines
-from al_jax.machines.trees import fit_tree, predict_tree, tree_classifier, tree_layer
+from al_jax.machines.cart import fit_tree, predict_tree
+from al_jax.machines.random_trees import fit_random_tree
+from al_jax.machines.trees import tree_classifier, tree_layer
 
-fit = jax.jit(fit_tree, static_argnames=("depth", "features"))
+fit = jax.jit(fit_tree, static_argnames="depth")
+fit_random = jax.jit(fit_random_tree, static_argnames=("depth", "cuts"))
 KEY = jax.random.key(0)
 
 
@@ -38,8 +41,6 @@ def test_a_tree_stops_where_nothing_parts_the_samples_or_their_targets_are_equal
     tree = fit(x, t, 4, KEY)
     np.testing.assert_allclose(predict_tree(tree, x)[:, 0], [1, 1, 1, 2, 2, 2, 5, 5, 5, 5, 5, 5], atol=1e-6)
     assert int((tree.right != jnp.arange(12)[None]).sum()) == 2  # so three leaves
-    with jax.disable_jit():
-        jax.tree.map(np.testing.assert_array_equal, tree, fit_tree(x, t, 4, KEY))
 
 
 def test_digits_are_learned_as_well_as_by_scikit_learn():
@@ -53,22 +54,47 @@ def test_digits_are_learned_as_well_as_by_scikit_learn():
     assert accuracy > 0.65
 
 
-def test_one_tree_for_each_target_is_separate_trees_and_a_share_of_features_is_kept():
+def test_one_tree_for_each_target_is_separate_trees():
     x, t, _ = data(outputs=3)
     keys = jax.random.split(KEY, 3)
-    few = jax.jit(jax.vmap(lambda t, key: fit_tree(x, t[:, None], 3, key, features=0.4), (1, 0)))(t, keys)
+    all_trees = jax.jit(jax.vmap(lambda t, key: fit_tree(x, t[:, None], 3, key), (1, 0)))(t, keys)
     for index in range(3):
-        own = fit(x, t[:, index : index + 1], 3, keys[index], features=0.4)
-        jax.tree.map(lambda all_, one, i=index: np.testing.assert_allclose(all_[i], one, atol=1e-6), few, own)
-        used = np.unique(own.feature[own.right != jnp.arange(len(x))[None]])
-        assert len(used) <= 2
-    assert len(np.unique(few.feature)) > 2  # each draws its own
+        own = fit(x, t[:, index : index + 1], 3, keys[index])
+        jax.tree.map(lambda trees, one, i=index: np.testing.assert_allclose(trees[i], one, atol=1e-6), all_trees, own)
 
 
-@pytest.mark.parametrize("joint", [False, True])
-def test_a_layer_answers_with_a_linear_map_until_it_fits_its_targets(joint):
+def test_among_all_cuts_a_random_tree_chooses_those_of_cart():
+    x, t, _ = data()
+    tree = fit_random(x, t, KEY, depth=3, cuts=3000)  # ten times as many as there are
+    np.testing.assert_allclose(predict_tree(tree, x), predict_tree(fit(x, t, 3, KEY), x), atol=1e-5)
+
+
+def test_a_random_tree_cuts_at_values_of_samples_and_knows_only_their_order():
+    x, t, _ = data()
+    tree = fit_random(x, t, KEY, depth=4, cuts=5)
+    split = np.asarray(tree.right) != np.arange(16)
+    assert np.isin(tree.threshold[split], x).all()
+    other = fit_random(jnp.exp(x), t, KEY, depth=4, cuts=5)
+    for name in ("right", "value"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(tree, name))
+    assert not np.array_equal(fit_random(x, t, jax.random.key(1), depth=4, cuts=5).feature, tree.feature)
+    in_leaves = np.asarray(predict_tree(tree, x))
+    for answer in np.unique(in_leaves, axis=0):
+        own = (in_leaves == answer).all(1)
+        np.testing.assert_allclose(answer, t[own].mean(0), atol=1e-5)
+
+
+def test_a_random_tree_stops_where_nothing_parts_the_samples():
+    x = jnp.repeat(jnp.arange(3.0), 4)[:, None]
+    tree = fit_random(x, jnp.repeat(jnp.array([1.0, 1, 5]), 4)[:, None], KEY, depth=4, cuts=30)
+    assert int((tree.right != jnp.arange(16)[None]).sum()) == 1  # where the targets differ
+    np.testing.assert_allclose(predict_tree(tree, x)[:, 0], np.repeat([1.0, 1, 5], 4), atol=1e-6)
+
+
+@pytest.mark.parametrize(("joint", "cuts"), [(False, None), (True, None), (False, 60)])
+def test_a_layer_answers_with_a_linear_map_until_it_fits_its_targets(joint, cuts):
     x, t, _ = data(rows=20, outputs=3)
-    layer = tree_layer(3, 12, feedback=None, joint=joint)
+    layer = tree_layer(3, 10, feedback=None, joint=joint, cuts=cuts)
     state = layer.init(KEY, x)
     y, residuals = layer.forward(state.params, state.fixed, x, KEY, True)
     np.testing.assert_allclose(y, x @ state.fixed.surrogate, atol=1e-6)
@@ -102,8 +128,10 @@ def test_a_classifier_learns_labels_of_whole_images_and_needs_them():
 def test_refusals_name_the_machine():
     with pytest.raises(ValueError, match="machine 'trees' needs at least one output"):
         tree_layer(3, 0, feedback=None)
-    with pytest.raises(ValueError, match="share of features above 0"):
-        tree_layer(3, feedback=None, features=0)
+    with pytest.raises(ValueError, match=r"at least one output, one level and one cut, not 3, 11 and 0"):
+        tree_layer(3, feedback=None, cuts=0)
+    with pytest.raises(ValueError, match=r"at most 16 levels, not 17"):
+        tree_layer(3, 17, feedback=None, cuts=5)
     x, t, _ = data(rows=6)
     layer = tree_layer(2, 2, feedback=None)
     state = layer.init(KEY, x)

@@ -29,7 +29,7 @@ EXPERIMENTS = {
     "neural_decision": 0.5,
 }
 SMALL = {"updates_per_call": 15, "examples": 960, "epochs": 4, "learning_rate": 1e-2, "schedule": "constant"}
-FEW_TREES = {"tree_depth": 5, "members": 4}
+FEW_TREES = {"tree_depth": 5, "members": 4, "batch_size": 32}
 SLOW = ("decision_linear", "neural_decision")
 
 
@@ -103,7 +103,7 @@ def test_diagnoses_are_metrics_and_a_picture(tmp_path):
         ({"rule": "least_squares", "network": "lenet"}, "layers of its own"),
         ({"rule": "associated", "network": "lenet"}, "which is for learning machines"),
         ({"rule": "associated", "diagnose": True}, "config.diagnose is for rule=gradient, .* not associated"),
-        ({"dropout": 1.0, "rule": "neural_decision", "units": "8"}, "config.dropout is 1.0"),
+        ({"search_noise": -1.0, "rule": "neural_decision", "units": "8"}, r"config.search_noise is -1\.0"),
         ({"feedback": "fixed_randon"}, "did you mean fixed_random"),
     ],
 )

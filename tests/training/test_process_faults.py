@@ -47,8 +47,8 @@ def test_after_the_death_of_any_process_the_other_leaves_and_the_run_goes_on(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stuck", [0, 1])
-def test_a_process_that_hangs_does_not_hold_the_other(tmp_path, stuck):
+def test_a_process_that_hangs_does_not_hold_the_other(tmp_path):
+    stuck = 0  # the one at which the others meet
     processes = pair(tmp_path, epochs=4000, eval_every=4000, step_timeout=8)
     wait_for_checkpoint(processes, tmp_path)
     processes[stuck].send_signal(signal.SIGSTOP)
