@@ -61,7 +61,7 @@ EXPERIMENTS = {
         "units": "32",
         "tree_depth": 11,
         "tree_cuts": 200,
-        "epochs": 10,
+        "epochs": 5,
         "batch_size": 25_000,
         "input_rate": 1.0,
         "upper_steps": 10,

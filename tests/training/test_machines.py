@@ -14,6 +14,7 @@ from al_jax.training.config import default_config
 from al_jax.training.digest import digest
 from al_jax.training.errors import ConfigError
 from al_jax.training.load import load_run
+from al_jax.training.machines import Features
 from al_jax.training.records import read_rows
 from al_jax.training.run import claimed, set_up
 
@@ -87,6 +88,21 @@ def test_diagnoses_are_metrics_and_a_picture(tmp_path):
     assert 0 < row["component_1/angle"] < 180
     assert {"component_2/loss", "component_1/distance", "component_1/global_error_change"} <= set(row)
     assert (tmp_path / "diagnostics.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_draws_of_a_neural_decision_are_as_far_apart_whatever_was_learned():
+    images = np.random.default_rng(0).random((200, 8, 8, 1), np.float32)
+    features = Features(16, noise=0.5)
+    variables = features.init(jax.random.key(0), images, True)
+    for scale in (1.0, 1e-3):
+        learned = {**variables, "params": jax.tree.map(lambda x, s=scale: s * x, variables["params"])}
+
+        @jax.jit
+        def draw(key, learned=learned):
+            return features.apply(learned, images, True, rngs={"dropout": key}, mutable=["batch_stats"])[0]
+
+        one, other = map(draw, jax.random.split(jax.random.key(1)))
+        assert np.std(one - other) == pytest.approx(0.5 * np.sqrt(2), rel=0.05)
 
 
 @pytest.mark.parametrize(
