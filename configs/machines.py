@@ -6,21 +6,24 @@
     python train.py --config=configs/machines.py:neural_decision,smoke          embedded digits, in seconds
 
 Zenkai states neither epochs nor normalisation nor a split: here 20 epochs, pixels from 0 to 1, 50,000 images for
-training and 10,000 for validation. Test accuracy over 5 seeds on one core of an AMD EPYC, in per cent
+training and 10,000 for validation. Test accuracy over 5 seeds on one core, in per cent
 (`python -m al_jax.analysis.machine_tables`):
 
 | experiment | published | here | tuned |
 |---|---|---|---|
 | `baseline`: gradients | 96.9 | 97.82 ± 0.16 | 98.16 ± 0.10 |
-| `decision_linear`: trees below a linear layer | 96.7 | not run | |
+| `decision_linear`: trees below a linear layer | 96.7 | 95.83 ± 0.06 (3 seeds, 5 epochs) | |
 | `least_squares` | 94.1 | 96.97 ± 0.14 | 97.18 ± 0.05 |
 | `target_propagation` | 92.9 | 94.96 ± 0.08 | |
 | `feedback_alignment` | 95.8 | 95.91 ± 0.38 | 97.17 ± 0.17 |
 | `local_classifier`, there called direct feedback alignment | 94.0 | 95.45 ± 0.27 | 95.99 ± 0.24 |
 | `direct_feedback_alignment` (Nøkland 2016) | – | 95.97 ± 0.19 | 96.41 ± 0.13 |
-| `neural_decision`: decision trees above a convolution | 93.9 | not run | |
+| `neural_decision`: decision trees above a convolution | 93.9 | 97.02 ± 0.13 | |
 
-DECISION_TEXT
+`decision_linear` stands still below its value: batches of 5,000, 25,000 and all images, 56 to 200 cuts and rates of
+1e-2 and 3e-2 brought single runs to 95.6 to 96.1 %. Its trees know more. Fitted to what those of one run say of one
+half of the test images, logistic regression has 97.3 % of the other half right; fitted to training images, 96.4 %:
+what trees say of images on which they have grown is too good to teach the linear layer.
 """
 
 from al_jax.training.config import default_config, with_variant
@@ -38,12 +41,13 @@ DIFFERENCE = {
     "batch_size": 100,
     "schedule": "cosine",
 }
-# As in biotorch: a LeNet on CIFAR-10, here with batches of 128 and the last epoch.
+# As in biotorch: a LeNet on CIFAR-10, here with batches of 128, the last epoch, and batch norm, without which feedback
+# alignment diverges under Adam: to 24 % after 10 epochs, and direct feedback alignment to 23 %.
 LENET = {
     "dataset": "cifar10",
     "network": "lenet",
     "units": "128,32",
-    "layer": "relu",
+    "layer": "norm_relu",
     "normalisation": "standardise",
     "augmentation": "crop_flip",
     "validation": 0,
