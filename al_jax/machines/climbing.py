@@ -30,7 +30,8 @@ def climbed(
     (Short 2023, arXiv 2311.09663, experiment 7).
 
     Args:
-      incoming: draws random numbers in training, with dropout for example.
+      incoming: draws random numbers in training. Noise on what it puts out stays; what dropout within does to it, it
+        learns to avoid, and the draws become alike.
       outgoing: any; the scores are those at the parameters with which it ran forward.
       candidates: draws for every batch.
       score: `(y, feedback, context) -> Score` of values `(B,)`, of the outputs of `outgoing`.
