@@ -21,9 +21,8 @@ training and 10,000 for validation. Test accuracy over 5 seeds on one core, in p
 | `neural_decision`: decision trees above a convolution | 93.9 | 97.02 ± 0.13 | |
 
 `decision_linear` stands still below its value: batches of 5,000, 25,000 and all images, 56 to 200 cuts and rates of
-1e-2 and 3e-2 brought single runs to 95.6 to 96.1 %. Its trees know more. Fitted to what those of one run say of one
-half of the test images, logistic regression has 97.3 % of the other half right; fitted to training images, 96.4 %:
-what trees say of images on which they have grown is too good to teach the linear layer.
+1e-2 and 3e-2 brought single runs to 95.6 to 96.1 %. Why is not known; keeping 10,000 images from the trees for the
+linear layer did not help a prototype.
 """
 
 from al_jax.training.config import default_config, with_variant
@@ -58,8 +57,7 @@ EXPERIMENTS = {
     # A.1: FC128-ReLU-BN, FC32-ReLU-BN, FC10.
     "baseline": {"rule": "gradient", "units": "128,32", "layer": "relu_norm"},
     # A.2: 32 trees of depth 11, the 9 newest of each; its "32 unit" layer above cannot give ten scores, so the linear
-    # layer here has ten. Its minibatch grows to all of the data; here it has half from the start, since of samples that
-    # all of the trees have seen they say nothing but what is right.
+    # layer here has ten. Its minibatch grows to all of the data; here it has half from the start.
     "decision_linear": {
         "rule": "decision_linear",
         "units": "32",

@@ -30,7 +30,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 # For processes beside each other, since one may read what the other has written in part, and for full disks.
-ALONE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 BOUND = 120  # seconds in which a process must have left, with room for a slow machine
 
 
@@ -46,7 +46,7 @@ def start(rank, world, workdir, before=(), **fields):
     """One process of a run; `world` are the environment variables that tell it where the others are, if there are."""
     own = {name: value.format(rank=rank) for name, value in world.items()}
     if world or before:
-        own |= ALONE
+        own |= NO_CACHE
     return subprocess.Popen(
         [sys.executable, *before, "train.py", *arguments(workdir, **fields)],
         cwd=ROOT,

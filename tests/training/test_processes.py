@@ -9,8 +9,8 @@ import time
 
 import pytest
 from processes import (
-    ALONE,
     BOUND,
+    NO_CACHE,
     ROOT,
     arguments,
     by_jax,
@@ -28,7 +28,7 @@ from al_jax import launch
 
 def launched(workdir, *words, logs=None):
     command = [sys.executable, "-m", "al_jax.launch", "--processes=2", f"--logs={logs or workdir / 'logs'}", *words]
-    environment = {**os.environ, **ALONE}
+    environment = {**os.environ, **NO_CACHE}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
