@@ -182,5 +182,6 @@ def test_gpipe_trains_what_backprop_on_one_device_does(tiny, remat):
 def test_the_bound_counts_the_fullest_stage_and_the_ticks_that_filling_takes(tiny):
     from benchmarks.pipeline.records import bound
 
-    assert bound([1, 1, 1, 1], (2, 2), ticks=100) == pytest.approx(2 * 100 / 101)
-    assert bound([1, 2, 3], (2, 1), ticks=1) == pytest.approx(1)
+    assert bound([1, 1, 1, 1], [1, 1, 1, 1], (2, 2), ticks=100) == pytest.approx(2 * 100 / 101)
+    assert bound([1, 2, 3], [1, 2, 3], (2, 1), ticks=1) == pytest.approx(1)
+    assert bound([1, 1], [2, 2], (1, 1), ticks=1) == pytest.approx(1 / 2)  # slower in other micro-batches

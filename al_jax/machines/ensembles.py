@@ -16,13 +16,16 @@ def ensemble(
     aggregate: Callable = mean_vote,
     every: int = 1,
     restart: bool = True,
+    boost: float = 0.0,
     name: str | None = None,
 ) -> Machine:
     """Answers what the newest `members` learners vote for, of which the newest alone learns.
 
     Every `every` updates a further learner begins, in the place of the oldest once there are `members`; never more
-    vote, and none that has not learned, but the first. Every learner hears the ensemble's own feedback. What is handed
-    down is the voters' mean; its target is the input minus that.
+    vote, and none that has not learned, but the first. Every learner hears the ensemble's own feedback, or, with
+    `boost`, makes good a share of what the others miss: its target is `t + boost * sum(t - y of the others)`, so that
+    with 1 it alone would bring the mean to the target, as backfitting does. What is handed down is the voters' mean;
+    its target is the input minus that.
 
     With regression trees this is experiment 2 of Short 2023 (arXiv 2311.09663), with decision trees experiment 7.
 
@@ -33,16 +36,20 @@ def ensemble(
         oldest to the newest, and 0 for the rest.
       every: updates of each learner.
       restart: a further learner is drawn afresh; otherwise it goes on from a copy of the newest.
+      boost: from 0 to 1; above 0 for a mean of arrays.
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: there are no members, or they never learn.
+      ValueError: there are no members, or they never learn, or they make good less than nothing or more than all.
     """
     name = name or f"ensemble of {machine.name}"
     if members < 1 or every < 1:
         raise ValueError(
             f"machine {name!r} needs at least one member and one update of each, not {members} and {every}"
         )
+
+    if not 0 <= boost <= 1:
+        raise ValueError(f"machine {name!r} makes good a share of what its members miss: boost from 0 to 1, not {boost}")
 
     def init(key, x):
         states = [machine.init(jax.random.fold_in(key, member), x) for member in range(members)]
@@ -54,7 +61,7 @@ def ensemble(
         votes, residuals = jax.vmap(machine.forward, (0, 0, None, 0, None))(params, fixed["members"], x, keys, train)
         order, weights = voters(fixed["updates"], members, every)
         y = jax.tree.map(lambda leaf: aggregate(leaf[order], weights), votes)
-        return y, (residuals, x, keys)
+        return y, (residuals, x, keys, votes if boost else ())
 
     def backward(params, fixed, residuals, feedback, context):
         def of_member(params, fixed, residuals, key):
@@ -69,7 +76,7 @@ def ensemble(
 
     def update(state, residuals, gradients, context):
         key_fresh, key_learn = jax.random.split(context.key)
-        _, x, keys = residuals
+        _, x, keys, votes = residuals
         updates = state.fixed["updates"]
         rest = state._replace(fixed=state.fixed["members"])
         newest = updates // every % members
@@ -81,7 +88,12 @@ def ensemble(
 
         begins = (updates > 0) & (updates % every == 0)
         learner = jax.lax.cond(begins, begun, lambda: member_of(rest, newest))
-        _, left = machine.forward(learner.params, learner.fixed, x, keys[newest], True)
+        y, left = machine.forward(learner.params, learner.fixed, x, keys[newest], True)
+        if boost:
+            places = jnp.arange(members)
+            others = jnp.float32((places <= updates // every) & (places != newest))
+            missed = others.sum() * gradients.target - jnp.tensordot(others, votes, axes=1)
+            gradients = Feedback.toward(y, gradients.target + boost * missed)
         learner, _, _ = learn(machine, learner, left, gradients, context._replace(key=key_learn))
         rest = jax.tree.map(lambda leaf, own: leaf.at[newest].set(own), rest, learner)
         return rest._replace(fixed={"members": rest.fixed, "updates": updates + 1})

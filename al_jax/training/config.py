@@ -108,6 +108,7 @@ def default_config(**fields: Any) -> Config:
             "input_rate": 0.1,  # their learning rate
             "upper_steps": 1,  # of that part's parameters
             "members": 9,  # the newest fits of an ensemble of trees
+            "boost": 0.0,  # the share of what the others miss that decision_linear's newest trees make good
             "tree_depth": 11,
             "tree_cuts": 0,  # random ones among which a node of decision_linear's trees chooses; 0: among all
             "joint_trees": False,  # one tree with vectors for all units, in place of a tree for each

@@ -84,7 +84,7 @@ POSITIVE = [
     "start_timeout",
     "step_timeout",
 ]
-SHARES = ["similarity", "momentum_decay", "leak"]
+SHARES = ["similarity", "momentum_decay", "leak", "boost"]
 
 # Fields that have an effect only where another has one of these values, and must keep their default elsewhere. Those
 # that train codes may be set under backprop, too: its configs are those of Associated Learning with another rule.
@@ -139,7 +139,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     *((field, "rule", ("target_propagation",)) for field in ("input_noise", "reverse_rate", "alternate")),
     ("ridge", "rule", ("least_squares",)),
     *((field, "rule", ("decision_linear",)) for field in ("input_steps", "input_rate", "upper_steps")),
-    *((field, "rule", ("decision_linear",)) for field in ("joint_trees", "tree_cuts")),
+    *((field, "rule", ("decision_linear",)) for field in ("boost", "joint_trees", "tree_cuts")),
     *((field, "rule", ("decision_linear", "neural_decision")) for field in ("members", "tree_depth")),
     *((field, "rule", ("neural_decision",)) for field in ("candidates", "search_noise")),
     ("diagnose", "rule", MACHINES),

@@ -111,7 +111,7 @@ def _decision_linear(config: Config, facts: DataFacts, optimizer) -> Machine:
     above = machines.from_linen(NormedLinear(facts.classes), optimizer)
     searched = machines.repeat_input(above, config.input_steps, optax.sgd(config.input_rate), loss=_sum_cross_entropy)
     taught = machines.step_then_feedback(machines.repeat_params(searched, config.upper_steps, loss=cross_entropy))
-    return machines.chain(machines.ensemble(trees, config.members), taught)
+    return machines.chain(machines.ensemble(trees, config.members, boost=config.boost), taught)
 
 
 def _sum_cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:

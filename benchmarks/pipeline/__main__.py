@@ -4,7 +4,8 @@ One core is one device: an arm on one device is a process pinned to a core, an a
 to its own, with gloo between them. One CPU device of JAX would use all cores, so what a single device does with two
 threads is a row of its own, as is what two unrelated runs get out of the machine. All arms have the same widths, batch,
 data, float32, and Adam; filling and draining count. On one device an update has the number of micro-batches that is
-fastest there, and pipelined AL has that of its one core. Arms take turns, wait for idle cores, and say what they saw.
+fastest there; GPipe, 1F1B and pipelined AL have the one that is fastest for them. Arms take turns, wait for idle cores,
+and say what they saw.
 
 Nothing is printed unless sequential and pipelined AL end in the same digest of parameters and optimizer state (under
 `exact`), and all arms but mixed versions and torch's have, after a few updates, the parameters of their rule on one

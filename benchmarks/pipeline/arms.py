@@ -50,6 +50,14 @@ def together(samples: Sequence[Sample]) -> Sample:
     return Sample(max(sample.wall for sample in samples), sum(sample.cpu for sample in samples))
 
 
+class Pipelined(NamedTuple):
+    """Pipelined AL as it is timed, the digests of what it and its one core trained, and what each offer took."""
+
+    stages: Stages
+    digests: dict[str, str | None]
+    tried: list[dict[str, float]]
+
+
 class Disagreement(Exception):
     """Arms that should train the same do not."""
 
@@ -116,20 +124,27 @@ class Crew:
 
         self.arms[COPIES] = Arm(run, 2, ASSOCIATED, {"memory": memory, "micro_batches": arm[1]}, copies=2)
 
-    def stages(self, partition: Sequence[int]) -> Stages:
-        """Pipelined AL as it is trained: an update has the micro-batches that are fastest on one core."""
-        return Stages(tuple(partition), self.chosen["associated", 1])
+    def pipelined(self, group: Group, offers: Sequence[Stages], reference: one_device.Trained) -> Pipelined:
+        """Pipelined AL, the fastest of several offers in a first try; the group was asked to train the first one."""
+        of, digests = {}, {}
+        for stages in offers:
+            if stages != offers[0]:
+                group.ask("train", stages)
+            found, *others = group.answer()
+            of[stages.micro_batches] = self._pipelined(group, stages, reference, [found, *others])
+            digests[stages] = {"sequential": reference.digest, "pipelined": found.digest}
+        tried = _fastest(self.arms, PIPELINED, of, self.case)
+        (kept,) = [own for own in offers if own.micro_batches == self.arms[PIPELINED].facts["micro_batches"]]
+        for stages in set(offers) - {kept}:
+            group("forget", stages)
+        return Pipelined(kept, digests[kept], tried)
 
-    def pipelined(self, group: Group, partition: Sequence[int], reference: one_device.Trained) -> dict[str, str | None]:
-        """Pipelined AL, which the group was asked to train, and whether it trained what the one core did: digests."""
-        found, *others = group.answer()
-        apart = timing.movement_apart(reference.start, reference.end, found.end)
-        stages = self.stages(partition)
-        facts = {"memory": max(own.memory for own in (found, *others)), "apart": apart, **stages._asdict()}
-        self.arms[PIPELINED] = Arm(lambda: together(group("time", stages)), 2, ASSOCIATED, facts)
+    def _pipelined(self, group: Group, stages: Stages, reference: one_device.Trained, found: Sequence) -> Arm:
+        apart = timing.movement_apart(reference.start, reference.end, found[0].end)
         if self.checks and not apart < ROUNDING:
             refuse(self.case, f"pipelined and sequential AL train differently: {apart:.1e} of how far they moved")
-        return {"sequential": reference.digest, "pipelined": found.digest}
+        facts = {"memory": max(own.memory for own in found), "apart": apart, **stages._asdict()}
+        return Arm(lambda: together(group("time", stages)), 2, ASSOCIATED, facts)
 
     def backward(self, group: Group, reference: one_device.Trained) -> dict[str, list]:
         """JAX pipelines of backpropagation; GPipe with the number of micro-batches that is fastest in a first try."""
@@ -188,6 +203,9 @@ def _torch_arm(opened: Worker | Group, cores: int, micro_batches: int) -> Arm:
 
 def _fastest(arms: dict[str, Arm], name: str, of: dict[int, Arm], case: Case) -> list[dict[str, float]]:
     """Keeps the fastest of several numbers of micro-batches as the arm of that name; what each took once."""
+    if len(of) == 1:
+        (arms[name],) = of.values()
+        return []
     walls = {m: arm.run().wall for m, arm in of.items()}
     arms[name] = of[min(walls, key=walls.get)]
     return milliseconds(walls, case)

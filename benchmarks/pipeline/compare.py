@@ -11,7 +11,7 @@ from benchmarks.pipeline import arms as names
 from benchmarks.pipeline import one_device, ranks
 from benchmarks.pipeline.arms import Crew, refuse, together
 from benchmarks.pipeline.cases import Case
-from benchmarks.pipeline.micro_batches import WHOLE, Chosen, choose
+from benchmarks.pipeline.micro_batches import MICRO_BATCHES, WHOLE, Chosen, choose
 from benchmarks.pipeline.records import record_of
 from benchmarks.quiet import Patience
 from benchmarks.workers import Group, Worker
@@ -30,7 +30,8 @@ def compare(case: Case, rounds: int, patience: Patience, quick: bool) -> dict[st
         check(case, chosen)
     crew = Crew(case, chosen, exact=quick, checks=quick)
     staff = hire(crew, case, quick)
-    facts, left_out = staff.facts | {"micro_batches_tried": tried}, {}
+    facts, left_out = staff.facts, {}
+    facts["micro_batches_tried"] |= tried
     if quick:
         left_out = {name: LEFT_OUT for name in names.ORDER if name not in crew.arms}
     else:
@@ -41,28 +42,33 @@ def compare(case: Case, rounds: int, patience: Patience, quick: bool) -> dict[st
             facts["micro_batches_tried"] |= crew.torch()
         else:
             left_out = dict.fromkeys((names.TORCH, names.TORCH_GPIPE, names.TORCH_1F1B), NO_TORCH)
-    staff.group("transfers", crew.stages(facts["partition"]))
+    staff.group("transfers", staff.stages)
     runs = {name: crew.arms[name].run for name in names.ORDER if name in crew.arms}
     runs["transfers"] = lambda: together(staff.group("time", "transfers"))
-    runs |= {part: functools.partial(staff.worker, "time", part) for part in staff.parts}
+    runs |= {part: functools.partial(staff.worker, "time", part) for part in (*staff.parts, *staff.parts_of_stages)}
     measured = {name: functools.partial(patience.observed, run) for name, run in runs.items()}
     samples = timing.interleaved(measured, rounds, warm_up=0)  # all have run once
     crew.close()
-    return record_of(case, crew.arms, staff.parts, samples, facts | {"rounds": rounds}, left_out)
+    parts = staff.parts, staff.parts_of_stages
+    return record_of(case, crew.arms, parts, samples, facts | {"rounds": rounds}, left_out)
 
 
 class Staff(NamedTuple):
     """The processes on one core and on two, once they agree.
 
     Attributes:
-      parts: for each component the name under which the worker times it.
+      parts: for each component how the worker calls it, with the micro-batches of one core.
+      parts_of_stages: the same with those of the pipeline.
+      stages: the pipeline.
       reference: what backpropagation on one core trained.
       facts: partition and digests.
     """
 
     worker: Worker
     group: Group
-    parts: Sequence[str]
+    parts: Sequence[tuple[str, int]]
+    parts_of_stages: Sequence[tuple[str, int]]
+    stages: ranks.Stages
     reference: one_device.Trained
     facts: dict[str, Any]
 
@@ -73,18 +79,26 @@ def hire(crew: Crew, case: Case, quick: bool) -> Staff:
     group = crew.open(Group, crew.cores, ranks.functions, quick)
     partition = even_partition(len(case.blocks()), STAGES)
     if quick:
-        group.ask("train", crew.stages(partition))  # while the one core has work of its own
+        group.ask("train", ranks.Stages(partition))  # while the one core has work of its own
     parts = worker("components", crew.chosen["associated", 1])
     if not quick:
         partition = best_partition(_alone(worker, parts), STAGES)
-        group.ask("train", crew.stages(partition))
+        group.ask("train", ranks.Stages(partition))
     reference = crew.one_core(worker)
-    timed = crew.pipelined(group, partition, reference["associated"])
-    digests = timed if quick else exact_digests(case, crew.stages(partition))
+    found = crew.pipelined(group, offers(partition, quick), reference["associated"])
+    digests = found.digests if quick else exact_digests(case, found.stages)
     if len(set(digests.values())) > 1:
         refuse(case, f"the digests of sequential and pipelined AL differ: {digests}")
-    facts = {"partition": partition, "timed_under_exact": quick, "digests": digests, "digests_of_timed_runs": timed}
-    return Staff(worker, group, parts, reference["backprop"], facts)
+    facts = {"partition": partition, "timed_under_exact": quick, "digests": digests}
+    facts |= {"digests_of_timed_runs": found.digests, "micro_batches_tried": {names.PIPELINED: found.tried}}
+    same = found.stages.micro_batches == crew.chosen["associated", 1]
+    parts_of_stages = parts if same else worker("components", found.stages.micro_batches)
+    return Staff(worker, group, parts, parts_of_stages, found.stages, reference["backprop"], facts)
+
+
+def offers(partition: Sequence[int], quick: bool) -> list[ranks.Stages]:
+    """Pipelines with each number of micro-batches, whole batches first; `quick` has those alone."""
+    return [ranks.Stages(tuple(partition), number) for number in ((1,) if quick else (1, *MICRO_BATCHES))]
 
 
 def check(case: Case, chosen: Chosen) -> None:
@@ -93,9 +107,10 @@ def check(case: Case, chosen: Chosen) -> None:
     worker = crew.open(Worker, crew.cores[:1], one_device.functions, False)
     group = crew.open(Group, crew.cores, ranks.functions, False)
     partition = even_partition(len(case.blocks()), STAGES)
-    group.ask("train", crew.stages(partition))
+    pipelines = offers(partition, quick=False)
+    group.ask("train", pipelines[0])
     reference = crew.one_core(worker)
-    crew.pipelined(group, partition, reference["associated"])
+    crew.pipelined(group, pipelines, reference["associated"])
     crew.backward(group, reference["backprop"])
     crew.close()
 
@@ -111,7 +126,7 @@ def exact_digests(case: Case, stages: ranks.Stages) -> dict[str, str]:
     return found
 
 
-def _alone(worker: Worker, parts: Sequence[str]) -> list[float]:
+def _alone(worker: Worker, parts: Sequence[tuple[str, int]]) -> list[float]:
     """The median of three measurements of each component."""
     seconds = {part: statistics.median(worker("time", part).wall for _ in range(3)) for part in set(parts)}
     return [seconds[part] for part in parts]

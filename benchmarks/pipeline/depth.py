@@ -24,7 +24,9 @@ N = 1000  # mini-batches over which the model spreads the ticks that filling tak
 
 
 def case_of(components: int) -> Case:
-    return Case(f"{components} components", (WIDTH,) * components, CODE, 1, (16, 32, 1), 256, updates=16)
+    """A measurement lasts for a second or more, so that what others do meanwhile can be told from rounding."""
+    updates = max(16, 512 // components)
+    return Case(f"{components} components", (WIDTH,) * components, CODE, 1, (16, 32, 1), 256, updates)
 
 
 def sweep(rounds: int, patience: Patience) -> dict[str, Any]:

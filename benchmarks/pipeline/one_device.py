@@ -34,7 +34,7 @@ class Trained(NamedTuple):
 def functions(case: Case, exact: bool = False) -> Functions:
     """`train(rule, micro_batches)` and `components(micro_batches)` come first; `time` measures a repetition of an arm.
 
-    Its arms are those pairs, and the names that `components` gives.
+    Its arms are those pairs, and those that `components` gives.
     """
     start_jax(exact=exact)
     arms = {}
@@ -54,11 +54,11 @@ def functions(case: Case, exact: bool = False) -> Functions:
         arms[rule, micro_batches] = timing.training(trainer.step, state, batches)
         return trained
 
-    def components(micro_batches: int = 1) -> list[str]:
+    def components(micro_batches: int = 1) -> list[tuple[str, int]]:
         cut = case._replace(micro_batches=micro_batches)
         found, arm_of = components_alone(cut, start("associated"), exact)
-        arms.update(found)
-        return arm_of
+        arms.update({(name, micro_batches): repetition for name, repetition in found.items()})
+        return [(name, micro_batches) for name in arm_of]
 
     return {"train": train, "components": components, "time": lambda arm: arms[arm]()}
 

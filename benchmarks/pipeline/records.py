@@ -17,15 +17,19 @@ from benchmarks.pipeline.one_device import SAMPLED
 def record_of(
     case: Case,
     arms: Mapping[str, Arm],
-    parts: Sequence[str],
+    parts: tuple[Sequence[tuple[str, int]], Sequence[tuple[str, int]]],
     samples: timing.Samples,
     facts: dict[str, Any],
     left_out: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The record of a case; `parts` are the samples of each component by itself, `left_out` says why."""
-    seconds = [_median(samples[part]) / SAMPLED for part in parts]
+    """The record of a case.
+
+    `parts` name the samples of each component by itself, with one core's micro-batches and with the pipeline's;
+    `left_out` says why.
+    """
+    alone, staged = ([_median(samples[part]) / SAMPLED for part in of] for of in parts)
     ticks = case.updates * arms[names.PIPELINED].facts["micro_batches"]
-    limit = bound(seconds, facts["partition"], ticks)
+    limit = bound(alone, staged, facts["partition"], ticks)
     macs = macs_of(case)
     found = {name: {"left_out": why} for name, why in left_out.items()}
     found |= {name: summary(case, name, arm, samples) | {"macs_per_example": macs[name]} for name, arm in arms.items()}
@@ -37,7 +41,8 @@ def record_of(
         "case": case.name,
         **{name: value for name, value in case._asdict().items() if name != "micro_batches"},
         **facts,
-        "component_ms": [1e3 * second for second in seconds],
+        "component_ms": [1e3 * second for second in alone],
+        "component_ms_of_stages": [1e3 * second for second in staged],
         "tick_ms": tick,
         "transfer_ms": transfer,
         "transfer_share": transfer / tick,
@@ -46,10 +51,17 @@ def record_of(
     }
 
 
-def bound(seconds: Sequence[float], partition: Sequence[int], ticks: int) -> float:
-    """The speed-up that the components' own times allow: the fullest stage sets the tick, filling costs p - 1 ticks."""
-    tick = max(map(sum, blocks_of(seconds, partition)))
-    return ticks * sum(seconds) / ((ticks + len(partition) - 1) * tick)
+def bound(alone: Sequence[float], staged: Sequence[float], partition: Sequence[int], ticks: int) -> float:
+    """The speed-up that the components' own times allow: the fullest stage sets the tick, filling costs p - 1 ticks.
+
+    Args:
+      alone: seconds of each component for an update as one core does it.
+      staged: the same with the pipeline's number of micro-batches.
+      partition: components of each stage.
+      ticks: micro-batches in all.
+    """
+    fullest = max(map(sum, blocks_of(staged, partition)))
+    return ticks * sum(alone) / ((ticks + len(partition) - 1) * fullest)
 
 
 def summary(case: Case, name: str, arm: Arm, samples: timing.Samples) -> dict[str, Any]:

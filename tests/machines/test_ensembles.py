@@ -99,6 +99,19 @@ def test_the_newest_alone_learns_and_the_mean_of_the_voters_answers():
     np.testing.assert_allclose(answers[-1], (19 / 4 + 24 / 5) / 2)
 
 
+def test_a_learner_that_makes_good_all_that_the_others_miss_brings_the_mean_to_the_target():
+    values = [1.0, 2.0, 6.0, 10.0, 5.0, 5.0, -3.0]
+    _, _, _, answers = taught(ensemble(remember(), 3, boost=1.0), values)
+    np.testing.assert_allclose(answers, values, atol=1e-5)
+
+
+def test_a_learner_makes_good_a_share_of_what_the_others_miss():
+    _, _, _, answers = taught(ensemble(remember(), 2, boost=0.5), [1.0, 2.0, 6.0])
+    first, second = 1.0, 2.0 + 0.5 * (2.0 - 1.0)
+    third = 6.0 + 0.5 * (6.0 - second)
+    np.testing.assert_allclose(answers, [first, (first + second) / 2, (second + third) / 2])
+
+
 def test_one_member_that_never_begins_anew_is_the_machine_itself():
     dense = machines.from_linen(nn.Dense(3), optax.sgd(0.1))
     alone = ensemble(dense, 1, every=100)
@@ -124,3 +137,5 @@ def test_trees_of_the_newest_batches_vote():
 def test_refusals_name_the_machine():
     with pytest.raises(ValueError, match="'ensemble of remember' needs at least one member"):
         ensemble(remember(), 0)
+    with pytest.raises(ValueError, match="'ensemble of remember' makes good a share .* from 0 to 1, not 2"):
+        ensemble(remember(), 3, boost=2)
