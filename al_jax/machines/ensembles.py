@@ -49,7 +49,7 @@ def ensemble(
         )
 
     if not 0 <= boost <= 1:
-        raise ValueError(f"machine {name!r} makes good a share of what its members miss: boost from 0 to 1, not {boost}")
+        raise ValueError(f"machine {name!r} makes good a share of what others miss: boost from 0 to 1, not {boost}")
 
     def init(key, x):
         states = [machine.init(jax.random.fold_in(key, member), x) for member in range(members)]
