@@ -52,8 +52,8 @@ def ensemble(
         raise ValueError(f"machine {name!r} makes good a share of what others miss: boost from 0 to 1, not {boost}")
 
     def init(key, x):
-        states = [machine.init(jax.random.fold_in(key, member), x) for member in range(members)]
-        stack = MachineState(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(members))
+        stack = MachineState(*jax.vmap(machine.init, (0, None))(keys, x))
         return stack._replace(fixed={"members": stack.fixed, "updates": jnp.int32(0)})
 
     def forward(params, fixed, x, key, train):
