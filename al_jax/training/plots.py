@@ -30,26 +30,37 @@ def plot_losses(rows: Rows, path: Path) -> None:
 
 
 def plot_accuracy(rows: Rows, path: Path) -> None:
-    """Test accuracy of the first k components over epochs, and at the end by depth."""
+    """Test accuracy of the first k components over epochs, and at the end by depth where there is more than one."""
     rows = [row for row in rows if "accuracy_by_depth" in row]
-    depths = range(1, len(rows[-1]["accuracy_by_depth"]) + 1)
-    figure = Figure(figsize=(10.4, 3.6), layout="constrained")
-    over_time, by_depth = figure.subplots(1, 2)
-    for depth in depths:
-        points = [(row["epoch"], row["accuracy_by_depth"][depth - 1]) for row in rows]
-        label = f"first {depth} components" if depth > 1 else "first component"
-        marker = "o" if len(points) == 1 else None
-        over_time.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=marker, **line_style(depth - 1))
-    over_time.set(title="over training", xlabel="epoch", ylabel="test accuracy")
-    last = rows[-1]["accuracy_by_depth"]
-    by_depth.plot(depths, last, color=COLOURS[0], marker="o", linewidth=1.2)
-    by_depth.set(title=f"after epoch {rows[-1]['epoch']}", xlabel="components used", ylabel="test accuracy")
-    by_depth.set_xticks(list(depths))
-    by_depth.set_ylim(max(0, min(last) - 0.02), min(1, max(last) + 0.02))
-    for axes in (over_time, by_depth):
+    panels = (
+        [_accuracy_over_time, _accuracy_by_depth] if len(rows[-1]["accuracy_by_depth"]) > 1 else [_accuracy_over_time]
+    )
+    figure = Figure(figsize=(5.2 * len(panels), 3.6), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(axes, rows)
+        axes.set_ylabel("test accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         finish(axes)
     figure.savefig(path, dpi=140)
+
+
+def _accuracy_over_time(axes, rows: Rows) -> None:
+    depths = len(rows[-1]["accuracy_by_depth"])
+    for depth in range(1, depths + 1):
+        points = [(row["epoch"], row["accuracy_by_depth"][depth - 1]) for row in rows]
+        label = None if depths == 1 else f"first {depth} components" if depth > 1 else "first component"
+        marker = "o" if len(points) == 1 else None
+        axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=marker, **line_style(depth - 1))
+    axes.set(title="over training", xlabel="epoch")
+
+
+def _accuracy_by_depth(axes, rows: Rows) -> None:
+    last = rows[-1]["accuracy_by_depth"]
+    depths = range(1, len(last) + 1)
+    axes.plot(depths, last, color=COLOURS[0], marker="o", linewidth=1.2)
+    axes.set(title=f"after epoch {rows[-1]['epoch']}", xlabel="components used")
+    axes.set_xticks(list(depths))
+    axes.set_ylim(max(0, min(last) - 0.02), min(1, max(last) + 0.02))
 
 
 def _by_component(name: str) -> tuple[int, str]:
