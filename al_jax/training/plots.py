@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 Rows = Sequence[Mapping[str, Any]]
 # Paul Tol's "bright" colours, told apart by colour-blind readers too.
@@ -52,6 +52,7 @@ def _accuracy_over_time(axes, rows: Rows) -> None:
         marker = "o" if len(points) == 1 else None
         axes.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=marker, **line_style(depth - 1))
     axes.set(title="over training", xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _accuracy_by_depth(axes, rows: Rows) -> None:
