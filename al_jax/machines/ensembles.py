@@ -24,8 +24,8 @@ def ensemble(
     Every `every` updates a further learner begins, in the place of the oldest once there are `members`; never more
     vote, and none that has not learned, but the first. Every learner hears the ensemble's own feedback, or, with
     `boost`, makes good a share of what the others miss: its target is `t + boost * sum(t - y of the others)`, so that
-    with 1 it alone would bring the mean to the target, as backfitting does. What is handed down is the voters' mean;
-    its target is the input minus that.
+    with 1 it alone would bring the mean to the target, as in backfitting (Hastie and Tibshirani 1986). What is handed
+    down is the voters' mean; its target is the input minus that.
 
     With regression trees this is experiment 2 of Short 2023 (arXiv 2311.09663), with decision trees experiment 7.
 
@@ -36,7 +36,8 @@ def ensemble(
         oldest to the newest, and 0 for the rest.
       every: updates of each learner.
       restart: a further learner is drawn afresh; otherwise it goes on from a copy of the newest.
-      boost: from 0 to 1; above 0 for a mean of arrays.
+      boost: from 0 to 1, above 0 for a mean of arrays; what others miss is known of one batch, so a large share asks
+        for large batches.
       name: what errors and metrics call it.
 
     Raises:
@@ -47,7 +48,6 @@ def ensemble(
         raise ValueError(
             f"machine {name!r} needs at least one member and one update of each, not {members} and {every}"
         )
-
     if not 0 <= boost <= 1:
         raise ValueError(f"machine {name!r} makes good a share of what others miss: boost from 0 to 1, not {boost}")
 
