@@ -120,12 +120,18 @@ EXPERIMENTS = {
 
 
 def tuned(variant):
-    """Longer, with a cosine and the best rate of 1e-3, 3e-3 and 1e-2 on validation images, 10 epochs of one seed."""
+    """Longer, with a cosine and the best rate of 1e-3, 3e-3 and 1e-2 on validation images, 10 epochs of one seed.
+
+    Target propagation at the best of these, 3e-3, ends at 94.7 % (results/ablations/target_propagation_3e-3_tuned.json):
+    it is less stable than ten epochs show. Of eleven runs of 40 epochs the best on validation images has 1e-3 and noise
+    on the images. More data for each tree, and more trees, is what is better below a linear layer.
+    """
     experiment = variant.split(",")[0]
     if experiment == "decision_linear":
         return {"batch_size": 50_000, "epochs": 12}
-    rate = 3e-3 if experiment in ("baseline", "target_propagation") else 1e-2
-    fields = {"learning_rate": rate, "schedule": "cosine", "epochs": 40}
+    if experiment == "target_propagation":
+        return {"input_noise": 0.3, "epochs": 40}
+    fields = {"learning_rate": 3e-3 if experiment == "baseline" else 1e-2, "schedule": "cosine", "epochs": 40}
     # The three layers of A.5's prose; its two end at 95.89 % (results/ablations/feedback_alignment_32_tuned.json).
     return {**fields, "units": "128,32"} if experiment == "feedback_alignment" else fields
 
