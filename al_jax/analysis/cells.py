@@ -18,12 +18,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from al_jax.analysis.published import TABLES, name_of, with_variants
-from al_jax.analysis.results import FREE, record, seeds_of
+from al_jax.analysis.results import FREE, PATHS, record, seeds_of
+from al_jax.analysis.search import read_config
 from al_jax.data import DataError
 from al_jax.training.config import MACHINES
 from al_jax.training.errors import ConfigError, RunError
@@ -48,13 +49,17 @@ class Task(NamedTuple):
     num_seeds: int
 
     @property
+    def summary(self) -> Path:
+        return self.workdir / "summary.json"
+
+    @property
     def trained(self) -> bool:
-        return (self.workdir / "summary.json").exists()
+        return self.summary.exists()
 
     @property
     def inspected(self) -> bool:
         """Whether nothing is left to measure; of learning machines `inspect` measures nothing."""
-        rule = read_json(self.workdir / "summary.json")["config"]["rule"]
+        rule = read_json(self.summary)["config"]["rule"]
         return rule in MACHINES or (self.workdir / "analysis.json").exists()
 
     def command(self, arguments: Sequence[str]) -> list[str]:
@@ -85,7 +90,8 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
 
     Raises:
       Stopped: before that; the same call continues.
-      RunError: a run failed, its own message stands above; or there is no train.py to run.
+      RunError: a run failed, its own message stands above; or there is no train.py to run; or a config has changed
+        since it was trained.
     """
     _refuse(arguments)
     if not TRAIN.exists():
@@ -93,9 +99,16 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
     deadline = time.monotonic() + 60 * given.minutes
     cells = {}
     for config in configs:
-        path = given.results / f"{name_of(config)}.json"
-        if not path.exists() or len(seeds_of(read_json(path)["runs"])) < given.seeds:
-            cells[path] = tasks_of(config, given.runs, given.seeds, given.together)
+        path, tasks = (
+            given.results / f"{name_of(config)}.json",
+            tasks_of(config, given.runs, given.seeds, given.together),
+        )
+        recorded = read_json(path)["runs"] if path.exists() else []
+        if len(seeds_of(recorded)) < given.seeds:
+            cells[path] = tasks
+            recorded = [read_json(task.summary) for task in tasks if task.trained]
+        for run in recorded:
+            _refuse_stale(config, path, run["config"])
     for done in _work_through([task for tasks in cells.values() for task in tasks], arguments, given.jobs, deadline):
         for path, tasks in cells.items():
             if done in tasks and not any(task.command(arguments) for task in tasks):
@@ -155,6 +168,21 @@ def _refuse(arguments: Sequence[str]) -> None:
         field = argument.removeprefix("--config.").split("=", 1)[0]
         if not argument.startswith("--config.") or field not in FREE:
             raise ConfigError(f"{argument}: only fields that change no result may be given, {', '.join(sorted(FREE))}")
+
+
+def _refuse_stale(config: str, path: Path, trained: Mapping[str, Any]) -> None:
+    """Refuses a result, or a run for it, that the config would not give any more.
+
+    A field that one of them does not know does not count.
+    """
+    now = read_config(config, {}).to_dict()
+    fields = set(now) & set(trained) - FREE - {"seed", "num_seeds", *PATHS}
+    changed = [f"{name}: {trained[name]!r} -> {now[name]!r}" for name in sorted(fields) if trained[name] != now[name]]
+    if changed:
+        raise RunError(
+            f"{config} has changed since runs for {path} were trained ({', '.join(changed)}): move the result and its "
+            "runs away, or name other folders with --results and --runs"
+        )
 
 
 def interrupt(*_) -> None:

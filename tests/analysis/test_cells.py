@@ -62,6 +62,19 @@ def test_a_list_that_is_asked_to_stop_asks_its_run_to_save(tmp_path):
     assert "stopped; the same command continues" in said
 
 
+@pytest.mark.parametrize("found", ["results/tiny.json", "runs/tiny-0/summary.json"])
+def test_what_was_trained_before_the_config_changed_is_refused(tmp_path, found):
+    config, path = tmp_path / "tiny.py", tmp_path / found
+    config.write_text(TINY)
+    trained = {"config": {"seed": 0, "width": 4, "code": 8, "epochs": 1, "field_of_old": 1}}
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"runs": [trained]} if path.name == "tiny.json" else trained))
+    with pytest.raises(
+        RunError, match=r"tiny.py has changed since runs for .*tiny.json were trained \(width: 4 -> 8\)"
+    ):
+        cells.work([str(config)], [], given(tmp_path, seeds=1))
+
+
 def test_a_run_that_fails_ends_the_list(tmp_path):
     config = tmp_path / "tiny.py"
     config.write_text(TINY.replace("epochs=1", "epochs=0"))
