@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from al_jax.analysis import cells, search
-from al_jax.analysis.published import ARMS, TABLES
+from al_jax.analysis import cells, machine_tables, search
+from al_jax.analysis.published import ARMS, TABLES, name_of
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.validation import validate
 
@@ -73,6 +73,21 @@ def test_what_was_trained_before_the_config_changed_is_refused(tmp_path, found):
         RunError, match=r"tiny.py has changed since runs for .*tiny.json were trained \(width: 4 -> 8\)"
     ):
         cells.work([str(config)], [], given(tmp_path, seeds=1))
+
+
+def test_the_committed_results_are_those_of_their_configs(tmp_path):
+    machines = [f"configs/machines.py:{name}" for name in (*machine_tables.TABLE_1, *machine_tables.DIFFERENCE)]
+    lenets = [f"configs/machines.py:{name},lenet" for name in machine_tables.LENET]
+    names = [*cells.all_cells(), *machines, *lenets]
+    names = [
+        f"{name}{':' if ':' not in name else ','}{variant}" for name in names for variant in ("", "short", "tuned")
+    ]
+    names = [name.rstrip(":,") for name in names]
+    recorded = [name for name in names if (ROOT / "results" / f"{name_of(name)}.json").exists()]
+    assert len(recorded) > 20
+    elsewhere = given(tmp_path, seeds=1)
+    elsewhere.results = ROOT / "results"
+    cells.work([str(ROOT / name) for name in recorded], [], elsewhere)
 
 
 def test_a_run_that_fails_ends_the_list(tmp_path):
