@@ -12,18 +12,19 @@ training and 10,000 for validation. Test accuracy over 5 seeds on one core, in p
 | experiment | published | here | tuned |
 |---|---|---|---|
 | `baseline`: gradients | 96.9 | 97.82 ± 0.16 | 98.16 ± 0.10 |
-| `decision_linear`: trees below a linear layer | 96.7 | 95.83 ± 0.06 (3 seeds, 5 epochs) | |
+| `decision_linear`: trees below a linear layer | 96.7 | 97.00 ± 0.09 (5 epochs) | 97.19 ± 0.03 (3 seeds) |
 | `least_squares` | 94.1 | 96.97 ± 0.14 | 97.18 ± 0.05 |
 | `target_propagation` | 92.9 | 94.96 ± 0.08 | |
 | `feedback_alignment` | 95.8 | 95.91 ± 0.38 | 97.17 ± 0.17 |
 | `local_classifier`, there called direct feedback alignment | 94.0 | 95.45 ± 0.27 | 95.99 ± 0.24 |
 | `direct_feedback_alignment` (Nøkland 2016) | – | 95.97 ± 0.19 | 96.41 ± 0.13 |
-| `neural_decision`: decision trees above a convolution | 93.9 | 97.02 ± 0.13 | |
+| `neural_decision`: decision trees above a convolution | 93.9 | 97.02 ± 0.13 | 97.56 ± 0.09 (3 seeds) |
 
-`decision_linear` stands still below its value: batches of 5,000, 25,000 and all images, 56 to 200 cuts and rates of
-1e-2 and 3e-2 brought single runs to 95.6 to 96.1 %. Part of it is the linear layer, which has not converged: logistic
-regression fitted to what the trees of one run say of training images has 96.3 % of the test images right, the layer
-95.9.
+The trees of `decision_linear` make good what the others of the ring miss. When all learn the same targets, as in the
+paper, it stands still at 95.83 ± 0.06 % (3 seeds, `results/ablations/decision_linear_without_boost.json`), whatever
+the batch (5,000 to all images), the cuts (56 to 200) and the rate. The share that they make good was chosen on
+validation images: 0.3, 0.6 and 1 with fixed random codes as targets (10 trees: 96.4 % with 0.3, 97.0 with 1), and 0.6
+and 1 in runs of 12 epochs on all images (96.8 and 96.9 %).
 """
 
 from al_jax.training.config import default_config, with_variant
