@@ -6,10 +6,11 @@
 Without a config it works on all cells of Tables 2 to 4, the most informative first. What `results/NAME.json` has
 already is not run again, and is refused if its config has changed since; `configs/cifar_cnn.py:cifar100,short` is
 `cifar_cnn_cifar100_short`. Every run is inspected when it is done, and recorded with the other seeds of its config. The
-list can be stopped at any moment and takes up where it was; `--minutes` stops it by itself, after a checkpoint. What follows `--` goes to train.py, and can only be
-fields that do not change what is trained: `-- --config.data_dir=DIR`. `--jobs` runs share the device, which a small
-network alone does not fill; their examples per second are then not what one of them reaches. With `--together` the
-seeds of a config are one run, which trains them under vmap on an accelerator.
+list can be stopped at any moment and takes up where it was; `--minutes` stops it by itself, after a checkpoint. What
+follows `--` goes to train.py, and can only be fields that do not change what is trained: `-- --config.data_dir=DIR`.
+`--jobs` runs share the device, which a small network alone does not fill; their examples per second are then not what
+one of them reaches. With `--together` the seeds of a config are one run, which trains them under vmap on an
+accelerator.
 """
 
 import argparse
