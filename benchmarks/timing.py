@@ -116,8 +116,15 @@ def machine() -> dict[str, Any]:
             "jaxlib": jaxlib.__version__,
             "system": platform.platform(),
         },
-        "command": " ".join(["python -m", module.removesuffix(".__main__"), *sys.argv[1:]]),
+        "command": " ".join(["python -m", module.removesuffix(".__main__"), *_measured_arguments()]),
     }
+
+
+def _measured_arguments() -> list[str]:
+    """The arguments of this command but the file that its record goes to, which lies on one machine."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--json")
+    return parser.parse_known_args()[1]
 
 
 def _processor() -> str:
