@@ -100,10 +100,8 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
     deadline = time.monotonic() + 60 * given.minutes
     cells = {}
     for config in configs:
-        path, tasks = (
-            given.results / f"{name_of(config)}.json",
-            tasks_of(config, given.runs, given.seeds, given.together),
-        )
+        path = given.results / f"{name_of(config)}.json"
+        tasks = tasks_of(config, given.runs, given.seeds, given.together)
         recorded = read_json(path)["runs"] if path.exists() else []
         if len(seeds_of(recorded)) < given.seeds:
             cells[path] = tasks

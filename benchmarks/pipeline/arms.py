@@ -134,7 +134,7 @@ class Crew:
             of[stages.micro_batches] = self._pipelined(group, stages, reference, [found, *others])
             digests[stages] = {"sequential": reference.digest, "pipelined": found.digest}
         tried = _fastest(self.arms, PIPELINED, of, self.case)
-        (kept,) = [own for own in offers if own.micro_batches == self.arms[PIPELINED].facts["micro_batches"]]
+        kept = Stages(offers[0].partition, self.arms[PIPELINED].facts["micro_batches"])
         for stages in set(offers) - {kept}:
             group("forget", stages)
         return Pipelined(kept, digests[kept], tried)
