@@ -27,9 +27,10 @@ class Component(NamedTuple):
       rates: factor on the optimizer's updates of each group that `labels` names.
       name: what errors call it.
       module: the Flax module behind it, None where there is none.
-      tell: `params -> message`, what the component below hears of these parameters before each update of them.
+      tell: `state -> message`, what the component below hears of this component's state before each of its updates.
       hear: `(model_state, message) -> model_state`, how it takes in what the component above tells. Between two updates
-        of a component the one above is heard once, about its parameters before the later of the two.
+        of a component the one above is heard once, about its state before the later of the two. In a pipeline the one
+        above may not yet have heard, in turn, of the update before: a message that tells of that must allow for it.
     """
 
     init: Callable[[jax.Array, Signal], Variables]
@@ -38,7 +39,7 @@ class Component(NamedTuple):
     rates: Mapping[str, float]
     name: str
     module: nn.Module | None = None
-    tell: Callable[[PyTree], PyTree] | None = None
+    tell: Callable[["ComponentState"], PyTree] | None = None
     hear: Callable[[PyTree, PyTree], PyTree] | None = None
 
 

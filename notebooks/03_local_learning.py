@@ -193,7 +193,7 @@ before = jax.device_get(trainer.components(state))
 for name, tree in {
     "η' ": before[0].params["branch"],
     "η''": average_of(before[0]),
-    "next": network.components[1].tell(before[1].params),
+    "next": network.components[1].tell(before[1]),
 }.items():
     print(f"{name:5}", jax.tree.map(np.shape, tree))
 
@@ -212,7 +212,7 @@ def largest_difference(told):
 
 
 for name, components in {"before": before, "after": after}.items():
-    told = network.components[1].tell(components[1].params)
+    told = network.components[1].tell(components[1])
     print(f"with the weights {name:6} the update: {largest_difference(told):.0e} from the average")
 
 # %% [markdown]
@@ -229,7 +229,7 @@ def distances(components):
     """Of each component's average from the next one's weights, in norms of these."""
     found = []
     for own, part, above in zip(components, network.components[1:], components[1:], strict=False):
-        target = part.tell(above.params)
+        target = part.tell(above)
         difference = jax.tree.map(np.subtract, average_of(own), target)
         found.append(optax.global_norm(difference) / optax.global_norm(target))
     return found

@@ -54,7 +54,7 @@ def make_workers(network: Network, optimizers: Transformations, accumulate: int,
 def _say(part: Component, accumulate: int) -> Callable[[Held], Message]:
     def say(held: Held) -> Message:
         counts = held.accumulated.count == accumulate - 1 if held.accumulated else jnp.bool_(True)
-        return Message(part.tell(held.state.params) if part.tell else (), counts)
+        return Message(part.tell(held.state) if part.tell else (), counts)
 
     return say
 

@@ -9,19 +9,26 @@ little of what lies above reaches a component that no gradient from above does:
 once an update, from the weights before that update's step. Gradients go through η'' to x. Its batch norm averages over
 the micro-batch as everywhere, and has statistics of its own for inference. It starts from weights of its own, as in the
 authors' code.
+
+Where the next component has fewer layers than a branch, the branch goes on with those of the one above it. A component
+hears of the next one only, which passes on what it has heard itself, two updates older: that old in a pipeline too,
+where it takes a tick to hear and another to say.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from al_jax.components import call_block
 from al_jax.networks.layers import Stack
-from al_jax.types import Network, PyTree
+from al_jax.types import ComponentState, Network, PyTree
 
 AVERAGE = "momentum"  # the collection of variables in which η'' lies
+PASSED_ON = "passed_on"  # that of weights which the component below wants, and this one only hears of
 STATISTICS = "batch_stats"
 Rule = Callable[..., Network]
 
@@ -30,11 +37,12 @@ class MomentumBranch(nn.Module):
     """`η'(x) + η''(x)`.
 
     Attributes:
-      layers: the first layers of the next component, as shapes of η' and η''.
+      layers: the next layers above the component, as shapes of η' and η''.
       biases: how many trained branches η' there are.
       average: whether there is the average η''.
       scaled: weighs the two by `s` and `2 - s` with a trained s, as MAN++ (Su et al. 2025) does.
       remat: whether gradients compute the inside of layers anew.
+      passes: of how many of the layers the component below wants the weights, too.
     """
 
     layers: tuple[nn.Module, ...]
@@ -42,6 +50,7 @@ class MomentumBranch(nn.Module):
     average: bool = True
     scaled: bool = False
     remat: bool = False
+    passes: int = 0
 
     @nn.compact
     def __call__(self, x, train):
@@ -50,7 +59,7 @@ class MomentumBranch(nn.Module):
             for index in range(self.biases)
         ]
         total = sum(branch(x, train) for branch in trained)
-        averaged = _Average(self.layers, self.remat, name="average")(x, train) if self.average else 0
+        averaged = _Average(self.layers, self.remat, self.passes, name="average")(x, train) if self.average else 0
         if not self.scaled:
             return total + averaged
         scale = self.param("scale", nn.initializers.ones, ())
@@ -63,11 +72,16 @@ class _Average(nn.Module):
 
     layers: tuple[nn.Module, ...]
     remat: bool = False
+    passes: int = 0
 
     @nn.compact
     def __call__(self, x, train):
         for index, layer in enumerate(self.layers):
             x = self._apply(str(index), layer.clone(parent=None), x, train)
+        if self.passes and self.is_initializing():
+            drawn = {str(index): self.get_variable(AVERAGE, str(index)) for index in range(self.passes)}
+            for name, value in {"latest": drawn, "before": drawn, "heard": jnp.int32(0)}.items():
+                self.put_variable(PASSED_ON, name, value)
         return x
 
     def _apply(self, name: str, layer: nn.Module, x, train):
@@ -111,7 +125,7 @@ def momentum(
 
     Args:
       rule: `(blocks, classes, ..., branches=) -> Network` whose components keep their block's parameters under `f`.
-      depth: how many layers of the next component a branch is made of.
+      depth: how many layers a branch is made of, those next above the component; near the top what is left of them.
       decay: how much of the average an update keeps.
       biases: trained branches η'.
       average: whether there is η''.
@@ -121,8 +135,8 @@ def momentum(
       A rule with the same arguments.
 
     Raises:
-      ValueError: neither bias nor average, a decay that is no share; and, from the rule made, a component with fewer
-        layers than `depth`.
+      ValueError: neither bias nor average, a decay that is no share; and, from the rule made, fewer layers than `depth`
+        above the first component.
 
     Example:
       >>> import al_jax as al
@@ -140,25 +154,28 @@ def momentum(
 
     def with_momentum(blocks: Sequence[nn.Module], classes: int, *arguments: Any, **options: Any) -> Network:
         layers = [_layers_of(block) for block in blocks]
-        for index, own in enumerate(layers[1:], 2):
-            if len(own) < depth:
-                raise ValueError(
-                    f"depth is {depth}, but component {index} has {len(own)} layer{'s' * (len(own) > 1)}: momentum "
-                    "takes the first ones of the next component"
-                )
+        counts = list(map(len, layers))
+        above = [tuple(itertools.chain(*layers[i + 1 :]))[:depth] for i in range(len(layers))]
+        if len(blocks) > 1 and len(above[0]) < depth:
+            raise ValueError(
+                f"depth is {depth}, but there are {len(above[0])} layers above component 1: a branch is made of those"
+            )
+        passes = [0, *(max(0, len(wanted) - own) for wanted, own in zip(above, counts[1:], strict=False))]
         branches = [
-            MomentumBranch(above[:depth], biases, average, scaled, getattr(block, "remat", False))
-            for above, block in zip(layers[1:], blocks, strict=False)
+            MomentumBranch(wanted, biases, average, scaled, getattr(block, "remat", False), passed)
+            for wanted, block, passed in zip(above[:-1], blocks, passes, strict=False)
         ]
         network = rule(blocks, classes, *arguments, branches=(*branches, None), **options)
         if not average:
             return network
         parts = [
             part._replace(
-                tell=_tell(block, depth) if index else None,
-                hear=_hear(decay) if index < len(blocks) - 1 else None,
+                tell=_tell(block, min(depth, own), passed) if index else None,
+                hear=_hear(decay, passed) if index < len(blocks) - 1 else None,
             )
-            for index, (part, block) in enumerate(zip(network.components, blocks, strict=True))
+            for index, (part, block, own, passed) in enumerate(
+                zip(network.components, blocks, counts, passes, strict=True)
+            )
         ]
         return network._replace(components=tuple(parts))
 
@@ -169,17 +186,41 @@ def _layers_of(block: nn.Module) -> tuple[nn.Module, ...]:
     return tuple(block.layers) if isinstance(block, Stack) else (block,)
 
 
-def _tell(block: nn.Module, depth: int) -> Callable[[PyTree], PyTree]:
-    """The weights of a block's first layers, by number."""
-    if not isinstance(block, Stack):
-        return lambda params: {"0": params.get("f", {})}
-    return lambda params: {str(i): params.get("f", {}).get(f"layers_{i}", {}) for i in range(depth)}
+def _tell(block: nn.Module, own: int, passed: int) -> Callable[[ComponentState], PyTree]:
+    """The weights of the block's first layers, and of those above it as it heard of them two updates ago, by number."""
+
+    def tell(state: ComponentState):
+        f = state.params.get("f", {})
+        told = {str(i): f.get(f"layers_{i}", {}) for i in range(own)} if isinstance(block, Stack) else {"0": f}
+        if not passed:
+            return told
+        kept = _of(state.model_state, PASSED_ON)
+        # In a pipeline it may speak before it has heard of the last update; what it says is that old on every engine.
+        up_to_date = kept["heard"] == state.updates
+        old = jax.tree.map(lambda before, latest: jnp.where(up_to_date, before, latest), kept["before"], kept["latest"])
+        return told | {str(own + int(index)): weights for index, weights in old.items()}
+
+    return tell
 
 
-def _hear(decay: float) -> Callable[[PyTree, PyTree], PyTree]:
+def _hear(decay: float, passed: int) -> Callable[[PyTree, PyTree], PyTree]:
     def hear(model_state, message):
-        state = model_state[AVERAGE]["branch"]["average"]
-        state = jax.tree.map(lambda average, above: decay * average + (1 - decay) * above, state, message)
-        return {**model_state, AVERAGE: {"branch": {"average": state}}}
+        average = _of(model_state, AVERAGE)
+        average = jax.tree.map(lambda average, above: decay * average + (1 - decay) * above, average, message)
+        model_state = {**model_state, AVERAGE: _in_branch(average)}
+        if not passed:
+            return model_state
+        kept = _of(model_state, PASSED_ON)
+        latest = {index: message[index] for index in kept["latest"]}
+        kept = {"latest": latest, "before": kept["latest"], "heard": kept["heard"] + 1}
+        return {**model_state, PASSED_ON: _in_branch(kept)}
 
     return hear
+
+
+def _of(model_state: PyTree, collection: str) -> PyTree:
+    return model_state[collection]["branch"]["average"]
+
+
+def _in_branch(tree: PyTree) -> PyTree:
+    return {"branch": {"average": tree}}

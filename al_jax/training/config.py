@@ -86,7 +86,7 @@ def default_config(**fields: Any) -> Config:
             "infopro_last": "0,2",  # and in the highest but one
             "contrast": False,  # supervised contrast in place of infopro's cross-entropy
             "momentum": False,  # the Momentum Auxiliary Network, on any rule with components
-            "momentum_depth": 1,  # layers of the next component that it is made of
+            "momentum_depth": 1,  # how many of the next layers above it is made of
             "momentum_decay": 0.995,  # of its average, an update
             "momentum_biases": 1,  # its trained branches
             "momentum_average": True,

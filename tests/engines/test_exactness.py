@@ -50,6 +50,12 @@ def infopro():
     return al.momentum(al.infopro)([ConvBlock(3), ConvBlock(4, stride=2, norm=True)], classes=4)
 
 
+def far():
+    """Weights that pass through two components on their way to the one that averages them."""
+    rule = functools.partial(al.greedy, head=rules.PooledClassifier)
+    return al.momentum(rule, depth=3, decay=0.5)(al.networks.mlp([6, 5, 5, 4, 3]), classes=4)
+
+
 class Case(NamedTuple):
     network: Callable[[], al.Network]
     optimizer: Any
@@ -68,6 +74,8 @@ CASES = {
     "mixed-clip-2x2-shards4": Case(mixed, clip_decay_partition, 2, data=2, shards=4),
     "mixed-sgd-1x4-shards4-accumulate": Case(mixed, optax.sgd(1e-1), 1, data=4, shards=4, accumulate=2),
     "momentum-decay-2-accumulate": Case(momentum, DECAYED, 2, accumulate=2, partition=(1, 2)),
+    "far-decay-4": Case(far, DECAYED, 4, partition=(1, 1, 2, 1)),
+    "far-decay-3-accumulate": Case(far, DECAYED, 3, accumulate=2, partition=(2, 1, 2)),
     "infopro-decay-2x2-shards2": Case(infopro, DECAYED, 2, data=2, shards=2),
     "backprop-adam-1x2-shards2": Case(backprop, optax.adam(1e-2), 1, data=2, shards=2),
 }

@@ -59,6 +59,28 @@ def test_the_average_follows_the_next_components_first_layer(rule):
     assert "momentum" not in before[2].model_state
 
 
+def test_weights_from_farther_up_come_two_updates_later_for_each_component_between():
+    network = al.momentum(greedy, depth=3, decay=DECAY)(al.networks.mlp([5, 4, 4, 3]), 3)
+    trainer = al.sequential(network, optax.sgd(0.1))
+    state = trainer.init(KEY, BATCH)
+    drawn = trainer.components(state)
+    assert [len(average_of(part)) for part in drawn[:3]] == [3, 2, 1]  # near the top what there is
+    weights, expected = [], average_of(drawn[0])
+    for index in range(8):
+        weights.append([part.params["f"] for part in trainer.components(state)])
+        # Until a component has heard of a layer it passes on what it has drawn for it.
+        second, third = average_of(drawn[1]), average_of(drawn[2])
+        told = {
+            "0": weights[index][1],
+            "1": weights[index - 2][2] if index >= 2 else second["0"],
+            "2": weights[index - 4][3] if index >= 4 else third["0"] if index >= 2 else second["1"],
+        }
+        expected = jax.tree.map(lambda a, w: DECAY * a + (1 - DECAY) * w, expected, told)
+        state, _ = trainer.step(state, jax.tree.map(lambda x, index=index: x[index % 4][None], BATCHES))
+    found = average_of(trainer.components(state)[0])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+
+
 def test_an_update_of_several_micro_batches_is_heard_once():
     network = al.momentum(greedy, decay=DECAY)(blocks(), 3)
     trainer = al.sequential(network, optax.sgd(0.0), accumulate=2)
@@ -151,7 +173,7 @@ def test_a_layer_without_parameters_tells_nothing():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: al.momentum(al.greedy, 2)(blocks(), 3), "depth is 2, but component 3 has 1 layer: momentum takes"),
+        (lambda: al.momentum(al.greedy, 4)(blocks(), 3), "depth is 4, but there are 3 layers above component 1"),
         (lambda: al.momentum(al.greedy, decay=1.5), "decay is 1.5: it must be from 0"),
         (lambda: al.momentum(al.greedy, biases=0, average=False), "a bias or the average"),
         (lambda: al.leak(al.momentum(al.greedy), 0.5)(blocks(), 3), "leak takes rules whose components"),

@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_refused(fields, message):
     ("fields", "message"),
     [
         ({"rule": "infopro", "infopro_first": "5"}, "config.infopro_first is '5': it must be two numbers"),
-        ({"rule": "greedy", "momentum": True, "momentum_depth": 2}, "depth is 2, but component 2 has 1 layer"),
+        ({"rule": "greedy", "momentum": True, "momentum_depth": 4}, "depth is 4, but there are 3 layers above"),
         ({"network": "resnet32", "cuts": "infopro", "rule": "greedy"}, "infopro cuts resnet32 into 8 or 16 components"),
         ({"network": "vanilla_cnn", "cuts": "man", "rule": "greedy"}, "man cuts .*, not 'vanilla_cnn'"),
         ({"network": "resnet8", "cuts": "memory", "components": 5}, "4 layers cannot be cut into 5 blocks"),
