@@ -18,7 +18,7 @@ convolutional bridge with a global average 51.0 %; a learning rate of 3e-3 in pl
 authors' units and 62.3 % with standard ones. Backprop on the same network, at 3e-3: 63.5 and 63.1 %.
 """
 
-from al_jax.training.config import default_config, with_variant
+from al_jax.training.config import default_config, names_of_variant, with_variant
 from al_jax.training.recipes import AUTHORS_CIFAR, BACKPROP, CIFAR, POOLED, SMOKE
 
 AUTHORS = {**AUTHORS_CIFAR, "residual": "authors", "l2": 1e-4}
@@ -51,7 +51,7 @@ def get_config(variant=""):
             "cifar100": {"dataset": "cifar100", "code": 500},
             "short": {"epochs": 2},
             "authors": AUTHORS,
-            "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in variant.split(",") else 1e-4},
+            "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in names_of_variant(variant) else 1e-4},
             "backprop": BACKPROP,
         },
     )

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from al_jax.training.config import names_of_variant
+
 
 class Row(NamedTuple):
     """One row of Tables 2 to 4: test accuracies in per cent, and the config that is compared with them.
@@ -87,7 +89,7 @@ def with_variants(config: str, *variants: str) -> str:
       ('cifar_cnn:cifar100,short,backprop', 'cifar_cnn')
     """
     stem, _, given = config.partition(":")
-    names = [*filter(None, given.split(",")), *variants]
+    names = [*names_of_variant(given), *variants]
     return f"{stem}:{','.join(names)}" if names else stem
 
 
@@ -97,7 +99,9 @@ def name_of(config: str) -> str:
     Example:
       >>> name_of("configs/cifar_cnn.py:cifar100,short")
       'cifar_cnn_cifar100_short'
+      >>> name_of("cifar_cnn:cifar100:short")
+      'cifar_cnn_cifar100_short'
     """
     path, _, variant = config.partition(":")
     stem = path.rsplit("/", 1)[-1].removesuffix(".py")
-    return "_".join([stem, *filter(None, variant.split(","))])
+    return "_".join([stem, *names_of_variant(variant)])

@@ -1,6 +1,7 @@
 """The fields of a run's configuration, and what follows from them."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -192,11 +193,16 @@ def wrong_type(field: str, value: Any) -> ConfigError:
 
 def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
     """The config of `configs/NAME.py:VARIANT`; of several variants, `a,b`, each is put over those before it."""
-    for name in filter(None, variant.split(",")):
+    for name in names_of_variant(variant):
         if name not in variants:
             raise ConfigError(f"unknown variant {name!r}: there are {', '.join(variants)}")
         _put(config, variants[name])
     return config
+
+
+def names_of_variant(variant: str) -> list[str]:
+    """The names in a variant, `a,b` or `a:b`."""
+    return [name for name in re.split("[,:]", variant) if name]
 
 
 def nearest(name: str, names) -> str:

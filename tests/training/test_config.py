@@ -133,6 +133,23 @@ def test_unknown_variant_names_the_known_ones():
         with_variant(default_config(), "smok", {"smoke": {}})
 
 
+@pytest.mark.parametrize(
+    ("name", "variant", "field", "value"),
+    [
+        ("machines", "decision_linear,smoke", "boost", 0.3),
+        ("machines", "decision_linear,tuned", "epochs", 12),
+        ("cifar_resnet", "cifar100,authors_backprop", "l2", 5e-4),
+        ("local_learning", "smoke,man", "momentum", True),
+    ],
+)
+def test_a_colon_between_variants_is_as_good_as_a_comma(name, variant, field, value):
+    space = {}
+    exec(compile((ROOT / "configs" / f"{name}.py").read_text(), name, "exec"), space)
+    config = space["get_config"](variant)
+    assert config[field] == value
+    assert space["get_config"](variant.replace(",", ":")) == config
+
+
 def test_only_fields_off_the_trajectory_may_change():
     old, new = default_config().to_dict(), default_config(devices=4, engine="pipelined", epochs=9).to_dict()
     assert differences(old, new) == []
