@@ -33,7 +33,7 @@ from al_jax.machines.reversible import (
     reversible_tanh,
     sign_to_bool,
 )
-from al_jax.machines.schedules import alternating, with_step
+from al_jax.machines.schedules import alternating, with_phase, with_step
 from al_jax.machines.scores import Score, label_rate, stacked, target_distance
 from al_jax.machines.straight_through import argmax_through, round_through, sign_through, step_through, straight_through
 from al_jax.machines.target_propagation import target_propagation
@@ -120,5 +120,6 @@ __all__ = [
     "tree_layer",
     "with_dropout",
     "with_noise",
+    "with_phase",
     "with_step",
 ]

@@ -58,6 +58,36 @@ def alternating(updates: int) -> tuple[When, When]:
     return first, second
 
 
+def with_phase(machine: Machine, when: When | None) -> Machine:
+    """Lets a machine learn in its phase alone; outside of it parameters and optimizer stay exactly as they are.
+
+    So its optimizer counts the updates of the phase. What the machine hands down and its `fixed`, batch statistics for
+    one, know no phases.
+
+    Args:
+      machine: any.
+      when: from the number of an update whether the machine learns, such as `alternating` returns; None: always.
+    """
+    if when is None:
+        return machine
+
+    def kept(after, before, context):
+        def chosen(field):
+            new, old = getattr(after, field), getattr(before, field)
+            return jax.tree.map(lambda new, old: jnp.where(when(context.step), new, old), new, old)
+
+        return after._replace(params=chosen("params"), opt_state=chosen("opt_state"))
+
+    def update(state, residuals, gradients, context):
+        return kept(machine.update(state, residuals, gradients, context), state, context)
+
+    def learn_in_phase(state, residuals, feedback, context):
+        after, below, metrics = learn(machine, state, residuals, feedback, context)
+        return kept(after, state, context), below, metrics
+
+    return machine._replace(update=update, learn=learn_in_phase if machine.learn else None, parts=())
+
+
 def with_step(machine: Machine, size: Schedule) -> Machine:
     """Scales what a machine hands down, and not what it learns: its target below is `x - size * delta`.
 

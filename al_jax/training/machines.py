@@ -77,7 +77,10 @@ def _least_squares(config: Config, facts: DataFacts, optimizer) -> Machine:
 
 
 def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int) -> Machine:
-    """The lowest layer needs no inverse; the output layer hands a step along its gradient down (Lee et al. 2015)."""
+    """The lowest layer needs no inverse; the output layer hands a step along its gradient down (Lee et al. 2015).
+
+    Where epochs alternate, no layer at all learns in those of the inverses (Zenkai, A.4).
+    """
     widths = fields.units_of(config)
     first, *others = hidden_layers(config)
     reverse_when, forward_when = machines.alternating(epoch) if config.alternate else (None, None)
@@ -95,10 +98,12 @@ def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int)
         )
         for module, inverse in zip(others, inverses, strict=False)
     ]
-    lowest = machines.from_linen(first, optimizer)
+    lowest, top = (
+        machines.with_phase(machines.from_linen(module, optimizer), forward_when)
+        for module in (first, nn.Dense(facts.classes))
+    )
     if config.input_noise:
         lowest = machines.with_noise(lowest, config.input_noise)
-    top = machines.from_linen(nn.Dense(facts.classes), optimizer)
     return machines.chain(lowest, *middle, machines.with_step(top, config.target_step * config.batch_size))
 
 

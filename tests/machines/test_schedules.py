@@ -47,6 +47,18 @@ def test_the_step_follows_a_schedule():
     np.testing.assert_allclose(learned(machine, 4)[1].target, X, atol=1e-6)
 
 
+@pytest.mark.parametrize("inside", [lambda m: m, machines.chain], ids=("layer", "chain"))
+def test_outside_of_its_phase_a_machine_hands_down_and_does_not_move(inside):
+    layer = inside(machines.from_linen(machines.Layer(4, ("norm", nn.tanh)), optax.adam(0.1)))
+    _, when = machines.alternating(1)
+    start, free, in_phase = jax.jit(layer.init)(KEY, X), learned(layer), learned(machines.with_phase(layer, when), 1)
+    jax.tree.map(np.testing.assert_array_equal, in_phase, free)
+    still, below, _ = learned(machines.with_phase(layer, when), 0)
+    jax.tree.map(np.testing.assert_array_equal, still, free[0]._replace(params=start.params, opt_state=start.opt_state))
+    jax.tree.map(np.testing.assert_array_equal, below, free[1])
+    assert not np.array_equal(*(jax.tree.leaves(state.params)[0] for state in (still, free[0])))
+
+
 def test_phases_alternate_inside_jit():
     first, second = machines.alternating(3)
     steps = jnp.arange(12)
