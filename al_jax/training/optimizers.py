@@ -24,6 +24,15 @@ def build_optimizer(config: Config, updates: int) -> optax.GradientTransformatio
     return optax.chain(scale, *decay, optax.scale_by_learning_rate(schedule))
 
 
+def steps_in_run(config: Config, updates_per_epoch: int) -> int:
+    """The steps that an optimizer takes from beginning to end, which is what its schedule counts.
+
+    One that steps several times in an update takes more, one of layers that rest in alternate epochs fewer.
+    """
+    epochs = max(1, config.epochs // 2) if config.alternate else config.epochs
+    return epochs * updates_per_epoch * config.upper_steps
+
+
 def build_schedule(config: Config, updates: int) -> optax.Schedule:
     """The learning rate by the number of the update."""
     rate = config.learning_rate

@@ -30,7 +30,7 @@ from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
 from al_jax.training.networks import build_network
-from al_jax.training.optimizers import build_optimizer
+from al_jax.training.optimizers import build_optimizer, steps_in_run
 from al_jax.training.records import read_json
 from al_jax.training.validation import validate
 from al_jax.types import ComponentState, Network, Trainer
@@ -121,7 +121,7 @@ def set_up(config: Config, workdir: Path) -> Run:
     updates_per_epoch = updates_in_epoch(config, dataset.train.examples)
     facts = DataFacts.of(config, dataset)
     network, prepare = build_network(config, facts), build_prepare(config, facts)
-    optimizer = build_optimizer(config, config.epochs * updates_per_epoch * config.upper_steps)
+    optimizer = build_optimizer(config, steps_in_run(config, updates_per_epoch))
     partition = given_partition(config)
     try:
         if config.rule in fields.MACHINES:

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from al_jax.training.config import default_config
-from al_jax.training.optimizers import build_optimizer, build_schedule, scale_by_adam_hat
+from al_jax.training.optimizers import build_optimizer, build_schedule, scale_by_adam_hat, steps_in_run
 
 
 def first_updates(optimizer, gradients):
@@ -38,6 +38,15 @@ def test_the_authors_steps(hat):
     moves = -first_updates(build_optimizer(config, updates=100), np.ones((100, 1), np.float32))[:, 0]
     for updates, rate in (((0, 39), 1), ((41, 59), 0.1), ((61, 79), 0.01), ((81, 89), 1e-3), ((91, 99), 5e-4)):
         np.testing.assert_allclose(moves[list(updates)], rate, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [({}, 50), ({"alternate": True}, 20), ({"alternate": True, "epochs": 1}, 10), ({"upper_steps": 3}, 150)],
+)
+def test_a_schedule_is_as_long_as_there_are_steps(fields, steps):
+    """Of alternate epochs the inverses have the first and the last of an odd number."""
+    assert steps_in_run(default_config(**{"epochs": 5, **fields}), updates_per_epoch=10) == steps
 
 
 def test_a_cosine_by_epoch_warms_up_as_infopro_does():
