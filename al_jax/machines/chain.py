@@ -1,7 +1,10 @@
 """Machines one above the other."""
 
+from collections.abc import Sequence
+
 import jax
 
+from al_jax.machines.fitting import Fitted
 from al_jax.machines.types import Machine, MachineState, begin, learn
 
 
@@ -16,7 +19,8 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: there are none, or, from `init`, one does not take the output of the one below.
+      ValueError: there are none; or, from `init`, one does not take the output of the one below, or would never learn,
+        since one above it hands no feedback down.
     """
     if not machines:
         raise ValueError("machines.chain needs at least one machine")
@@ -26,6 +30,7 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
         for index, machine in enumerate(machines):
             state, x = begin(machine, jax.random.fold_in(key, index), x)
             states.append(state)
+        _refuse_unheard(machines, states)
         return joined(states)
 
     def forward(params, fixed, x, key, train):
@@ -61,7 +66,29 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
 
     needs = frozenset().union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
-    return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective)
+    hears, tells = any(machine.hears for machine in machines), all(machine.tells for machine in machines)
+    return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective, hears, tells)
+
+
+def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState]) -> None:
+    """Raises ValueError for a machine that learns by feedback of which nothing reaches it."""
+    for index, (machine, state) in enumerate(zip(machines, states, strict=True)):
+        if not machine.hears or machine.needs or not _learns(state):
+            continue
+        for above in machines[index + 1 :]:
+            if not above.tells:
+                raise ValueError(
+                    f"machine {machine.name!r} would never learn, since {above.name!r} above it hands no feedback "
+                    "down: give it a rule that hears the error or the label, or freeze it by al.machines.feedback_only"
+                )
+            if above.needs:  # it tells more than it is told
+                break
+
+
+def _learns(state: MachineState) -> bool:
+    """Whether there is something to learn: parameters, or a model that is fitted."""
+    fixed = jax.tree.leaves(state.fixed, is_leaf=lambda node: isinstance(node, Fitted))
+    return bool(jax.tree.leaves(state.params)) or any(isinstance(node, Fitted) for node in fixed)
 
 
 def label(index: int, machine: Machine) -> str:

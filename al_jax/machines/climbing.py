@@ -87,7 +87,7 @@ def climbed(
 
     needs = incoming.needs | outgoing.needs
     effective = (incoming.effective, outgoing.effective)
-    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective)
+    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, tells=incoming.tells)
 
 
 def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = target_distance) -> InputRule:
@@ -138,7 +138,8 @@ def gaussian_climb(
         learned, _, metrics = learn(machine, state, residuals[0], feedback, context)
         return learned, searched(state.params, state.fixed, residuals, feedback, context), metrics
 
-    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_and_search, parts=())
+    whole = machine._replace(forward=forward, backward=backward, update=update, learn=learn_and_search, parts=())
+    return whole._replace(tells=True)
 
 
 def _climb(own: jax.Array, draws: jax.Array, scored: Callable[[jax.Array], Score]):

@@ -36,7 +36,7 @@ def direct_feedback_alignment(
     through the error. The output layer itself hears the error as it is: `from_linen`.
 
     It hands down a delta of zero: no error passes such a layer, so machines below must hear the error or the label
-    themselves; one that relies on feedback from above would not move.
+    themselves; one that relies on feedback from above would not move, and `chain` refuses it.
 
     Args:
       module: `x -> y` or `(x, train) -> y`, an array with a leading batch; a module of several layers passes errors
@@ -137,7 +137,7 @@ def _direct(
     def update(state, residuals, gradients, context):
         return base.update(state, residuals.own, gradients, context)
 
-    return Machine(init, forward, backward, update, needs=frozenset([need]), name=name)
+    return Machine(init, forward, backward, update, needs=frozenset([need]), name=name, hears=False, tells=False)
 
 
 def _checked(name: str, classes: int) -> str:

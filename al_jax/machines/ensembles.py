@@ -98,7 +98,9 @@ def ensemble(
         rest = jax.tree.map(lambda leaf, own: leaf.at[newest].set(own), rest, learner)
         return rest._replace(fixed={"members": rest.fixed, "updates": updates + 1})
 
-    return Machine(init, forward, backward, update, needs=machine.needs, name=name)
+    return Machine(
+        init, forward, backward, update, needs=machine.needs, name=name, hears=machine.hears, tells=machine.tells
+    )
 
 
 def voters(updates: jax.Array, members: int, every: int) -> tuple[jax.Array, jax.Array]:

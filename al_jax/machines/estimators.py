@@ -38,8 +38,8 @@ def estimator(
     Args:
       make_estimator: makes an estimator that is not fitted; what it draws comes from an integer `random_state`.
       width: outputs, or classes.
-      feedback: finds what to hand down, as `al.machines.gaussian_search` does; None: zeros, so it must be the lowest
-        machine of a network, or the upper one of `al.machines.climbed`.
+      feedback: finds what to hand down, as `al.machines.gaussian_search` does; None: zeros, for the lowest machine
+        of a network, or the upper one of `al.machines.climbed`; `chain` refuses it above what learns by feedback.
       label: one classifier learns the label and answers its `predict_proba`, or the one-hot code of its `predict`;
         otherwise regressors learn the target.
       partial: every update goes on by `partial_fit`; otherwise it fits anew.

@@ -116,7 +116,8 @@ def searched(module: nn.Module, strategy: Strategy, *, feedback: InputRule | Non
     Args:
       module: as in `al.machines.from_linen`.
       strategy: `elitist(...)`, `from_evosax(...)`.
-      feedback: finds what to hand down, as `al.machines.gaussian_search` does; None: zeros, for the lowest machine.
+      feedback: finds what to hand down, as `al.machines.gaussian_search` does; None: zeros, for the lowest machine
+        of a network; `chain` refuses it above what learns by feedback.
       name: what errors and metrics call it.
     """
     apply = applied(module)
@@ -144,7 +145,7 @@ def searched(module: nn.Module, strategy: Strategy, *, feedback: InputRule | Non
         search = strategy.tell(key_tell, search, population, jax.vmap(error)(population))
         return MachineState(unravel(strategy.best(search)), residuals.model_state, search)
 
-    return Machine(init, forward, backward, update, name=name or type(module).__name__)
+    return Machine(init, forward, backward, update, name=name or type(module).__name__, tells=feedback is not None)
 
 
 def elitist(population: int, elites: int, sigma: float) -> Strategy:

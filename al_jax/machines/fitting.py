@@ -63,7 +63,9 @@ def fitted(
         return state._replace(fixed=state.fixed._replace(model=model, version=state.fixed.version + 1))
 
     needs = frozenset({"label"} if label else ())
-    return Machine(begin, forward, backward, update, needs=needs, name=name)
+    return Machine(
+        begin, forward, backward, update, needs=needs, name=name, hears=not label, tells=feedback is not None
+    )
 
 
 def as_rows(x: jax.Array) -> jax.Array:

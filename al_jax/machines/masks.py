@@ -52,7 +52,8 @@ def masked(
         after, below, metrics = learn(machine, state, residuals[0], feedback, context)
         return kept(after, state), handed_down(residuals, below, context), metrics
 
-    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_part, parts=())
+    hears = machine.hears and params is not False
+    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_part, parts=(), hears=hears)
 
 
 def _only(mask: Mask | None, stream: int, value: jax.Array, feedback: Feedback, context) -> Feedback:

@@ -70,7 +70,8 @@ def _corrupted(machine: Machine, corrupt, strength: Schedule, explore: bool) -> 
         inner, below, metrics = learn(machine, _inner(state), residuals[0], feedback, context)
         return _outer(inner, state), handed_down(residuals, below), metrics
 
-    return machine._replace(init=init, forward=forward, backward=backward, update=update, learn=learn_inner, parts=())
+    whole = machine._replace(init=init, forward=forward, backward=backward, update=update, learn=learn_inner, parts=())
+    return whole._replace(tells=machine.tells or explore)
 
 
 def _inner(state: MachineState) -> MachineState:

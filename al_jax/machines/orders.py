@@ -30,7 +30,7 @@ def feedback_only(machine: Machine) -> Machine:
     def update(state, residuals, gradients, context):
         return state
 
-    return machine._replace(backward=backward, update=update, learn=None, parts=())
+    return machine._replace(backward=backward, update=update, learn=None, parts=(), hears=False)
 
 
 def remembering(machine: Machine) -> Machine:

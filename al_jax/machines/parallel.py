@@ -88,7 +88,10 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
 
     needs = frozenset().union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
-    return Machine(init, forward, backward, update, learn_all, needs, name, effective=effective)
+    hears, tells = (any(getattr(machine, field) for machine in machines) for field in ("hears", "tells"))
+    return Machine(
+        init, forward, backward, update, learn_all, needs, name, effective=effective, hears=hears, tells=tells
+    )
 
 
 def _cut(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:

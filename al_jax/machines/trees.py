@@ -28,8 +28,8 @@ def tree_layer(
     Args:
       width: units, with a tree for each.
       depth: the most splits above a leaf.
-      feedback: finds what to hand down, as `al.machines.gaussian_search` does; None: zeros, so it must be the lowest
-        machine of a network, or the upper one of `al.machines.climbed`.
+      feedback: finds what to hand down, as `al.machines.gaussian_search` does; None: zeros, for the lowest machine
+        of a network, or the upper one of `al.machines.climbed`; `chain` refuses it above what learns by feedback.
       cuts: random cuts of which every node takes the best (`fit_random_tree`); None: the best of all (`fit_tree`).
       joint: all units share one tree whose leaves are vectors, with about the work of one.
       name: what errors and metrics call it.

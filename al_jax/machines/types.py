@@ -82,6 +82,9 @@ class Machine(NamedTuple):
       name: what errors and metrics call it.
       parts: the machines that this one chains, whose states its own is made of.
       effective: a tree prefix of the parameters, True where the forward pass uses them.
+      hears: whether the feedback for its output says what it shall learn; False where the network's error or the label
+        alone do, or where it never learns.
+      tells: whether it hands feedback down; False: always a delta of zero.
     """
 
     init: Callable[[jax.Array, PyTree], MachineState]
@@ -95,6 +98,8 @@ class Machine(NamedTuple):
     name: str = "machine"
     parts: "tuple[Machine, ...]" = ()
     effective: PyTree = True
+    hears: bool = True
+    tells: bool = True
 
 
 def learn(

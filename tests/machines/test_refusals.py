@@ -1,0 +1,64 @@
+"""What cannot hold is refused when a machine is built or drawn, in a sentence that names it."""
+
+import flax.linen as nn
+import jax
+import optax
+import pytest
+
+from al_jax import machines
+from al_jax.machines import from_linen
+
+KEY, X = jax.random.key(0), jax.random.normal(jax.random.key(1), (6, 5))
+DENSE = from_linen(nn.Dense(5), name="lower")
+TOP = from_linen(nn.Dense(4))
+DIRECT = machines.direct_feedback_alignment(nn.Dense(5), classes=4, name="upper")
+TREES = machines.tree_layer(5, 2, feedback=None, name="upper")
+
+
+def drawn(machine):
+    """Without computing a number."""
+    return jax.eval_shape(machine.init, KEY, X)
+
+
+SILENT = {
+    "direct": DIRECT,
+    "local": machines.local_classifier(nn.Dense(5), classes=4, name="upper"),
+    "trees": machines.ensemble(TREES, 2, name="upper"),
+    "search": machines.searched(nn.Dense(5), machines.elitist(4, 1, 0.1), feedback=None, name="upper"),
+    "chain": machines.chain(DIRECT, TOP, name="upper"),
+}
+
+
+@pytest.mark.parametrize("upper", SILENT.values(), ids=SILENT)
+@pytest.mark.parametrize(
+    "lower", [DENSE, machines.tree_layer(5, 2, feedback=None, name="lower")], ids=("dense", "tree")
+)
+def test_below_a_machine_that_hands_nothing_down_no_other_waits_for_feedback(lower, upper):
+    with pytest.raises(ValueError, match="'lower' would never learn, since 'upper' above it hands no feedback down"):
+        drawn(machines.chain(lower, from_linen(machines.After((nn.tanh,))), upper, TOP))
+
+
+@pytest.mark.parametrize(
+    "lower",
+    [
+        DIRECT,
+        machines.feedback_only(DENSE),
+        machines.masked(DENSE, params=False),
+        from_linen(machines.After((nn.tanh,))),
+        machines.reversible_tanh(),
+    ],
+    ids=("direct", "frozen", "masked", "function", "inverse"),
+)
+def test_below_it_stands_what_needs_no_feedback(lower):
+    drawn(machines.chain(lower, DIRECT, TOP))
+
+
+def test_what_finds_feedback_of_its_own_may_stand_between():
+    """By its own search, by noise, or by the label."""
+    for middle in (
+        machines.gaussian_climb(DIRECT, candidates=2, sigma=0.1),
+        machines.with_noise(DIRECT, 0.1, explore=True),
+    ):
+        drawn(machines.chain(DENSE, middle, TOP))
+    labelled = machines.repeat_input(from_linen(nn.Dense(5)), 2, optax.sgd(0.1), loss=lambda y, label: y.mean())
+    drawn(machines.chain(DENSE, labelled, DIRECT, TOP))
