@@ -18,6 +18,8 @@ def diagnostics(
 
     An error is the loss of the batch if it is global, and if it is local the mean distance of a part's outputs to their
     targets. Its change is that after a step less that before, all else as it was (Short 2023, Equations 4 and 5).
+    Local errors are left out where feedback is not what a part learns from, as under direct feedback alignment, local
+    classifiers, trees that learn the label, and in parts that never change: the target from above is none of theirs.
     Of each part, by its name in metrics:
       angle, norm_ratio: between the part's gradients and the true gradient of the loss, in degrees, and their norms'
         quotient, over the parameters that the forward pass uses; of parts whose gradients have their form.
@@ -70,20 +72,25 @@ def diagnostics(
             residuals.append(left)
         global_error = loss(inputs[-1], context.label)
 
-        def changes(index, feedback, y):
-            """Of the local and the global error when the part's output becomes `y`."""
-            moved = jax.tree.map(lambda new, old: _float(new) - _float(old), y, inputs[index + 1])
-            left = jax.tree.map(lambda step, delta: step + _float(delta), moved, feedback.delta)
-            return _mean_norm(left) - _mean_norm(feedback.delta), loss_above(index, y) - global_error
+        def changes(index, feedback, y, local, overall):
+            """Of the local and the global error, by these names, when the part's output becomes `y`."""
+            measured = {overall: loss_above(index, y) - global_error}
+            if parts[index].hears:
+                moved = jax.tree.map(lambda new, old: _float(new) - _float(old), y, inputs[index + 1])
+                left = jax.tree.map(lambda step, delta: step + _float(delta), moved, feedback.delta)
+                measured[local] = _mean_norm(left) - _mean_norm(feedback.delta)
+            return measured
 
         def errors(index, feedback, learned, below):
-            x, measured = inputs[index], {"distance": _mean_norm(feedback.delta)}
+            x, measured = inputs[index], {}
+            if parts[index].hears:
+                measured["distance"] = _mean_norm(feedback.delta)
             y, _ = pass_through(index, learned, x)
-            measured["local_error_change"], measured["global_error_change"] = changes(index, feedback, y)
+            measured |= changes(index, feedback, y, "local_error_change", "global_error_change")
             if _is_real(x):
                 target = jax.tree.map(lambda t, x: t.astype(x.dtype), below.target, x)
                 y, _ = pass_through(index, states[index], target)
-                measured["input_error_change"], measured["input_global_error_change"] = changes(index, feedback, y)
+                measured |= changes(index, feedback, y, "input_error_change", "input_global_error_change")
             return measured
 
         def angles(index, feedback, below, true):

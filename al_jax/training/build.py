@@ -10,7 +10,7 @@ from al_jax.engines.seeds import over_seeds
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
-from al_jax.training.machines import build_machine
+from al_jax.training.machines import DIFFERENTIABLE_FROM, build_machine
 from al_jax.types import Network, Trainer
 
 JITTER = 2  # pixels, as the paper says of its images
@@ -64,5 +64,6 @@ def build_trainer(
 def build_machine_trainer(config: Config, facts: DataFacts, optimizer, epoch: int, prepare_images) -> Trainer:
     """The trainer of a learning machine; `epoch` counts the updates in one."""
     machine = build_machine(config, facts, optimizer, epoch)
-    diagnose = machines.diagnostics(machine) if config.diagnose else None
+    differentiable_from = DIFFERENTIABLE_FROM.get(config.rule, 1)
+    diagnose = machines.diagnostics(machine, differentiable_from=differentiable_from) if config.diagnose else None
     return machines.trainer(machine, prepare=prepare_images, diagnose=diagnose, seeds=config.num_seeds > 1)

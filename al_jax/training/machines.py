@@ -17,6 +17,7 @@ from al_jax.training.config import Config
 from al_jax.training.facts import DataFacts
 
 Rule = Callable[[Config, DataFacts, optax.GradientTransformation], Machine]
+DIFFERENTIABLE_FROM = {"decision_linear": 2, "neural_decision": 2}  # by rule, from 1; the first part of these has trees
 CHANNELS = 32  # of the convolution below a `neural_decision`, with kernels of 4x4 and a stride of 2 (Zenkai, A.7)
 
 

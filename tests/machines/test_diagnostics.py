@@ -108,9 +108,13 @@ def test_angles_of_other_rules():
     ]
     measures, state, context = diagnosed(machines.chain(*parts), x)
     assert measures["1_direct"]["feedback_angle"] == 90  # it hands nothing down
+    elsewhere = sorted(["global_error_change", "input_global_error_change", *ANGLES])
+    assert sorted(measures["1_direct"]) == elsewhere  # its target is not the one from above, so local errors are none
     assert 20 < measures["1_direct"]["angle"] < 160
     assert "angle" not in measures["2_frozen"]
-    assert measures["2_frozen"]["global_error_change"] == measures["2_frozen"]["local_error_change"] == 0
+    assert measures["2_frozen"]["global_error_change"] == 0
+    assert "local_error_change" not in measures["2_frozen"]
+    assert measures["3_aligned"]["local_error_change"] < 0
     assert measures["3_aligned"]["angle"] < 1e-3  # its own gradient is true
     kernel, matrix = state.params[2]["kernel"], state.fixed[2]["feedback"]["kernel"]
     handed, true = np.ravel(context.error @ matrix.T), np.ravel(context.error @ kernel.T)

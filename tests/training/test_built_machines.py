@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from al_jax import machines
 from al_jax.data import unit_range
 from al_jax.losses import cross_entropy
+from al_jax.training.build import build_machine_trainer
 from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
 
@@ -19,11 +21,21 @@ KEY, X = jax.random.key(0), np.random.default_rng(0).random((20, 8, 8, 1), np.fl
 LABEL = jnp.arange(20) % 10
 
 
-def built(variant, **fields):
-    """Of a batch of 20 images of digits, with epochs of two updates."""
+FACTS = DataFacts(10, (8, 8, 1), unit_range())
+ANGLES = {"angle", "norm_ratio", "feedback_angle"}
+LOCAL = {"distance", "local_error_change", "input_error_change"}
+MEASURES = ANGLES | LOCAL | {"global_error_change", "input_global_error_change"}
+
+
+def config_of(variant, **fields):
     config = runpy.run_path(str(CONFIG))["get_config"](f"{variant},smoke")
     config.update({"batch_size": 20, **fields})
-    return build_machine(config, DataFacts(10, (8, 8, 1), unit_range()), optax.sgd(0.1), epoch=2)
+    return config
+
+
+def built(variant, **fields):
+    """Of a batch of 20 images of digits, with epochs of two updates."""
+    return build_machine(config_of(variant, **fields), FACTS, optax.sgd(0.1), epoch=2)
 
 
 def begin(machine):
@@ -62,3 +74,33 @@ def test_in_the_epochs_of_inverses_no_layer_moves_and_in_the_others_no_inverse()
         assert any(moved(after, of_layers))
         assert not any(moved(after, not of_layers))
         state = after
+
+
+@pytest.mark.parametrize(
+    ("variant", "without"),
+    [
+        ("decision_linear", {"1": ANGLES, "2": set()}),
+        ("neural_decision", {"1": ANGLES}),
+        ("direct_feedback_alignment", {"1": LOCAL, "2": LOCAL, "3": set()}),
+        ("local_classifier", {"1": LOCAL, "2": LOCAL, "3": set()}),
+    ],
+)
+def test_diagnoses_leave_out_what_has_no_meaning(variant, without, monkeypatch):
+    """Angles with a true gradient below trees, and local errors where targets from above are not learned from."""
+    config, measured = config_of(variant, diagnose=True), {}
+    monkeypatch.setattr(machines, "trainer", lambda machine, diagnose, **_: measured.update(of=(machine, diagnose)))
+    build_machine_trainer(config, FACTS, optax.sgd(0.1), 2, unit_range())
+    machine, diagnose = measured["of"]
+
+    def run(key):
+        state = machine.init(key, X)
+        scores, _ = machine.forward(state.params, state.fixed, X, key, True)
+        context = machines.Context(jnp.zeros_like(scores), LABEL, jnp.int32(0), key)
+        return diagnose(state, X, key, context)
+
+    found = jax.eval_shape(run, KEY)
+    assert {part.split("_")[0] for part in found} == set(without)
+    for part, own in found.items():
+        absent = without[part.split("_")[0]]
+        assert not absent & set(own)
+        assert (MEASURES - {"angle", "norm_ratio"}) - absent <= set(own)
