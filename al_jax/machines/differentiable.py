@@ -10,11 +10,18 @@ def differentiable(machine: Machine):
     """The function `(params, fixed, x, key, train) -> y` whose derivative is what the machine hands down.
 
     Of its parameters the "gradient" is what `machine.backward` finds, of its input `feedback.delta`; the cotangent
-    that reaches its output is its own feedback. So feedback alignment, least squares or search take part in any
-    `jax.grad`, and any optimizer may move the parameters. Other way round: `al.machines.from_linen`.
+    that reaches its output is its own feedback. So feedback alignment, least squares, learned inverses or evolution
+    strategies take part in any `jax.grad`, and any optimizer may move the parameters. Other way round:
+    `al.machines.from_linen`.
+
+    A derivative is all that comes back. What an update does beside it does not happen: `fixed` stays as it was given,
+    with batch statistics, averages, feedback matrices that move and the counters that schedules follow; inner loops,
+    orders of work, phases and masks of parameters play no part, and the number of the update is always 0.
 
     Raises:
-      ValueError: the machine needs the network's error or the label, of which a layer inside `jax.grad` hears nothing.
+      ValueError: the machine needs the network's error or the label, of which a layer inside `jax.grad` hears nothing;
+        or, when a derivative is traced, what it finds has not the form of its parameters, as in trees, estimators,
+        ensembles, `searched` and `feedback_only`: it learns by its own update alone.
     """
     if machine.needs:
         raise ValueError(
@@ -35,9 +42,21 @@ def differentiable(machine: Machine):
             params, fixed, residuals, y, key = kept
             context = Context(None, None, jnp.int32(0), jax.random.fold_in(key, 1))
             gradients, below, _ = machine.backward(params, fixed, residuals, Feedback.along(y, delta), context)
+            _refuse_other_than_gradients(machine, gradients, params)
             return gradients, None, below.delta, None
 
         run.defvjp(ahead, back)
         return run(params, fixed, x, key)
 
     return call
+
+
+def _refuse_other_than_gradients(machine: Machine, found: PyTree, params: PyTree) -> None:
+    for part, *own in zip(machine.parts, found, params, strict=True) if machine.parts else ():
+        _refuse_other_than_gradients(part, *own)
+    forms = [(jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (found, params)]
+    if forms[0] != forms[1]:
+        raise ValueError(
+            f"machine {machine.name!r} learns by its own update and finds no gradients of its parameters, so jax.grad "
+            "cannot train it: train it with al.machines.trainer"
+        )

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import optax
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from al_jax import machines
 from al_jax.machines import from_linen
@@ -18,6 +19,38 @@ TREES = machines.tree_layer(5, 2, feedback=None, name="upper")
 def drawn(machine):
     """Without computing a number."""
     return jax.eval_shape(machine.init, KEY, X)
+
+
+def gradients_of(machine):
+    """Those of `jax.grad` for the sum of its output, as shapes."""
+
+    def total(params, fixed, x):
+        return machines.differentiable(machine)(params, fixed, x, KEY, True).sum()
+
+    state = drawn(machine)
+    return jax.eval_shape(jax.grad(total, argnums=(0, 2)), state.params, state.fixed, X)[0]
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        machines.ensemble(DENSE, 2, name="own"),
+        machines.searched(nn.Dense(5), machines.elitist(4, 1, 0.1), feedback=None, name="own"),
+        machines.tree_layer(5, 2, feedback=machines.gaussian_search(2, 0.1), name="own"),
+        machines.estimator(LinearRegression, 5, feedback=None, name="own"),
+        machines.feedback_only(DENSE)._replace(name="own"),
+    ],
+    ids=("ensemble", "search", "tree", "estimator", "frozen"),
+)
+@pytest.mark.parametrize("inside", [lambda m: m, lambda m: machines.chain(m, DENSE)], ids=("alone", "chain"))
+def test_jax_grad_does_not_train_what_finds_no_gradients(machine, inside):
+    with pytest.raises(ValueError, match="'own' learns by its own update and finds no gradients of its parameters"):
+        gradients_of(inside(machine))
+
+
+def test_jax_grad_trains_what_estimates_gradients():
+    machine = machines.chain(machines.evolved(nn.Dense(5), 4, 0.1), machines.with_noise(DENSE, 0.1))
+    assert jax.tree.structure(gradients_of(machine)) == jax.tree.structure(drawn(machine).params)
 
 
 SILENT = {
