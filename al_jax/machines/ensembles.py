@@ -36,12 +36,13 @@ def ensemble(
         oldest to the newest, and 0 for the rest.
       every: updates of each learner.
       restart: a further learner is drawn afresh; otherwise it goes on from a copy of the newest.
-      boost: from 0 to 1, above 0 for a mean of arrays; what others miss is known of one batch, so a large share asks
-        for large batches.
+      boost: from 0 to 1, above 0 for `mean_vote` of arrays; what others miss is known of one batch, so a large share
+        asks for large batches.
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: there are no members, or they never learn, or they make good less than nothing or more than all.
+      ValueError: there are no members, or they never learn, or they make good less than nothing, more than all, or
+        what others miss in a vote that is no mean.
     """
     name = name or f"ensemble of {machine.name}"
     if members < 1 or every < 1:
@@ -50,6 +51,10 @@ def ensemble(
         )
     if not 0 <= boost <= 1:
         raise ValueError(f"machine {name!r} makes good a share of what others miss: boost from 0 to 1, not {boost}")
+    if boost and aggregate is not mean_vote:
+        raise ValueError(
+            f"machine {name!r} makes good what others miss of a mean: leave aggregate=mean_vote, or set boost=0"
+        )
 
     def init(key, x):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(members))

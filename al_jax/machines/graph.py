@@ -20,8 +20,9 @@ class Node(NamedTuple):
       machine: what it computes and how it learns; `step_then_feedback` and `feedback_only` set its order of work.
       inputs: names of nodes, or `"input"`, the graph's own. A machine of several inputs takes a tuple.
       target: where its feedback comes from. `"above"`: the sum of what its readers hand down. The name of a later
-        node: what that node wants its own input to be, which must have the shape of this one's output. `"label"`: the
-        one-hot label. `"loss"`: the loss's gradient at the output of the whole network, whose shape it must have.
+        node, which has one input: what that node wants it to be, of the shape of this one's output. `"label"`: the
+        one-hot label, for an output `(B, classes)`. `"loss"`: the loss's gradient at the output of the whole network,
+        whose shape it must have.
     """
 
     machine: Machine
@@ -38,7 +39,8 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: a node reads, or takes its target from, what there is not.
+      ValueError: a node reads, or takes its target from, what there is not, or from a node of several inputs; or, from
+        `init`, its target has another shape than its output (from `backward`, if it is the loss's gradient).
     """
     names = list(nodes)
     output = output or (names[-1] if names else "")
@@ -54,6 +56,8 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
         for index, (own, node) in enumerate(nodes.items()):
             state, values[own] = begin(machines[index], jax.random.fold_in(key, index), gathered(values, node))
             states.append(state)
+        for own, node in nodes.items():
+            _check_shape(own, node, values[own], gathered(values, nodes.get(node.target, node)))
         return joined(states)
 
     def forward(params, fixed, x, key, train):
@@ -133,6 +137,11 @@ def _check(nodes: Mapping[str, Node], output: str) -> None:
             raise ValueError(
                 f"node {own!r} has its target from {node.target!r}: allowed are above, label, loss or a later node"
             )
+        if node.target in nodes and len(nodes[node.target].inputs) > 1:
+            raise ValueError(
+                f"node {own!r} has its target from {node.target!r}, which wants several inputs to change: take it from "
+                "a node of one input"
+            )
 
 
 def _feedback(own: str, node: Node, y: PyTree, heard: list, wanted: Mapping[str, Feedback], context: Context):
@@ -141,12 +150,27 @@ def _feedback(own: str, node: Node, y: PyTree, heard: list, wanted: Mapping[str,
     if node.target == "label":
         return Feedback.toward(y, jax.nn.one_hot(context.label, y.shape[-1], dtype=y.dtype))
     target = context.error if node.target == "loss" else wanted[node.target].target
+    _refuse_other_shape(own, node, y, target)
+    return Feedback.along(y, target) if node.target == "loss" else Feedback.toward(y, target)
+
+
+def _check_shape(own: str, node: Node, y: PyTree, wanted: PyTree) -> None:
+    """Whether `y` has the shape of its target, as far as it is known before the loss is; `wanted` is a node's input."""
+    if node.target not in ("above", *GLOBAL):
+        _refuse_other_shape(own, node, y, wanted)
+    elif node.target == "label" and jax.tree.map(jnp.ndim, y) != 2:
+        raise ValueError(
+            f"node {own!r} puts out {jax.tree.map(jnp.shape, y)}, but its target from 'label' is a code for each "
+            "example: it must put out (examples, classes)"
+        )
+
+
+def _refuse_other_shape(own: str, node: Node, y: PyTree, target: PyTree) -> None:
     if jax.tree.map(jnp.shape, target) != jax.tree.map(jnp.shape, y):
         raise ValueError(
             f"node {own!r} puts out {jax.tree.map(jnp.shape, y)}, but its target from {node.target!r} is "
             f"{jax.tree.map(jnp.shape, target)}: they must have one shape"
         )
-    return Feedback.along(y, target) if node.target == "loss" else Feedback.toward(y, target)
 
 
 def _sum(deltas: list) -> PyTree:

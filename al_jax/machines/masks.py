@@ -64,9 +64,14 @@ def _only(mask: Mask | None, stream: int, value: jax.Array, feedback: Feedback, 
 
 
 def some_examples(count: int) -> Mask:
-    """So many examples, drawn anew in every update."""
+    """So many examples, drawn anew in every update.
+
+    Raises:
+      ValueError: when an update is traced, there are not so many, or none is asked for.
+    """
 
     def mask(key, value):
+        _check(count, len(value), "examples")
         chosen = jnp.zeros(len(value), bool).at[jax.random.permutation(key, len(value))[:count]].set(True)
         return chosen.reshape(-1, *[1] * (value.ndim - 1))
 
@@ -74,11 +79,21 @@ def some_examples(count: int) -> Mask:
 
 
 def some_units(count: int) -> Mask:
-    """So many units of the last axis, drawn anew in every update."""
+    """So many units of the last axis, drawn anew in every update.
+
+    Raises:
+      ValueError: when an update is traced, there are not so many, or none is asked for.
+    """
 
     def mask(key, value):
         units = value.shape[-1]
+        _check(count, units, "units")
         chosen = jnp.zeros(units, bool).at[jax.random.permutation(key, units)[:count]].set(True)
         return chosen.reshape(*[1] * (value.ndim - 1), -1)
 
     return mask
+
+
+def _check(count: int, there: int, kind: str) -> None:
+    if not 1 <= count <= there:
+        raise ValueError(f"machines.some_{kind} takes {count} of {there} {kind}: give it a number from 1 to {there}")

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.schedules import Schedule, value_at
+from al_jax.machines.schedules import Schedule, refuse_negative, value_at
 from al_jax.machines.types import Feedback, Machine, MachineState, learn
 
 
@@ -15,7 +15,11 @@ def with_noise(machine: Machine, scale: Schedule, *, explore: bool = False) -> M
       scale: standard deviation, a number or a function of the number of the update.
       explore: whether the noisy input is what the machine below should have put out, so that its target is the noisy
         input less the feedback; else the noise is the machine's own affair.
+
+    Raises:
+      ValueError: the scale is negative.
     """
+    refuse_negative(scale, f"the noise on the input of machine {machine.name!r}")
 
     def corrupt(x, scale, key):
         return x + scale.astype(x.dtype) * jax.random.normal(key, x.shape, x.dtype)
@@ -29,7 +33,12 @@ def with_dropout(machine: Machine, rate: Schedule) -> Machine:
     Args:
       machine: whose input it is.
       rate: a number or a function of the number of the update, in [0, 1).
+
+    Raises:
+      ValueError: the rate is a number outside of that.
     """
+    if isinstance(rate, int | float) and not 0 <= rate < 1:
+        raise ValueError(f"the rate of dropout below machine {machine.name!r} is {rate}: it must be from 0 to below 1")
 
     def corrupt(x, rate, key):
         kept = jax.random.bernoulli(key, 1 - rate, x.shape)

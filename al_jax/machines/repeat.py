@@ -25,7 +25,11 @@ def repeat_input(
       times: steps.
       optimizer: of the input.
       loss: `(y, label) -> scalar` to descend, a mean over the batch; None: the distance to the feedback's target.
+
+    Raises:
+      ValueError: there are no steps.
     """
+    _check(times, "repeat_input")
 
     def backward(params, fixed, residuals, feedback, context):
         residuals, x, key = residuals
@@ -61,7 +65,11 @@ def repeat_params(
       batch: examples of each, drawn without replacement; None: all of them.
       loss: `(y, label) -> scalar` to descend, a mean over the batch; None: the distance to the feedback's target, which
         stays.
+
+    Raises:
+      ValueError: there are no updates; or, when one is traced, the batch has fewer examples.
     """
+    _check(times, "repeat_params")
 
     def learn_often(state, residuals, feedback, context):
         residuals, x, key = residuals
@@ -77,6 +85,11 @@ def repeat_params(
 
     needs = machine.needs | ({"label"} if loss else frozenset())
     return remembering(machine)._replace(learn=learn_often, needs=needs)
+
+
+def _check(times: int, name: str) -> None:
+    if isinstance(times, int) and times < 1:
+        raise ValueError(f"machines.{name} repeats {times} times: give it at least 1")
 
 
 def _toward(y, target, loss, context: Context) -> Feedback:

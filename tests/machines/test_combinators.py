@@ -101,6 +101,10 @@ def test_targets_of_nodes_differ():
         ({"a": Node(dense(4)), "b": Node(dense(4))}, "node 'a' has its target from above, but nothing reads it"),
         ({"a": Node(dense(4), target="elsewhere")}, "node 'a' has its target from 'elsewhere'"),
         ({"loss": Node(dense(4))}, "cannot be called 'loss'"),
+        (
+            {"a": Node(dense(4), target="c"), "b": Node(dense(4)), "c": Node(dense(4), ("a", "b"))},
+            "node 'a' has its target from 'c', which wants several inputs",
+        ),
     ],
 )
 def test_graphs_refuse_what_cannot_hold(nodes, message):
@@ -112,6 +116,19 @@ def test_a_graph_refuses_a_target_of_another_shape():
     nodes = {"a": Node(dense(5), target="loss"), "b": Node(dense(4), ("a",))}
     with pytest.raises(ValueError, match="node 'a' puts out"):
         turn(machines.graph(nodes))
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (Node(dense(5), target="c"), r"node 'a' puts out \(6, 5\), .* from 'c' is \(6, 4\)"),
+        (Node(from_linen(nn.Conv(2, (3,))), target="label"), r"node 'a' puts out \(6, 9, 2\), .* from 'label'"),
+    ],
+)
+def test_a_graph_whose_targets_have_another_shape_is_not_drawn(first, message):
+    nodes = {"a": first, "b": Node(dense(4), ("a",)), "c": Node(dense(4), ("b",))}
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(machines.graph(nodes).init, KEY, X[:, :, None])
 
 
 def test_parts_side_by_side_are_one_layer():

@@ -62,6 +62,33 @@ SILENT = {
 }
 
 
+BUILT = {
+    "vote without mean": (
+        lambda: machines.ensemble(TREES, 2, aggregate=machines.majority_vote, boost=1.0),
+        "'ensemble of upper' makes good what others miss of a mean",
+    ),
+    "all dropped": (lambda: machines.with_dropout(DENSE, 1.0), "dropout below machine 'lower' is 1.0"),
+    "negative noise": (lambda: machines.with_noise(DENSE, -0.1), "noise on the input of machine 'lower' is -0.1"),
+    "no steps": (lambda: machines.repeat_input(DENSE, 0, optax.sgd(1.0)), "repeat_input repeats 0 times"),
+    "no updates": (lambda: machines.repeat_params(DENSE, 0), "repeat_params repeats 0 times"),
+}
+
+
+@pytest.mark.parametrize(("build", "message"), BUILT.values(), ids=BUILT)
+def test_what_has_no_meaning_is_not_built(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [(machines.some_units(6), "takes 6 of 5 units"), (machines.some_examples(0), "takes 0 of 6 examples")],
+)
+def test_masks_take_what_there_is(mask, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(mask, KEY, X)
+
+
 @pytest.mark.parametrize("upper", SILENT.values(), ids=SILENT)
 @pytest.mark.parametrize(
     "lower", [DENSE, machines.tree_layer(5, 2, feedback=None, name="lower")], ids=("dense", "tree")
