@@ -9,7 +9,8 @@ import pytest
 
 from al_jax import machines
 from al_jax.losses import cross_entropy
-from al_jax.machines import Context, Feedback, Layer, from_linen
+from al_jax.machines import Context, Feedback, Layer, Node, from_linen
+from al_jax.machines.feedback_alignment import KINDS
 
 X = jax.random.normal(jax.random.key(1), (8, 6))
 LABEL = jnp.arange(8) % 4
@@ -17,6 +18,7 @@ HIDDEN = Layer(5, (nn.tanh,))
 SGD = optax.sgd(0.1)  # where a true gradient is 0, Adam takes steps along what rounding leaves
 TOP = from_linen(nn.Dense(4), SGD)
 NORMED = Layer(5, ("norm", nn.relu))
+REVERSE_WHEN, FORWARD_WHEN = machines.alternating(2)
 
 
 def below(*hidden):
@@ -25,10 +27,7 @@ def below(*hidden):
 
 RULES = {
     "gradient": below(from_linen(NORMED, SGD)),
-    **{
-        kind: below(machines.feedback_alignment(NORMED, SGD, kind=kind))
-        for kind in ("fixed_random", "batchwise_random_sign", "kolen_pollack")
-    },
+    **{kind: below(machines.feedback_alignment(NORMED, SGD, kind=kind)) for kind in KINDS},
     "direct": below(machines.direct_feedback_alignment(NORMED, SGD, classes=4)),
     "local": below(machines.local_classifier(NORMED, SGD, classes=4)),
     "target propagation": machines.chain(
@@ -38,12 +37,25 @@ RULES = {
         ),
         machines.with_step(TOP, 2.0),
     ),
+    "target propagation in phases": machines.chain(
+        machines.with_phase(from_linen(HIDDEN, SGD), FORWARD_WHEN),
+        machines.target_propagation(
+            HIDDEN, Layer(5, (nn.tanh,)), SGD, SGD, forward_when=FORWARD_WHEN, reverse_when=REVERSE_WHEN
+        ),
+        machines.with_step(machines.with_phase(TOP, FORWARD_WHEN), 2.0),
+    ),
     "least squares": machines.chain(
         machines.least_squares(5, SGD, inputs=0.1, parameters=0.1), from_linen(machines.After((nn.tanh,)), SGD), TOP
     ),
     "trees": below(machines.ensemble(machines.tree_layer(5, 3, feedback=None), 2)),
     "evolution": below(machines.evolved(NORMED, 4, 0.1, SGD)),
     "search": below(machines.searched(HIDDEN, machines.elitist(4, 1, 0.1), feedback=None)),
+    "decision": machines.climbed(
+        machines.with_noise(from_linen(HIDDEN, SGD), 0.5, explore=True),
+        machines.ensemble(machines.tree_classifier(4, 3, feedback=None), 2),
+        candidates=2,
+        score=machines.label_rate,
+    ),
     "climbing": machines.chain(
         machines.climbed(machines.with_noise(from_linen(HIDDEN, SGD), 0.5), from_linen(nn.Dense(5), SGD), candidates=2),
         TOP,
@@ -52,6 +64,23 @@ RULES = {
         machines.ema_params(machines.repeat_params(from_linen(HIDDEN, SGD), 2, batch=3), 0.9, every=2),
         machines.masked(machines.with_dropout(from_linen(HIDDEN, SGD), 0.3), output=machines.some_units(3)),
         machines.repeat_input(TOP, 3, optax.sgd(0.5), loss=cross_entropy),
+    ),
+    "graph": machines.graph(
+        {
+            "stem": Node(from_linen(NORMED, SGD), target="left"),
+            "left": Node(from_linen(HIDDEN, SGD), ("stem",)),
+            "right": Node(machines.gaussian_climb(from_linen(HIDDEN, SGD), candidates=2, sigma=0.1), ("stem",)),
+            "label": Node(from_linen(nn.Dense(4), SGD), ("right",), target="label"),
+        }
+    ),
+    "parallel": below(
+        machines.parallel(from_linen(HIDDEN, SGD), machines.feedback_alignment(HIDDEN, SGD), inputs=(2, 4))
+    ),
+    "reversible": below(
+        from_linen(HIDDEN, SGD),
+        machines.reversible_batch_norm(),
+        machines.back_target(lambda x: x[:, ::-1]),
+        machines.reversible_leaky_relu(),
     ),
     "orders": below(
         machines.step_then_feedback(from_linen(NORMED, SGD)), machines.feedback_only(from_linen(HIDDEN, SGD))

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from al_jax import machines
 from al_jax.data import unit_range
 from al_jax.losses import cross_entropy
+from al_jax.machines import predict_tree
 from al_jax.training.build import build_machine_trainer
 from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
@@ -53,6 +55,84 @@ def learner(machine):
         return machines.learn(machine, state, residuals, machines.Feedback.along(scores, error), context)[0]
 
     return learn
+
+
+# Whether what the lowest layer learns depends on the weights of those above it.
+TRANSPORTS = {
+    "baseline": True,
+    "least_squares": True,
+    "target_propagation": False,
+    "feedback_alignment": False,
+    "direct_feedback_alignment": False,
+    "local_classifier": False,
+}
+
+
+@pytest.mark.parametrize("variant", TRANSPORTS)
+def test_no_weights_are_transported_where_none_should_be(variant):
+    """Weights above change by what no example of the batch shows, so that nothing but their transpose is another.
+
+    The output layer of target propagation keeps its weights, as it does hand its gradient down.
+    """
+    machine = built(variant, units="24,24,24")
+    state = jax.device_get(begin(machine))
+    top = len(machine.parts) - 1
+
+    @jax.jit
+    def run(state):
+        x, inputs = X, []
+        for index, part in enumerate(machine.parts):
+            inputs.append(x.reshape(len(x), -1))
+            x, _ = part.forward(state.params[index], state.fixed[index], x, KEY, True)
+        scores, residuals = machine.forward(state.params, state.fixed, X, KEY, True)
+        error = jax.grad(cross_entropy)(scores, LABEL)
+        context = machines.Context(error, LABEL, jnp.int32(0), KEY)
+        feedback = machines.Feedback.along(scores, error)
+        gradients, _, _ = machine.backward(state.params, state.fixed, residuals, feedback, context)
+        return inputs, scores, ravel_pytree(gradients[0])[0]
+
+    def turned(path, kernel):
+        """The kernel with another transpose, above the lowest part and outside of inverses."""
+        part, names = path[0].idx, [getattr(step, "key", "") for step in path]
+        kept = part == 0 or (part == top and variant == "target_propagation")
+        if kept or names[-1] != "kernel" or "reverse" in names:
+            return kernel
+        change = np.random.default_rng(part).normal(size=kernel.shape)
+        seen = np.linalg.qr(np.float64(inputs[part]).T)[0]
+        return kernel + np.float32(change - seen @ (seen.T @ change))
+
+    inputs, scores, gradient = run(state)
+    changed = state._replace(params=jax.tree_util.tree_map_with_path(turned, state.params))
+    _, same, other = run(changed)
+    np.testing.assert_allclose(same, scores, atol=1e-3)
+    assert np.linalg.norm(gradient) > 0
+    apart = np.linalg.norm(other - gradient) / np.linalg.norm(gradient)
+    assert apart > 0.5 if TRANSPORTS[variant] else apart < 1e-3
+
+
+@pytest.mark.parametrize("variant", ["decision_linear", "neural_decision"])
+def test_no_gradient_passes_through_trees(variant, monkeypatch):
+    """Trees that refuse to be differentiated learn and teach as ever."""
+
+    @jax.custom_jvp
+    def predict(tree, x):
+        return predict_tree(tree, x)
+
+    @predict.defjvp
+    def _(primals, tangents):
+        raise AssertionError("a tree was differentiated")
+
+    monkeypatch.setattr(machines.trees, "predict_tree", predict)
+    machine = built(variant)
+    state = jax.eval_shape(machine.init, KEY, X)
+    after = jax.eval_shape(learner(machine), state, jnp.int32(0))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+    def total(x, state):
+        return machine.forward(state.params, state.fixed, x, KEY, True)[0].sum()
+
+    with pytest.raises(AssertionError, match="a tree was differentiated"):
+        jax.eval_shape(jax.grad(total), X, state)
 
 
 def test_in_the_epochs_of_inverses_no_layer_moves_and_in_the_others_no_inverse():
