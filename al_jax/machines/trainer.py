@@ -38,7 +38,8 @@ def trainer(
         CPU, together under `vmap` on accelerators.
 
     Raises:
-      ValueError: a machine needs something of `Context` that there is not.
+      ValueError: from `init`, a machine does not take such images, or what is below it; the message names it. From
+        `step` and `place`, batches or components that do not fit.
     """
     run = make_run(machine, loss, prepare, diagnose)
     parts = machine.parts or (machine,)
