@@ -71,9 +71,9 @@ def feedback_alignment(
         `batchwise_random_sign`: `sign(W)` times the magnitudes of a draw of every forward pass (Liao's brSF).
         `fixed_random_sign`: `sign(W)` times the magnitudes of one draw (Liao's frSF).
         `kolen_pollack`: a draw at first; each update moves it as far as `W`, and both decay (Akrout et al. 2019, after
-        Kolen and Pollack 1994), so `W - B` shrinks by the factor `1 - decay` whatever the optimizer. It does not where a
-        combinator then moves or holds `W` alone, as `ema_params(every=...)` and `masked(params=...)` do; inside
-        `al.machines.differentiable`, where others update, `B` stays as drawn.
+        Kolen and Pollack 1994), so `W - B` shrinks by the factor `1 - decay` whatever the optimizer. Not so where a
+        combinator then moves or holds `W` alone, as `ema_params(every=...)`, `masked(params=...)` and `with_phase` do;
+        inside `al.machines.differentiable`, where others update, `B` stays as drawn.
       decay: of `kolen_pollack` alone, a part of `W` and `B` in every update, not multiplied by the learning rate;
         1e-4 if not given.
       name: what errors and metrics call it.
