@@ -7,6 +7,9 @@ import pytest
 from support import write_result
 
 from al_jax.analysis.machine_tables import DIFFERENCE, LENET, TABLE_1, difference, lenet, table_1
+from al_jax.training.config import units_of
+from al_jax.training.errors import ConfigError
+from al_jax.training.run import set_up
 from al_jax.training.validation import validate
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "machines.py"
@@ -25,8 +28,24 @@ def test_every_cell_without_a_result_says_so(tmp_path):
     assert lenet(tmp_path).count("not run") == len(LENET)
 
 
+@pytest.fixture(scope="module")
+def get_config():
+    return runpy.run_path(str(CONFIG))["get_config"]
+
+
 @pytest.mark.parametrize("variant", [*TABLE_1, *DIFFERENCE, *(f"{name},lenet" for name in LENET)])
-def test_every_row_is_a_config(variant):
-    get_config = runpy.run_path(str(CONFIG))["get_config"]
+def test_every_row_is_a_config(variant, get_config):
     validate(get_config(variant))
-    validate(get_config(f"{variant},smoke"))
+
+
+@pytest.mark.parametrize("variant", [*TABLE_1, *DIFFERENCE])
+def test_every_row_of_a_dense_network_is_small_and_built_in_smoke(variant, get_config, tmp_path):
+    config = get_config(f"{variant}:smoke")
+    assert config.dataset == "digits"
+    assert max(units_of(config)) <= 128
+    set_up(config, tmp_path)
+
+
+def test_a_lenet_has_no_smoke(get_config):
+    with pytest.raises(ConfigError, match="too small for a LeNet: leave out lenet or smoke"):
+        get_config("baseline,lenet,smoke")
