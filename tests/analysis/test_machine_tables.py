@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import write_result
 
-from al_jax.analysis.machine_tables import DIFFERENCE, LENET, TABLE_1, difference, lenet, table_1
+from al_jax.analysis.machine_tables import DIFFERENCE, DIFFERS, LENET, TABLE_1, difference, lenet, table_1
 from al_jax.training.config import units_of
 from al_jax.training.errors import ConfigError
 from al_jax.training.run import set_up
@@ -26,6 +26,14 @@ def test_every_cell_without_a_result_says_so(tmp_path):
     assert table_1(tmp_path).count("not run") == 2 * len(TABLE_1)
     assert difference(tmp_path).count("not run") == len(DIFFERENCE)
     assert lenet(tmp_path).count("not run") == len(LENET)
+
+
+def test_tables_say_what_differs_from_what_is_published(tmp_path):
+    notes = [line for line in table_1(tmp_path).splitlines() if line.startswith("- ")]
+    assert len(notes) == len(DIFFERS)
+    for name in ("decision_linear", "target_propagation", "feedback_alignment", "neural_decision"):
+        assert any(f"`{name}`" in note for note in notes)
+    assert "biotorch's network is another" in lenet(tmp_path)
 
 
 @pytest.fixture(scope="module")
