@@ -4,7 +4,8 @@
 
 draws every figure whose runs are in the results, and says which are not. For each network of the paper: accuracy,
 losses and codes by depth, early exits, and distances between and within classes under both rules; for networks of 2 to
-64 layers, accuracy and gradients. Maps of layers by t-SNE need a run's images: `al_jax.analysis.inspect` draws them.
+64 layers, accuracy and gradients. Where the full run was not inspected its `:short` variant is drawn, and the title
+says `(short)`. Maps of layers by t-SNE need a run's images: `al_jax.analysis.inspect` draws them.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from al_jax.analysis import depth, pictures
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import seeds_of
-from al_jax.analysis.tables import Runs, either
+from al_jax.analysis.tables import analysed
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
@@ -35,14 +36,19 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
     found: dict[str, Callable[[], Figure]] = {}
     missing = []
     for config, other in PAIRS.items():
-        associated, backprop, name = analysed(results, config), analysed(results, other), name_of(config)
+        name = name_of(config)
+        (associated, short), (backprop, also_short) = analysed(results, config), analysed(results, other)
         missing += [name_of(arm) for arm, runs in ((config, associated), (other, backprop)) if not runs]
         if associated:
-            found[f"by_depth_{name}"] = partial(pictures.by_depth, associated)
-            found[f"early_exit_{name}"] = partial(early_exits, associated[0])
+            seeds, title = seeds_of(associated), f"{name}{short}"
+            found[f"by_depth_{name}"] = partial(titled, title, pictures.by_depth, seeds)
+            found[f"early_exit_{name}"] = partial(titled, title, early_exits, seeds[0])
         if associated and backprop:
-            both = {"Associated Learning": associated, "backpropagation": backprop}
-            found[f"distances_{name}"] = partial(pictures.distances, both)
+            both = {
+                f"Associated Learning{short}": seeds_of(associated),
+                f"backpropagation{also_short}": seeds_of(backprop),
+            }
+            found[f"distances_{name}"] = partial(titled, name, pictures.distances, both)
     if (path := results / "depth.json").exists():
         found["depth"] = partial(depth.draw, read_json(path)["runs"])
     else:
@@ -50,9 +56,11 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
     return found, list(dict.fromkeys(missing))
 
 
-def analysed(results: Path, config: str) -> Runs:
-    """The seeds of a config, or of its `:short` variant, that `al_jax.analysis.inspect` looked into."""
-    return [entry for entry in seeds_of(either(results, config)) if "analysis" in entry]
+def titled(title: str, draw: Callable[..., Figure], *given: Any) -> Figure:
+    """A figure with the name of what was run above it."""
+    figure = draw(*given)
+    figure.suptitle(title)
+    return figure
 
 
 def early_exits(entry: Mapping[str, Any]) -> Figure:

@@ -9,7 +9,7 @@ stands in its place, with its epochs and images.
 import statistics
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, cifar_10_note, effort, header, measured_on, row, show
 from al_jax.analysis.published import with_variants
 from al_jax.analysis.published_local import NETWORKS, RULES, TABLE_1, TABLE_4
 from al_jax.analysis.results import hardware_of, seeds_of
@@ -34,7 +34,7 @@ def table_1(results: Path, data: str) -> str:
             lines.append(
                 row(rule, network, f"{published.without[index]:.2f}", f"{published.momentum[index]:.2f}", *cells)
             )
-    return "\n".join([*lines, *measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(data == "CIFAR-10" and bool(hardware))])
 
 
 def table_4(results: Path) -> str:
@@ -44,7 +44,7 @@ def table_4(results: Path) -> str:
     for name, (variant, published) in TABLE_4.items():
         paper = "–" if published is None else f"{published:.2f}"
         lines.append(row(name, paper, _error(results, hardware, variant)))
-    return "\n".join([*lines, *measured_on(hardware)])
+    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(bool(hardware))])
 
 
 def digits(results: Path) -> str:

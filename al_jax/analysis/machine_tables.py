@@ -8,7 +8,7 @@ stands in its place, with its epochs and images.
 
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, cifar_10_note, effort, header, measured_on, row, show
 from al_jax.analysis.published import with_variants
 from al_jax.analysis.results import hardware_of, in_percent, seeds_of
 from al_jax.analysis.tables import either
@@ -69,7 +69,8 @@ def difference(results: Path) -> str:
     lines, hardware = header("network", "published", "here"), []
     for name, (title, published) in DIFFERENCE.items():
         lines.append(row(f"{title} (`{name}`)", published, _accuracy(results, hardware, name)))
-    return "\n".join([*lines, *measured_on(hardware)])
+    of_cifar_10 = bool(either(results, f"{CONFIG}:dtp_cifar"))
+    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(of_cifar_10)])
 
 
 def lenet(results: Path) -> str:
@@ -77,7 +78,7 @@ def lenet(results: Path) -> str:
     lines, hardware = header("LeNet, CIFAR-10", "biotorch, best epoch", "here"), []
     for name, (title, published) in LENET.items():
         lines.append(row(title, published, _accuracy(results, hardware, name, "lenet")))
-    return "\n".join([*lines, OTHER_LENET, *measured_on(hardware)])
+    return "\n".join([*lines, OTHER_LENET, *measured_on(hardware), *cifar_10_note(bool(hardware))])
 
 
 def _accuracy(results: Path, hardware: list[str], *variants: str) -> str:

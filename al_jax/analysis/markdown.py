@@ -11,6 +11,9 @@ from al_jax.training.errors import RunError
 
 Runs = Sequence[Mapping[str, Any]]
 NOT_RUN = "not run"
+CIFAR_10_NOTE = (
+    "The CIFAR-10 of these results is a copy in which 18 of the 10,000 test images are decoded from JPEG files."
+)
 
 
 def header(*names: str) -> list[str]:
@@ -31,6 +34,11 @@ def effort(runs: Runs) -> str:
 def measured_on(hardware: Sequence[str]) -> list[str]:
     """What stands under a table, nothing where nothing was measured."""
     return [f"\nMeasured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
+
+
+def cifar_10_note(measured: bool) -> list[str]:
+    """What stands under a table in which something was measured on CIFAR-10."""
+    return [f"\n{CIFAR_10_NOTE}"] if measured else []
 
 
 def show(render: Callable[[Path], str], module: str, description: str) -> None:

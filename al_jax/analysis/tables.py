@@ -4,21 +4,17 @@
 
 Cells come from the files in `results/`, as mean ± standard deviation over seeds after so many epochs, always the last,
 and say `not run` where there is none. The paper trains for 200 epochs. Where a config was not run at its full length,
-its `:short` variant stands in its place, marked as such.
+or was not inspected where a cell needs it, its `:short` variant stands in its place, marked as such.
 """
 
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, row, show
+from al_jax.analysis.markdown import NOT_RUN, Runs, cifar_10_note, effort, header, measured_on, row, show
 from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
 from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of
 from al_jax.training.records import read_json
-
-CIFAR_10_NOTE = (
-    "The CIFAR-10 of these results is a copy in which 18 of the 10,000 test images are decoded from JPEG files."
-)
 
 
 def read_runs(results: Path, config: str) -> Runs:
@@ -34,16 +30,12 @@ def accuracy_table(results: Path, number: int) -> str:
     hardware = []
     for own in rows:
         cells = []
-        for arm in ARMS.values():
-            cell, on = _accuracy(results, own.config, arm)
+        for config, arm in (*((own.config, arm) for arm in ARMS.values()), (own.difference, ())):
+            cell, on = _accuracy(results, config, arm) if config else ("–", [])
             cells.append(cell)
             hardware.extend(on)
-        cells.append(_accuracy(results, own.difference, ())[0] if own.difference else "–")
         lines.append(row(own.network, own.backprop, own.target_propagation, own.associated, *cells))
-    notes = [f"Measured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
-    if number == 3 and hardware:
-        notes.append(CIFAR_10_NOTE)
-    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
+    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(number == 3 and bool(hardware))])
 
 
 def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list[str]]:
@@ -93,13 +85,16 @@ def table_6(results: Path) -> str:
 def table_7(results: Path) -> str:
     """Distances between and within classes of the network's output on test images, as `inter / intra = ratio`."""
     lines = header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
+    measured = False
     for own in TABLE_7:
-        backprop, associated = either(results, own.config, "backprop"), either(results, own.config)
+        backprop, associated = analysed(results, own.config, "backprop"), analysed(results, own.config)
         published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (own.backprop, own.associated))
-        found = _distance(backprop, "output"), _distance(backprop, "softmax"), _distance(associated, "output")
+        found = _distance(*backprop, "output"), _distance(*backprop, "softmax"), _distance(*associated, "output")
         lines.append(row(own.network, *published, *found))
-    measured = any(either(results, own.config, *arm) for own in TABLE_7 for arm in ((), ("backprop",)))
-    return "\n".join([*lines, *([f"\n{CIFAR_10_NOTE}"] if measured else [])])
+        measured = measured or any(
+            runs[0]["config"].get("dataset") == "cifar10" for runs, _ in (backprop, associated) if runs
+        )
+    return "\n".join([*lines, *cifar_10_note(measured)])
 
 
 def either(results: Path, config: str, *arm: str) -> Runs:
@@ -107,12 +102,21 @@ def either(results: Path, config: str, *arm: str) -> Runs:
     return read_runs(results, with_variants(config, *arm)) or read_runs(results, with_variants(config, "short", *arm))
 
 
-def _distance(runs: Runs, of: str) -> str:
-    found = [entry["analysis"]["distances"][of] for entry in seeds_of(runs) if entry.get("analysis")]
-    if not found:
+def analysed(results: Path, config: str, *arm: str) -> tuple[Runs, str]:
+    """The runs that `al_jax.analysis.inspect` looked into: of the config, else of its `:short` variant, so marked."""
+    for length, mark in (((), ""), (("short",), " (short)")):
+        found = read_runs(results, with_variants(config, *length, *arm))
+        if inspected := [run for run in found if all("analysis" in entry for entry in seeds_of([run]))]:
+            return inspected, mark
+    return [], ""
+
+
+def _distance(runs: Runs, mark: str, of: str) -> str:
+    if not runs:
         return NOT_RUN
+    found = [entry["analysis"]["distances"][of] for entry in seeds_of(runs)]
     inter, intra = (statistics.mean(entry[name] for entry in found) for name in ("inter", "intra"))
-    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}, {effort(runs)}"
+    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}, {effort(runs)}{mark}"
 
 
 def digits(results: Path) -> str:
@@ -123,16 +127,19 @@ def digits(results: Path) -> str:
     }.items():
         found = [read_runs(results, with_variants(config, "smoke", *arm)) for arm in (("backprop",), ())]
         cells = [f"{_mean(runs)}, {effort(runs)}" if runs else NOT_RUN for runs in found]
-        lines.append(row(f"{own.network}, {config}", *cells))
+        networks = [runs[0]["config"]["network"] for runs in found if runs]  # not always that of the paper
+        lines.append(row(f"{networks[0] if networks else own.network}, {config}", *cells))
     return "\n".join(lines)
 
 
 def ablations(results: Path) -> str:
     """What changes one thing of a smaller run, with its costs; validation decides, where there is some."""
     lines = header("run", "validation", "test", "parameters", "of them in inference", "MACs an image", "effort")
+    of_cifar_10 = False
     for path in sorted((results / "ablations").glob("*.json")):
         runs = read_json(path)["runs"]
         seeds = seeds_of(runs)
+        of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
         validation = [entry["validation_accuracy"] for entry in seeds if "validation_accuracy" in entry]
         macs = [sum(entry["analysis"]["macs"]["training"]) for entry in seeds if entry.get("analysis")]
         lines.append(
@@ -146,7 +153,7 @@ def ablations(results: Path) -> str:
                 effort(runs),
             )
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *cifar_10_note(of_cifar_10)])
 
 
 def _scientific(values: Sequence[float]) -> str:

@@ -29,9 +29,11 @@ def test_a_short_run_stands_in_for_a_full_one_and_one_without_an_analysis_does_n
     runs = read_json(RESULTS / "mnist_mlp_three.json")["runs"]
     write_json(tmp_path / "cifar_mlp_short.json", {"name": "cifar_mlp_short", "runs": runs})
     bare = [{name: value for name, value in run.items() if name != "analysis"} for run in runs]
-    write_json(tmp_path / "cifar_cnn.json", {"name": "cifar_cnn", "runs": bare})
+    for name in ("cifar_cnn", "cifar_mlp"):  # the one has no short run, the other's short run was inspected
+        write_json(tmp_path / f"{name}.json", {"name": name, "runs": bare})
     found, missing = figures.figures(tmp_path)
     assert set(found) == {"by_depth_cifar_mlp", "early_exit_cifar_mlp"}
+    assert found["by_depth_cifar_mlp"]().get_suptitle() == "cifar_mlp (short)"
     assert {"cifar_cnn", "cifar_mlp_backprop", "depth"} <= set(missing)
 
 

@@ -3,6 +3,7 @@
 from support import write_result
 
 from al_jax.analysis.local_tables import table_1, table_4
+from al_jax.analysis.markdown import CIFAR_10_NOTE
 from al_jax.analysis.tables import ablations
 
 
@@ -16,7 +17,8 @@ def test_errors_stand_beside_the_papers_with_their_effort(tmp_path):
         "| InfoPro | ResNet-32, K = 8 | 11.51 | 9.32 | 50.00, 1 seed, 5 epochs of 10,000 images | "
         "9.00 ± 1.41, 2 seeds, 5 epochs |"
     )
-    assert table_1(tmp_path, "CIFAR-10").endswith("Measured on a processor.")
+    assert table_1(tmp_path, "CIFAR-10").endswith(f"Measured on a processor.\n\n{CIFAR_10_NOTE}")
+    assert CIFAR_10_NOTE not in table_1(tmp_path, "SVHN") + table_4(tmp_path)
 
 
 def test_every_cell_without_a_result_says_so(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from support import write_result
 
 from al_jax.analysis.machine_tables import DIFFERENCE, DIFFERS, LENET, TABLE_1, difference, lenet, table_1
+from al_jax.analysis.markdown import CIFAR_10_NOTE
 from al_jax.training.config import units_of
 from al_jax.training.errors import ConfigError
 from al_jax.training.run import set_up
@@ -20,6 +21,15 @@ def test_accuracies_stand_beside_the_published_ones_with_their_effort(tmp_path):
     (row,) = [row for row in table_1(tmp_path).splitlines() if "least_squares" in row]
     assert row == "| Least squares (`least_squares`) | 94.1 | 95.50 ± 0.71 %, 2 seeds, 5 epochs | not run |"
     assert table_1(tmp_path).endswith("Measured on a processor.")
+
+
+def test_the_note_on_test_images_stands_where_cifar_10_was_measured(tmp_path):
+    write_result(tmp_path / "machines_dtp.json", 0.98)
+    assert CIFAR_10_NOTE not in difference(tmp_path) + lenet(tmp_path)
+    write_result(tmp_path / "machines_dtp_cifar.json", 0.5)
+    write_result(tmp_path / "machines_baseline_lenet.json", 0.5)
+    assert difference(tmp_path).endswith(CIFAR_10_NOTE)
+    assert lenet(tmp_path).endswith(CIFAR_10_NOTE)
 
 
 def test_every_cell_without_a_result_says_so(tmp_path):

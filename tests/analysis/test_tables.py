@@ -8,7 +8,8 @@ import optax
 from support import assert_same_bits, first, make_batches, train
 
 import al_jax as al
-from al_jax.analysis.tables import table_6
+from al_jax.analysis.markdown import CIFAR_10_NOTE
+from al_jax.analysis.tables import ablations, digits, table_6, table_7
 
 
 def summary(seed, *by_depth):
@@ -34,6 +35,45 @@ def test_table_6_has_a_row_for_each_depth_of_the_network_of_three(tmp_path):
 
 def test_what_was_not_run_says_so(tmp_path):
     assert table_6(tmp_path).count("not run") == 3
+
+
+def inspected(seed, distance, **config):
+    distances = {"inter": distance, "intra": 2.0}
+    analysis = {"distances": {"output": distances, "softmax": distances}}
+    return {**summary(seed), "config": {"seed": seed, "dataset": "cifar10", **config}, "analysis": analysis}
+
+
+def write(folder, name, *runs):
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"name": name, "runs": runs}))
+
+
+def test_a_full_run_that_was_not_inspected_does_not_hide_a_short_one_that_was(tmp_path):
+    full, short = inspected(0, 9.0), inspected(0, 1.0)
+    bare = {name: value for name, value in full.items() if name != "analysis"}
+    write(tmp_path, "cifar_mlp", bare)
+    write(tmp_path, "cifar_mlp_short", short)
+    cells = table_7(tmp_path).splitlines()[2].split(" | ")
+    assert cells[-1] == "1.00 / 2.00 = 0.50, 1 seed, 20 epochs (short) |"
+    assert cells[-2] == "not run"
+    write(tmp_path, "cifar_mlp", bare, inspected(1, 5.0))  # of the full runs the one that was inspected
+    assert table_7(tmp_path).splitlines()[2].endswith(" | 5.00 / 2.00 = 2.50, 1 seed, 20 epochs |")
+
+
+def test_the_note_on_test_images_stands_under_tables_of_cifar_10_alone(tmp_path):
+    shown = {"test_accuracy": 0.5, "parameters": 8, "effective_parameters": 4}
+    write(tmp_path / "ablations", "of_mnist", {**inspected(0, 1.0, dataset="mnist"), "analysis": {}, **shown})
+    assert CIFAR_10_NOTE not in table_7(tmp_path) + ablations(tmp_path)
+    write(tmp_path, "cifar_mlp_backprop", inspected(0, 1.0))
+    write(tmp_path / "ablations", "of_cifar", {**inspected(0, 1.0), "analysis": {}, **shown})
+    assert table_7(tmp_path).endswith(CIFAR_10_NOTE)
+    assert ablations(tmp_path).endswith(CIFAR_10_NOTE)
+
+
+def test_the_table_of_digits_names_the_network_that_was_trained(tmp_path):
+    run = inspected(0, 1.0, dataset="digits", network="resnet8")
+    write(tmp_path, "cifar_resnet_smoke", {**run, "accuracy_by_depth": [0.5, 0.75]})
+    assert "| resnet8, cifar_resnet | not run | 75.00 %, 1 seed, 20 epochs |" in digits(tmp_path).splitlines()
 
 
 def test_the_first_two_components_of_three_are_the_network_of_two():
