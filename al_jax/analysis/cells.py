@@ -3,11 +3,13 @@
     python -m al_jax.analysis.cells [CONFIG[:VARIANT] ...] [--seeds 3] [--jobs 4] [--minutes 9]
                                     [--runs runs] [--results results]
 
-Without a config it works on all cells of Tables 2 to 4, the most informative first. What `results/NAME.json` has
-already is not run again, and is refused if its config has changed since; `configs/cifar_cnn.py:cifar100,short` is
-`cifar_cnn_cifar100_short`. Every run is inspected when it is done, and recorded with the other seeds of its config. The
-list can be stopped at any moment and takes up where it was; `--minutes` stops it by itself, after a checkpoint. What
-follows `--` goes to train.py, and can only be fields that do not change what is trained: `-- --config.data_dir=DIR`.
+Without a config it works on all cells of the tables, the most informative first. Seeds that `results/NAME.json` has
+already are not run again, but refused if their config has changed since; only missing ones are run and put beside them;
+`configs/cifar_cnn.py:cifar100,short` is `cifar_cnn_cifar100_short`. Every run is inspected when it is done. A recorded
+seed without an analysis is inspected if its run still lies in `--runs`, since that takes its checkpoint; without one it
+stays as it is, and the list says so. The list can be stopped at any moment and takes up where it was; `--minutes` stops
+it by itself, after a checkpoint. What follows `--` goes to train.py, and can only be fields that do not change what is
+trained: `-- --config.data_dir=DIR`.
 `--jobs` runs share the device, which a small network alone does not fill; their examples per second are then not what
 one of them reaches. With `--together` the seeds of a config are one run, which trains them under vmap on an
 accelerator.
@@ -24,10 +26,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from al_jax.analysis.published import TABLES, name_of, with_variants
-from al_jax.analysis.results import FREE, PATHS, record, seeds_of
+from al_jax.analysis.results import FREE, PATHS, numbers_of, record, seeds_of
 from al_jax.analysis.search import read_config
 from al_jax.data import DataError
-from al_jax.training.config import MACHINES
+from al_jax.training.config import MACHINES, default_config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_json
 
@@ -48,6 +50,12 @@ class Task(NamedTuple):
     workdir: Path
     seed: int
     num_seeds: int
+
+    @classmethod
+    def of(cls, config: str, runs: Path, seed: int, num_seeds: int = 1) -> "Task":
+        """The run of these seeds, where every list has it."""
+        last = f"-{seed + num_seeds - 1}" * (num_seeds > 1)
+        return cls(config, runs / f"{name_of(config)}-{seed}{last}", seed, num_seeds)
 
     @property
     def summary(self) -> Path:
@@ -72,18 +80,25 @@ class Task(NamedTuple):
 
 
 def all_cells() -> list[str]:
-    """Every cell of Tables 2 to 4: first what is ours and a fair backprop, and within that CIFAR before MNIST."""
+    """Every cell of the tables: first what is ours and a fair backprop, and within that CIFAR before MNIST.
+
+    Then the network of Tables 5 and 6, difference target propagation, the authors' recipes, and digits.
+    """
     rows = [row for number in (3, 4, 2) for row in TABLES[number][1]]
-    cells = [with_variants(row.config, *arm) for arms in (ORDER[:2], ORDER[2:]) for row in rows for arm in arms]
+    ours, authors = (
+        [with_variants(row.config, *arm) for row in rows for arm in arms] for arms in (ORDER[:2], ORDER[2:])
+    )
+    others = ["mnist_mlp:three", *(row.difference for row in rows if row.difference)]
+    small = [with_variants(row.config, "smoke", *arm) for row in rows if ":" not in row.config for arm in ORDER[:2]]
+    cells = [*ours, *others, *authors, *small]
     return [f"configs/{stem}.py{colon}{variants}" for stem, colon, variants in (cell.partition(":") for cell in cells)]
 
 
-def tasks_of(config: str, runs: Path, seeds: int, together: bool) -> list[Task]:
-    """The runs of one cell."""
-    name = name_of(config)
-    if together:
-        return [Task(config, runs / f"{name}-0-{seeds - 1}", 0, seeds)]
-    return [Task(config, runs / f"{name}-{seed}", seed, 1) for seed in range(seeds)]
+def tasks_of(config: str, runs: Path, seeds: Sequence[int], together: bool) -> list[Task]:
+    """The runs of these seeds of one cell; together where they follow each other, as train.py counts them."""
+    if together and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return [Task.of(config, runs, seeds[0], len(seeds))]
+    return [Task.of(config, runs, seed) for seed in seeds]
 
 
 def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Namespace) -> None:
@@ -101,18 +116,40 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
     cells = {}
     for config in configs:
         path = given.results / f"{name_of(config)}.json"
-        tasks = tasks_of(config, given.runs, given.seeds, given.together)
-        recorded = read_json(path)["runs"] if path.exists() else []
-        if len(seeds_of(recorded)) < given.seeds:
-            cells[path] = tasks
-            recorded = [read_json(task.summary) for task in tasks if task.trained]
-        for run in recorded:
-            _refuse_stale(config, path, run["config"])
-    for done in _work_through([task for tasks in cells.values() for task in tasks], arguments, given.jobs, deadline):
-        for path, tasks in cells.items():
+        kept, tasks = _plan(config, path, given)
+        for trained in [*kept, *(read_json(task.summary) for task in tasks if task.trained)]:
+            _refuse_stale(config, path, trained["config"])
+        if tasks:
+            cells[path] = kept, tasks
+    waiting = [task for _, tasks in cells.values() for task in tasks]
+    for done in _work_through(waiting, arguments, given.jobs, deadline):
+        for path, (kept, tasks) in cells.items():
             if done in tasks and not any(task.command(arguments) for task in tasks):
-                record(path, [task.workdir for task in tasks])
+                record(path, [task.workdir for task in tasks], kept)
                 print(path, flush=True)
+
+
+def _plan(config: str, path: Path, given: argparse.Namespace) -> tuple[list[Mapping[str, Any]], list[Task]]:
+    """The recorded runs of a cell that stay as they are, and what is to be run or inspected."""
+    kept, tasks = [], []
+    recorded = read_json(path)["runs"] if path.exists() else []
+    for run in recorded:
+        own = run["config"]
+        task = Task.of(config, given.runs, own["seed"], own.get("num_seeds", 1))
+        if own.get("rule") in MACHINES or all("analysis" in entry for entry in seeds_of([run])):
+            kept.append(run)
+        elif task.trained and read_json(task.summary)["digest"] == run["digest"]:
+            tasks.append(task)
+        else:
+            kept.append(run)
+            numbers = numbers_of(seeds_of([run]))
+            print(
+                f"{path} has no analysis of seed {numbers}, whose run is not in {task.workdir}: it stays so", flush=True
+            )
+    done = {entry["seed"] for entry in seeds_of(recorded)}
+    if missing := [seed for seed in range(given.seeds) if seed not in done]:
+        tasks += tasks_of(config, given.runs, missing, given.together)
+    return kept, tasks
 
 
 def _work_through(tasks: Sequence[Task], arguments: Sequence[str], jobs: int, deadline: float) -> Iterator[Task]:
@@ -172,10 +209,10 @@ def _refuse(arguments: Sequence[str]) -> None:
 def _refuse_stale(config: str, path: Path, trained: Mapping[str, Any]) -> None:
     """Refuses a result, or a run for it, that the config would not give any more.
 
-    A field that one of them does not know does not count.
+    A field that did not exist yet when it was trained had its default; one that no longer exists does not count.
     """
-    now = read_config(config, {}).to_dict()
-    fields = set(now) & set(trained) - FREE - {"seed", "num_seeds", *PATHS}
+    now, trained = read_config(config, {}).to_dict(), {**default_config().to_dict(), **trained}
+    fields = set(now) - FREE - {"seed", "num_seeds", *PATHS}
     changed = [f"{name}: {trained[name]!r} -> {now[name]!r}" for name in sorted(fields) if trained[name] != now[name]]
     if changed:
         raise RunError(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from al_jax.training.config import MAY_CHANGE
+from al_jax.training.config import MAY_CHANGE, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json, write_json
 
@@ -21,15 +21,22 @@ PATHS = ("data_dir", "warm_start")
 FREE = MAY_CHANGE - {"epochs", "evaluate"}
 
 
-def record(path: Path, workdirs: Sequence[Path]) -> None:
+def record(path: Path, workdirs: Sequence[Path], earlier: Sequence[Mapping[str, Any]] = ()) -> None:
     """Writes the summaries of runs that differ in nothing but their seeds into one file, with their analyses.
+
+    Args:
+      path: the file.
+      workdirs: of the runs.
+      earlier: runs that such a file has already and that stay in it. A field that did not exist yet when they were
+        trained had its default, and one that no longer exists does not count.
 
     Raises:
       RunError: there is no run, one has no summary, two have the same seed, or they differ in more than the seed.
     """
-    summaries = [_summary(workdir) for workdir in workdirs]
+    summaries = sorted([*earlier, *map(_summary, workdirs)], key=lambda summary: summary["config"]["seed"])
+    defaults, free = default_config().to_dict(), FREE | {"seed", "num_seeds"}
     settings = [
-        {name: value for name, value in summary["config"].items() if name not in FREE | {"seed"}}
+        {name: summary["config"].get(name, default) for name, default in defaults.items() if name not in free}
         for summary in summaries
     ]
     if not settings or any(other != settings[0] for other in settings):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from al_jax.analysis import cells, machine_tables, search
-from al_jax.analysis.published import ARMS, TABLES, name_of
+from al_jax.analysis import cells, search
+from al_jax.analysis.published import ARMS, TABLES, name_of, with_variants
+from al_jax.training.config import default_config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.validation import validate
 
@@ -23,27 +24,50 @@ def get_config(variant=""):
 """
 
 
-def given(folder, seeds=2, minutes=float("inf"), jobs=1):
+def given(folder, seeds=2, minutes=float("inf"), jobs=1, together=False):
     folders = {"runs": folder / "runs", "results": folder / "results"}
-    return argparse.Namespace(seeds=seeds, minutes=minutes, jobs=jobs, together=False, **folders)
+    return argparse.Namespace(seeds=seeds, minutes=minutes, jobs=jobs, together=together, **folders)
 
 
 @pytest.mark.slow
-def test_a_stopped_list_continues_and_ends_in_a_result(tmp_path):
+def test_a_stopped_list_continues_and_ends_in_a_result(tmp_path, capsys):
     config, path = tmp_path / "tiny.py", tmp_path / "results" / "tiny.json"
     config.write_text(TINY)
     with pytest.raises(cells.Stopped):
         cells.work([str(config)], [], given(tmp_path, minutes=0.0))
     assert not path.exists()
-    for seeds in (1, 2):  # a result of fewer seeds is completed
-        cells.work([str(config)], ["--config.keep=1"], given(tmp_path, seeds, jobs=2))
-        runs = json.loads(path.read_text())["runs"]
-        assert [run["config"]["seed"] for run in runs] == list(range(seeds))
-        assert all(run["config"]["width"] == 8 and "distances" in run["analysis"] for run in runs)
-    elsewhere = given(tmp_path)
-    elsewhere.runs = tmp_path / "a folder without runs"
-    cells.work([str(config)], [], elsewhere)  # nothing is left to do
-    assert not elsewhere.runs.exists()
+    cells.work([str(config)], ["--config.keep=1"], given(tmp_path, seeds=1))
+    (first,) = json.loads(path.read_text())["runs"]
+    assert first["config"]["width"] == 8
+
+    # Elsewhere, where its run is not, a result of fewer seeds is completed by the missing ones alone.
+    del first["analysis"]
+    del first["config"]["bridge_hidden"]  # as if it had been trained before there was such a field
+    path.write_text(json.dumps({"name": "tiny", "runs": [first]}))
+    elsewhere = given(tmp_path, seeds=3, together=True)
+    elsewhere.runs = tmp_path / "elsewhere"
+    cells.work([str(config)], [], elsewhere)
+    assert "has no analysis of seed 0, whose run is not in" in capsys.readouterr().out
+    assert [run.name for run in elsewhere.runs.iterdir()] == ["tiny-1-2"]
+    kept, added = json.loads(path.read_text())["runs"]
+    assert kept == first
+    assert [(entry["seed"], "distances" in entry["analysis"]) for entry in added["seeds"]] == [(1, True), (2, True)]
+
+    # Where its run still is, what it lacked is measured.
+    cells.work([str(config)], [], given(tmp_path, seeds=3))
+    inspected, other = json.loads(path.read_text())["runs"]
+    assert (inspected["digest"], other) == (first["digest"], added)
+    assert "distances" in inspected["analysis"]
+    assert [run.name for run in (tmp_path / "runs").iterdir()] == ["tiny-0"]
+
+
+def test_seeds_that_do_not_follow_each_other_have_runs_of_their_own(tmp_path):
+    def runs(seeds, together):
+        return [(task.workdir.name, task.num_seeds) for task in cells.tasks_of("tiny.py", tmp_path, seeds, together)]
+
+    assert runs([1, 2, 3], True) == [("tiny-1-3", 3)]
+    assert runs([0, 2], True) == runs([0, 2], False) == [("tiny-0", 1), ("tiny-2", 1)]
+    assert runs([2], True) == runs([2], False)
 
 
 @pytest.mark.slow
@@ -66,7 +90,7 @@ def test_a_list_that_is_asked_to_stop_asks_its_run_to_save(tmp_path):
 def test_what_was_trained_before_the_config_changed_is_refused(tmp_path, found):
     config, path = tmp_path / "tiny.py", tmp_path / found
     config.write_text(TINY)
-    trained = {"config": {"seed": 0, "width": 4, "code": 8, "epochs": 1, "field_of_old": 1}}
+    trained = {"config": {"seed": 0, "width": 4, "code": 8, "epochs": 1, "components": 1, "field_of_old": 1}}
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"runs": [trained]} if path.name == "tiny.json" else trained))
     with pytest.raises(
@@ -75,19 +99,48 @@ def test_what_was_trained_before_the_config_changed_is_refused(tmp_path, found):
         cells.work([str(config)], [], given(tmp_path, seeds=1))
 
 
+def test_a_field_that_did_not_exist_yet_had_its_default(tmp_path):
+    config, path = tmp_path / "tiny.py", tmp_path / "results" / "tiny.json"
+    config.write_text(TINY.replace("width=8", "width=8, bridge_hidden='elu'"))
+    path.parent.mkdir()
+    path.write_text(
+        json.dumps({"runs": [{"config": {"seed": 0, "width": 8, "code": 8, "epochs": 1, "components": 1}}]})
+    )
+    with pytest.raises(RunError, match=r"\(bridge_hidden: 'sigmoid' -> 'elu'\)"):
+        cells.work([str(config)], [], given(tmp_path, seeds=1))
+
+
+def spec_of(name):
+    """The config that a result has its name from."""
+    path = max(
+        (path for path in (ROOT / "configs").glob("*.py") if name.startswith(path.stem)),
+        key=lambda path: len(path.stem),
+    )
+    with pytest.raises(ConfigError) as refused:
+        search.read_config(f"{path}:?", {})
+    variants = str(refused.value).partition("there are ")[2].split(", ")
+    found, rest = [], name.removeprefix(path.stem)
+    while rest:
+        found.append(max((variant for variant in variants if f"{rest}_".startswith(f"_{variant}_")), key=len))
+        rest = rest.removeprefix(f"_{found[-1]}")
+    return f"{path}:{','.join(found)}" if found else str(path)
+
+
 def test_the_committed_results_are_those_of_their_configs(tmp_path):
-    machines = [f"configs/machines.py:{name}" for name in (*machine_tables.TABLE_1, *machine_tables.DIFFERENCE)]
-    lenets = [f"configs/machines.py:{name},lenet" for name in machine_tables.LENET]
-    names = [*cells.all_cells(), *machines, *lenets]
-    names = [
-        f"{name}{':' if ':' not in name else ','}{variant}" for name in names for variant in ("", "short", "tuned")
-    ]
-    names = [name.rstrip(":,") for name in names]
-    recorded = [name for name in names if (ROOT / "results" / f"{name_of(name)}.json").exists()]
-    assert len(recorded) > 20
+    of_no_variant = {"depth", "digits_subtract_mean"}
+    names = sorted({path.stem for path in (ROOT / "results").glob("*.json")} - of_no_variant)
+    specs = [spec_of(name) for name in names]
+    assert [name_of(spec) for spec in specs] == names
     elsewhere = given(tmp_path, seeds=1)
     elsewhere.results = ROOT / "results"
-    cells.work([str(ROOT / name) for name in recorded], [], elsewhere)
+    cells.work(specs, [], elsewhere)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results" / "ablations").glob("*.json")), ids=lambda path: path.stem)
+def test_ablations_are_still_configs_that_can_run(path):
+    for run in json.loads(path.read_text())["runs"]:
+        known = {name: value for name, value in run["config"].items() if name in default_config()}
+        validate(default_config(**known))
 
 
 def test_a_run_that_fails_ends_the_list(tmp_path):
@@ -104,7 +157,12 @@ def test_a_list_takes_no_field_that_changes_its_results(tmp_path):
 
 def test_every_cell_of_the_tables_is_a_config_that_can_run():
     names = cells.all_cells()
-    assert len(names) == len(set(names)) == len(ARMS) * sum(len(rows) for _, rows in TABLES.values())
+    rows = [row for _, rows in TABLES.values() for row in rows]
+    expected = {with_variants(row.config, *arm) for row in rows for arm in ARMS.values()} | {"mnist_mlp:three"}
+    expected |= {row.difference for row in rows if row.difference}
+    expected |= {f"{row.config}:smoke{arm}" for row in rows if ":" not in row.config for arm in ("", ",backprop")}
+    assert len(names) == len(set(names))
+    assert {name.removeprefix("configs/").replace(".py", "") for name in names} == expected
     for name in names:
         validate(search.read_config(name, {}))
 
