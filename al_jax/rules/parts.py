@@ -42,7 +42,8 @@ class Bridge(nn.Module):
 
     The paper's bridge flattens the features as they are. A pooled one costs a small part of it: `(B, H, W, C)` becomes
     `(B, pool, pool, C)` first. A lead is a module that sees the features before that, for example a block shaped like
-    the next stage. The paper's hidden units are sigmoids as the code's are; `hidden` gives them another activation.
+    the next stage. The paper's hidden units are sigmoids as the code's are; `hidden` gives them another activation, and
+    with an `expansion` of 0 there are none.
     """
 
     width: int
@@ -61,8 +62,9 @@ class Bridge(nn.Module):
         if self.pool is not None and features.ndim == 4:
             features = average_pool(features, self.pool)
         code = features.reshape(len(features), -1)
-        hidden = self.hidden or self.activation
-        code = CodeLayer(self.expansion * self.width, hidden, self.dtype, self.norm)(code, train)
+        if self.expansion:
+            hidden = self.hidden or self.activation
+            code = CodeLayer(self.expansion * self.width, hidden, self.dtype, self.norm)(code, train)
         return CodeLayer(self.width, self.activation, self.dtype, self.norm)(code, train)
 
 

@@ -70,25 +70,15 @@ def test_networks_have_the_published_numbers_of_parameters(net):
     assert counts(backprop, net.image) == (net.backprop, net.backprop)
 
 
-class TopBridge(nn.Module):
-    """The paper's sixth component: three convolutions and a dense layer."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, features, train):
-        features = networks.Stack(cnn()[2].layers[1:] + cnn()[3].layers)(features, train)
-        return CodeLayer(self.width)(features.reshape(len(features), -1))
-
-
 def test_the_six_components_that_the_paper_describes_have_the_same_inference_network():
-    network = al.associated(
-        cnn((1, 1, 1, 1, 1, 3))[:5],
-        classes=10,
-        code=(256, 256, 256, 256, 1280),
-        bridge=lambda width: TopBridge(width) if width == 1280 else Bridge(width, pool=2),
-    )
-    assert counts(network, CIFAR)[1] == PUBLISHED["cifar10-cnn"].inference
+    *below, top = cnn((1, 1, 1, 1, 1, 3))
+    sixth = functools.partial(Bridge, expansion=0, lead=top)
+    network = al.associated(below, classes=10, code=(256, 256, 256, 256, 1280), bridge=[*[Bridge] * 4, sixth])
+    training, inference = counts(network, CIFAR)
+    assert inference == PUBLISHED["cifar10-cnn"].inference
+    lower_bridges = sum(features * 1280 + 1280 + 1280 * 256 + 256 for features in (32768, 32768, 32768, 8192))
+    encoders = (10 + 1) * 256 + 3 * (256 + 1) * 256 + (256 + 1) * 1280
+    assert training == inference + lower_bridges + encoders
 
 
 def test_inference_uses_every_f_and_h_and_the_top_bridge():
