@@ -101,7 +101,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("pool", "rule", FOLDED),
     ("bridge_expansion", "rule", FOLDED),
     ("bridge_expansion", "bridge", ("paper", "pooled", "conv")),
-    ("bridge_hidden", "rule", FOLDED),
+    ("bridge_hidden", "rule", ("associated",)),
     ("bridge_hidden", "bridge", ("paper", "pooled", "conv")),
     ("dense_norm", "rule", ("backprop",)),
     ("autoencoder_rate", "rule", FOLDED),

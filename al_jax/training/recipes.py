@@ -20,8 +20,8 @@ AUTHORS_CIFAR = {**AUTHORS, "augmentation": "authors"}
 POOLED = {"normalisation": "standardise", "bridge": "pooled", "pool": 4, "codes": "pretrained", "batch_size": 128}
 CIFAR = {"dataset": "cifar10", "normalisation": "standardise", "augmentation": "crop_flip", "epochs": 100}
 
-# The same inference network as one component, with the activation and the loss of backprop.
-BACKPROP = {"rule": "backprop", "activation": "relu", "codes": "online"}
+# The same inference network as one component, with the activation, in bridges too, and the loss of backprop.
+BACKPROP = {"rule": "backprop", "activation": "relu", "codes": "online", "bridge_hidden": "sigmoid"}
 
 # On embedded digits in seconds, to see that every part works.
 SMOKE = {"dataset": "digits", "augmentation": "none", "batch_size": 32, "epochs": 5, "code": 32, "code_updates": 1000}

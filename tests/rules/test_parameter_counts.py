@@ -51,6 +51,10 @@ PUBLISHED = {
     "cifar10-resnet20": Published(CIFAR, 10, 300, resnet(20), 1_099_526, 7_142_126, 70_211_726, None, pooled),
     "cifar10-resnet32": Published(CIFAR, 10, 300, resnet(32), 1_294_406, 7_337_006, 70_406_606, None, pooled),
     "cifar10-vgg": Published(CIFAR, 10, 300, vgg(), 10_596_070, 12_198_094, 164_355_694, vgg_of_backprop, normed),
+    # Of these the millions are known; the rest is counted by hand, layer by layer.
+    "cifar100-resnet20": Published(CIFAR, 100, 500, resnet(20), 2_496_016, 12_567_016, 119_528_016, None, pooled),
+    "cifar100-resnet32": Published(CIFAR, 100, 500, resnet(32), 2_690_896, 12_761_896, 119_722_896, None, pooled),
+    "cifar100-vgg": Published(CIFAR, 100, 500, vgg(), 13_976_560, 14_550_984, 269_991_984, vgg_of_backprop, normed),
 }
 
 

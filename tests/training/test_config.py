@@ -77,6 +77,10 @@ WITHOUT_EFFECT = {
         {"bridge": "none", "bridge_hidden": "elu"},
         "bridge_hidden is for bridge=paper, pool",
     ),
+    "hidden units of backprop": (
+        {"rule": "backprop", "bridge_hidden": "elu"},
+        "bridge_hidden is for rule=associated, not backprop: leave it sigmoid",
+    ),
     "bridge of a local rule": (
         {"rule": "greedy", "bridge": "pooled"},
         "bridge is for rule=associated or backprop, not",
