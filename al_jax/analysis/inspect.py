@@ -25,6 +25,7 @@ from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
 from al_jax.components import anytime_scores, with_prepare
 from al_jax.data import DataError, Split, in_memory
 from al_jax.training import load
+from al_jax.training.codes import decoded_shares
 from al_jax.training.config import MACHINES, Config
 from al_jax.training.errors import RunError
 from al_jax.training.networks import build_codes
@@ -104,11 +105,10 @@ def code_statistics(config: Config, classes: int, components: Sequence[Component
     variables = [{"params": {part: own.params[part] for part in "gh"}} for own in components]
     signal: Any = {"label": labels}
     found = []
-    for depth, (part, own) in enumerate(zip(chain.components, variables, strict=True), 1):
+    for part, own, decoded in zip(chain.components, variables, decoded_shares(chain, variables, classes), strict=True):
         signal, _, _ = part.apply(own, signal, jax.random.key(0), False)
-        decoded = chain.predict(variables, labels, depth).argmax(1) == labels
         variance = jnp.asarray(signal, jnp.float32).var(0).mean()
-        found.append({"class_variance": float(variance), "decoded": float(decoded.mean())})
+        found.append({"class_variance": float(variance), "decoded": decoded})
     return found
 
 

@@ -80,7 +80,19 @@ def label_codes(
             code = module.apply(own, code, False, method="decode")
         return jnp.asarray(code, jnp.float32)
 
-    return compose(map(component, modules), predict=decoded)
+    def all_decoded(variables, label, depth=None):
+        """The same by the codes of components 1, 2, …, `(depth, B, classes)`; codes of one width go down together."""
+        chain = up_to(depth, modules, variables)
+        code, codes = {"label": label}, []
+        for module, own in chain:
+            code = module.apply(own, code, False, method="encode")
+            codes.append(code)
+        rows = codes[-1][:0]
+        for (module, own), code in zip(reversed(chain), reversed(codes), strict=True):
+            rows = module.apply(own, jnp.concatenate([code, rows]), False, method="decode")
+        return jnp.asarray(rows, jnp.float32).reshape(len(chain), len(label), classes)
+
+    return compose(map(component, modules), predict=decoded)._replace(anytime=all_decoded)
 
 
 def with_codes(components: Sequence[ComponentState], codes: Sequence[ComponentState]) -> tuple[ComponentState, ...]:

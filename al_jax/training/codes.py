@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from al_jax.engines import sequential
+from al_jax.components import anytime_scores
+from al_jax.engines import distributed, sequential
 from al_jax.rules import with_codes
 from al_jax.training.config import Config
 from al_jax.training.networks import build_codes
-from al_jax.types import ComponentState
+from al_jax.types import ComponentState, Network, Variables
 
 CALL = 100  # updates in one compiled call
 
@@ -22,7 +23,7 @@ def pretrain(
     keys: Sequence[jax.Array],
     check: Callable[[], None] = lambda: None,
 ) -> list[tuple[ComponentState, ...]]:
-    """Trains g and h for `config.code_updates` updates on one example of each class.
+    """Trains g and h for `config.code_updates` updates on one example of each class, and says whether they decode.
 
     Args:
       config: the fields.
@@ -34,7 +35,8 @@ def pretrain(
     Returns:
       The components of each seed with trained g and h.
     """
-    trainer = sequential(build_codes(config, classes), optax.adam(config.code_learning_rate))
+    chain = build_codes(config, classes)
+    trainer = sequential(chain, optax.adam(config.code_learning_rate))
     labels = jnp.arange(classes, dtype=jnp.int32)
     batches = {"label": jnp.tile(labels, (CALL, 1))}
     ready = []
@@ -43,5 +45,25 @@ def pretrain(
         for start in range(0, config.code_updates, CALL):
             check()
             state, _ = trainer.step(state, batches, valid=min(CALL, config.code_updates - start))
-        ready.append(with_codes(components, trainer.components(state)))
+        trained = trainer.components(state)
+        if distributed.first():
+            print(_verdict(decoded_shares(chain, [own.variables for own in trained], classes), config), flush=True)
+        ready.append(with_codes(components, trained))
     return ready
+
+
+def decoded_shares(chain: Network, variables: Sequence[Variables], classes: int) -> list[float]:
+    """For the code of every component the share of classes that h_1 ∘ … ∘ h_k makes of t_k."""
+    labels = jnp.arange(classes)
+    return [float((scores.argmax(1) == labels).mean()) for scores in anytime_scores(chain, variables, labels)]
+
+
+def _verdict(shares: Sequence[float], config: Config) -> str:
+    """What a person should know of codes that will not change any more."""
+    lacking = {f"t_{number}": f"{share:.0%}" for number, share in enumerate(shares, 1) if share < 1}
+    if not lacking:
+        return "The codes of all components decode to their classes."
+    return (
+        f"warning: of the codes {', '.join(lacking)} only {', '.join(lacking.values())} decode to their class, and no "
+        f"prediction over them can be right on the others: raise config.code_updates, now {config.code_updates}"
+    )

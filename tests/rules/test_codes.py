@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from support import assert_same_bits, first, make_batches, random_components
+from support import assert_same_bits, first, make_batches, random_components, random_variables
 
 import al_jax as al
+from al_jax.components import anytime_scores
 
 CLASSES, CODES = 4, (8, 6)
 BATCHES = make_batches(5, size=CLASSES, classes=CLASSES)
@@ -49,6 +50,15 @@ def test_enough_updates_make_codes_that_decode():
     for depth in (1, 2):
         scores = trainer.predict(state, np.arange(CLASSES), depth)
         np.testing.assert_array_equal(np.argmax(scores, 1), np.arange(CLASSES))
+
+
+def test_codes_of_all_depths_are_decoded_at_once():
+    chain = al.label_codes(CLASSES, (5, 7, 6))
+    variables = random_variables(chain, first(LABELS))
+    labels = jnp.array([2, 0, 1])
+    each = [chain.predict(variables, labels, depth) for depth in (1, 2, 3)]
+    np.testing.assert_allclose(anytime_scores(chain, variables, labels), np.stack(each), rtol=1e-6)
+    np.testing.assert_allclose(anytime_scores(chain, variables, labels, 2), np.stack(each[:2]), rtol=1e-6)
 
 
 def test_codes_are_put_into_a_network_that_keeps_them():

@@ -1,12 +1,19 @@
 """Pre-trained codes in a run: ready before the first image, kept to the end, the same on every engine and seed."""
 
+import re
+
+import jax
 import numpy as np
+import optax
 import pytest
 from support import assert_same_bits
 
+import al_jax as al
 from al_jax.analysis.inspect import code_statistics
 from al_jax.training import loop
+from al_jax.training.codes import pretrain
 from al_jax.training.config import default_config
+from al_jax.training.networks import build_codes
 from al_jax.training.run import claimed, per_seed, set_up
 
 FIELDS = {
@@ -48,6 +55,23 @@ def test_codes_decode_before_the_first_update_and_are_kept(tmp_path):
     assert_same_bits(after, pipelined)
     both, _, of_both = trained(tmp_path / "both", num_seeds=2)
     assert_same_bits(after, per_seed(both, of_both)[0])
+
+
+def test_it_is_said_whether_codes_decode(capsys):
+    labels, key = {"label": np.arange(10)}, jax.random.key(0)
+
+    def said(**fields):
+        config = default_config(**{**FIELDS, **fields})
+        trainer = al.sequential(build_codes(config, 10), optax.adam(1e-3))
+        pretrain(config, 10, [trainer.components(trainer.init(key, labels))], [key])
+        return capsys.readouterr().out
+
+    assert re.fullmatch(
+        r"warning: of the codes t_1, t_2 only \d0%, \d0% decode to their class, and no prediction over them can "
+        r"be right on the others: raise config\.code_updates, now 1\n",
+        said(code_updates=1),
+    )
+    assert said() == "The codes of all components decode to their classes.\n"
 
 
 def test_a_signal_ends_the_training_of_codes(tmp_path):
