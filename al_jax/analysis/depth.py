@@ -1,10 +1,14 @@
-"""Accuracy and gradients against depth: Associated Learning and backpropagation on networks of 2 to 64 layers.
+"""Accuracy and gradients against depth: Associated Learning and backpropagation on networks of 2 to 64 components.
 
-    python -m al_jax.analysis.depth [--dataset digits] [--depths 2,4,8,16,32,64] [--seeds 3] [--out results/depth.json]
+    python -m al_jax.analysis.depth [--dataset digits] [--depths 2,4,8,16,32,64] [--seeds 2] [--epochs 20]
+                                    [--out results/depth.json]
 
-Every network is an mlp of so many layers of 128 units; Associated Learning folds it into as many components, with
-codes trained beforehand. Gradients are those of each layer's kernel by its own loss on one training batch, at the
-first update (with the codes ready) and at the end. The figure stands beside the JSON file.
+Every network is an mlp of K layers of 128 units, folded into as many components, with codes trained beforehand; K is
+the `depth` of the file. Both rules predict by the same network, which is deeper than that: K layers up, two of the
+bridge and K down, 2K + 2 in all. The gradient of backpropagation passes all of them, that of a component of Associated
+Learning three, its own layer and the bridge's two. Gradients are those of the kernels of the K layers by the loss that
+trains them, on one training batch, at the first update (with the codes ready) and at the end. The figure stands beside
+the JSON file.
 """
 
 import argparse
@@ -77,7 +81,7 @@ def gradient_norms(run: Run, components: Sequence[ComponentState]) -> list[float
 
 
 def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """Accuracy by depth, and the gradients of the deepest networks from layer to layer."""
+    """Accuracy by number of components, and the gradients of the deepest networks from layer to layer."""
     figure = Figure(figsize=(10.4, 3.6), layout="constrained")
     accuracy, gradients = figure.subplots(1, 2)
     deepest = max(entry["depth"] for entry in entries)
@@ -95,9 +99,12 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
     accuracy.set_xticks(sorted({entry["depth"] for entry in entries}), minor=False)
     accuracy.xaxis.set_major_formatter(lambda depth, _: f"{depth:g}")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
-    accuracy.set(title="test accuracy", xlabel="layers")
+    accuracy.set(title="test accuracy", xlabel="components K (backpropagation through 2K + 2 layers)")
     gradients.set(
-        title=f"gradients of {deepest} layers", xlabel="layer", ylabel="norm of the kernel's gradient", yscale="log"
+        title=f"gradients, K = {deepest}",
+        xlabel="component, by its layer's kernel",
+        ylabel="norm of the kernel's gradient",
+        yscale="log",
     )
     for axes in (accuracy, gradients):
         finish(axes)
@@ -113,8 +120,8 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--data_dir", default="")
     parser.add_argument("--depths", default="2,4,8,16,32,64")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("results/depth.json"))
     parser.add_argument("--width", type=int, default=128)
     given = parser.parse_args()
@@ -142,8 +149,8 @@ def _earlier(path: Path, of: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found = read_json(path)
-    if any(found[name] != of[name] for name in of):
-        raise RunError(f"{path} holds other runs: give another --out")
+    if other := [f"{name} {found[name]}, not {of[name]}" for name in of if found[name] != of[name]]:
+        raise RunError(f"{path} holds runs with {', '.join(other)}: give these, or another --out")
     return found["runs"]
 
 

@@ -4,7 +4,7 @@
 
 draws every figure whose runs are in the results, and says which are not. For each network of the paper: accuracy,
 losses and codes by depth, early exits, and distances between and within classes under both rules; for networks of 2 to
-64 layers, accuracy and gradients. Where the full run was not inspected its `:short` variant is drawn, and the title
+64 components, accuracy and gradients. Where the full run was not inspected its `:short` variant is drawn, and the title
 says `(short)`. Maps of layers by t-SNE need a run's images: `al_jax.analysis.inspect` draws them.
 """
 
