@@ -1,15 +1,17 @@
 """Images a second and memory of Associated Learning and backpropagation, for the networks of the paper.
 
-Every arm trains on the same random 32x32 colour images with Adam, many updates in one dispatch. `MACs` are the
-multiply-accumulates of an image in the forward pass of all losses; an update takes about three times as many, and
-`of peak` is the share that this makes of the matrix products which the device does in the same time. `memory` is what
-the program of the updates needs in XLA's accounting: parameters, the optimizer's state, images, activations.
-Backpropagation trains the inference network of the pooled arm.
+Every arm trains on the same random 32x32 colour images with Adam, `--updates` of them in one dispatch. `MACs` are the
+multiply-accumulates of an image in the forward pass of all losses; an update takes three times as many, but twice in
+the first layers of every component, whose inputs have no gradient. `of peak` is the share that all of an update's make
+of the matrix products which the device does in the same time. `memory` is what the program of the updates needs in
+XLA's accounting: parameters, the optimizer's state, images, activations. Backpropagation trains the inference network
+of the pooled arm.
 
   python -m benchmarks.speed [--quick] [--accelerator] [--networks PATTERN] [--dtypes float32 bfloat16]
-      [--batch 128] [--json FILE]
+      [--batch 32] [--updates 2] [--rounds 3] [--json FILE]
 
-Without --accelerator it runs on one CPU core.
+Without --accelerator it runs on one CPU core. `--batch 128 --updates 390` is an epoch of CIFAR in one dispatch, as
+`--config.updates_per_call=390` makes it in train.py.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import numpy as np
 import optax
 
 import al_jax as al
-from al_jax.analysis.macs import training_macs
+from al_jax.analysis.macs import training_macs, update_macs
 from al_jax.components import with_prepare
 from al_jax.data import unit_range
 from al_jax.rules import Bridge
@@ -38,7 +40,6 @@ from benchmarks.compiled import Program, compile_updates, total
 IMAGE = (32, 32, 3)
 BACKPROP = "backprop"
 DTYPES = ("float32", "bfloat16")
-FORWARD_AND_BACKWARD = 3  # times the multiply-accumulates of the forward pass
 
 
 class Case(NamedTuple):
@@ -55,10 +56,11 @@ def mlp(width: float, dtype) -> Sequence[nn.Module]:
 
 
 class Arm(NamedTuple):
-    """Compiled updates, and the multiply-accumulates of an image in them."""
+    """Compiled updates, and the multiply-accumulates of an image: in the forward pass, and in an update."""
 
     program: Program
     macs: int
+    update_macs: int
 
 
 networks = al.networks
@@ -99,7 +101,7 @@ def compile_arms(case: Case, options: argparse.Namespace, dtype: str) -> dict[st
     def compiled(network: al.Network) -> Arm:
         prepared = with_prepare(network, unit_range())
         program = compile_updates(prepared, optax.adam(1e-4), images, options.updates)
-        return Arm(program, sum(training_macs(network, shapes)))
+        return Arm(program, sum(training_macs(network, shapes)), sum(update_macs(network, shapes)))
 
     computing = None if dtype == "float32" else jnp.dtype(dtype)
     arms = arms_of(case, 0.05 if options.quick else 1.0, computing)
@@ -119,15 +121,15 @@ def compare(case: Case, dtype: str, arms: dict[str, Arm], options: argparse.Name
     )
     valid = np.int32(options.updates)
     runs = {}
-    for name, (program, _) in arms.items():
-        step = functools.partial(_run, program, valid)
-        runs[name] = timing.training(step, program.draw(jax.random.key(0)), batches)
+    for name, arm in arms.items():
+        step = functools.partial(_run, arm.program, valid)
+        runs[name] = timing.training(step, arm.program.draw(jax.random.key(0)), batches)
     samples = timing.interleaved(runs, options.rounds)
     result = {"case": case.name, "dtype": dtype, "arms": {}, "ratio": {}}
     for name, own in samples.items():
         summary = timing.summarise(own, options.updates)
         images = 1e3 * options.batch / summary["ms_per_update"]
-        flops = 2 * FORWARD_AND_BACKWARD * arms[name].macs * images
+        flops = 2 * arms[name].update_macs * images
         result["arms"][name] = {
             **summary,
             "images_per_second": images,

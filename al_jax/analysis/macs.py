@@ -19,7 +19,8 @@ def macs(function: Callable, *operands: Any) -> int:
       >>> macs(lambda x, w: jnp.tanh(x @ w), jnp.ones((2, 3)), jnp.ones((3, 5)))
       30
     """
-    return _of_jaxpr(jax.make_jaxpr(function)(*operands).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*operands).jaxpr
+    return _of_jaxpr(jaxpr, [False] * len(jaxpr.invars))[0]
 
 
 def inference_macs(network: Network, batch: Batch) -> list[int]:
@@ -40,7 +41,7 @@ def anytime_macs(network: Network, batch: Batch) -> list[int]:
 
 
 def training_macs(network: Network, batch: Batch) -> list[int]:
-    """Multiply-accumulates an example in the forward pass of each component's losses; its update takes about thrice.
+    """Multiply-accumulates an example in the forward pass of each component's losses.
 
     Codes that are computed once a class are shared by the examples of the batch.
     """
@@ -53,6 +54,28 @@ def training_macs(network: Network, batch: Batch) -> list[int]:
     return [round(total / batch["image"].shape[0]) for total in totals]
 
 
+def update_macs(network: Network, batch: Batch) -> list[int]:
+    """Multiply-accumulates an example in an update of each component: of its losses and of their gradients.
+
+    A product or convolution takes once more for each operand that depends on the parameters, so a layer takes thrice
+    what its forward pass does, but twice where it sees what comes from below: that has no gradient.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    signals, _ = signal_shapes(network, batch)
+    totals = []
+    for part, signal in zip(network.components, signals, strict=True):
+        state = dict(jax.eval_shape(part.init, key, signal))
+        params = {"params": state.pop("params", {})}
+
+        def losses(params, state, signal, key, part=part):
+            return part.apply({**params, **state}, signal, key, True)[1]
+
+        jaxpr = jax.make_jaxpr(losses)(params, state, signal, key).jaxpr
+        own = len(jax.tree.leaves(params))
+        totals.append(_of_jaxpr(jaxpr, [index < own for index in range(len(jaxpr.invars))])[0])
+    return [round(total / batch["image"].shape[0]) for total in totals]
+
+
 def variable_shapes(network: Network, batch: Batch) -> Sequence[Any]:
     """The variables of every component as shapes."""
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -60,11 +83,32 @@ def variable_shapes(network: Network, batch: Batch) -> Sequence[Any]:
     return [jax.eval_shape(part.init, key, signal) for part, signal in zip(network.components, signals, strict=True)]
 
 
-def _of_jaxpr(jaxpr) -> int:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+def _of_jaxpr(jaxpr, inputs: Sequence[bool]) -> tuple[int, list[bool]]:
+    """Multiply-accumulates, and which outputs have a gradient; `inputs` says which inputs have.
+
+    What has a gradient as an operand is counted once more, for that.
+    """
+    total, known = 0, dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def has_gradient(atom) -> bool:
+        return not hasattr(atom, "val") and known.get(atom, False)  # a literal has its value
+
+    for equation in jaxpr.eqns:
+        given = [has_gradient(atom) for atom in equation.invars]
+        made = [any(given) and equation.primitive.name != "stop_gradient"] * len(equation.outvars)
+        total += _of_product(equation) * (1 + sum(given))
+        for inner in [jaxpr for value in equation.params.values() for jaxpr in _jaxprs(value)]:
+            # Operands come last; before them, a condition may have its index.
+            passed = given[len(given) - len(inner.invars) :] if len(inner.invars) <= len(given) else []
+            own, out = _of_jaxpr(inner, passed or [any(given)] * len(inner.invars))
+            total += own
+            made = out if len(out) == len(made) else made
+        known.update(zip(equation.outvars, made, strict=True))
+    return total, [has_gradient(atom) for atom in jaxpr.outvars]
 
 
-def _of_equation(equation) -> int:
+def _of_product(equation) -> int:
+    """Of a matrix product or convolution, 0 for everything else."""
     name = equation.primitive.name
     if name == "dot_general":
         left = equation.invars[0].aval.shape
@@ -74,8 +118,7 @@ def _of_equation(equation) -> int:
         kernel = equation.invars[1].aval.shape
         of_one_output = math.prod(kernel) // kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         return math.prod(equation.outvars[0].aval.shape) * of_one_output
-    inner = [_jaxprs(value) for value in equation.params.values()]
-    return sum(_of_jaxpr(jaxpr) for found in inner for jaxpr in found)
+    return 0
 
 
 def _jaxprs(value: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from al_jax.analysis.anytime import exits
 from al_jax.analysis.distances import class_distances
 from al_jax.analysis.inspect import inspect
 from al_jax.analysis.layers import layer_outputs
-from al_jax.analysis.macs import anytime_macs, inference_macs, macs, training_macs
+from al_jax.analysis.macs import anytime_macs, inference_macs, macs, training_macs, update_macs
 from al_jax.analysis.results import record
 from al_jax.training.config import default_config
 from al_jax.training.errors import RunError
@@ -125,6 +125,16 @@ def test_multiply_accumulates_of_an_mlp():
     codes = [3 * (3 * 4 + 4 * 3) + 8 * 3 * (4 + 3), 3 * (4 * 4 + 4 * 4) + 8 * 3 * (4 + 4)]
     training = [up[k] + bridge[k] + codes[k] / 8 for k in (0, 1)]
     assert training_macs(network, SHAPES) == [round(total) for total in training]
+    # Every product once more for the gradient of each operand; f and g have none by what comes from below.
+    codes = [(3 * (2 * 3 * 4 + 3 * 4 * 3) + 8 * 3 * 2 * (4 + 3)) / 8, (3 * (2 + 3) * 4 * 4 + 8 * 3 * 2 * (4 + 4)) / 8]
+    assert update_macs(network, SHAPES) == [round(2 * up[k] + 3 * bridge[k] + codes[k]) for k in (0, 1)]
+
+
+def test_multiply_accumulates_of_an_update_end_to_end():
+    network = al.backprop(al.networks.vgg(1, dense=(), width=0.02), classes=3, code=4)
+    (forward,), (update,) = training_macs(network, SHAPES), update_macs(network, SHAPES)
+    first = 4 * 4 * 9 * 1 * 3  # of the convolution that sees the image
+    assert update == 3 * forward - first
 
 
 def test_exits_weigh_accuracy_against_cost():
