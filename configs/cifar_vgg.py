@@ -8,6 +8,9 @@
     python train.py --config=configs/cifar_vgg.py:smoke                 a small network on embedded digits
 
 Variants add up, as in `:cifar100,backprop`.
+
+Not run yet but for `smoke` (`results/cifar_vgg_smoke*.json`): the bridges are the CNN's, the learning rate is a
+guess.
 """
 
 from al_jax.training.config import default_config, with_variant

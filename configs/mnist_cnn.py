@@ -5,6 +5,9 @@ python train.py --config=configs/mnist_cnn.py:backprop ...          the same inf
 python train.py --config=configs/mnist_cnn.py:authors ...           the authors' recipe, 200 epochs
 python train.py --config=configs/mnist_cnn.py:authors_backprop ...  and their baseline
 python train.py --config=configs/mnist_cnn.py:smoke                 a small network on embedded digits
+
+Not run yet but for `smoke` (`results/mnist_cnn_smoke*.json`): its fields are those of the CIFAR network, its learning
+rate is a guess.
 """
 
 from al_jax.training.config import default_config, with_variant
