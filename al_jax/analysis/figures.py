@@ -5,7 +5,7 @@
 draws every figure whose runs are in the results, and says which are not. For each network of the paper: accuracy,
 losses and codes by depth, early exits, and distances between and within classes under both rules; for networks of 2 to
 64 components, accuracy and gradients. Where the full run was not inspected its `:short` variant is drawn, and the title
-says `(short)`. Maps of layers by t-SNE need a run's images: `al_jax.analysis.inspect` draws them.
+says `(short)`. For networks of the kinds in the paper's Figures 5 and 6 the same maps of layers by t-SNE, of each rule.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from al_jax.analysis import depth, pictures
+from al_jax.analysis import depth, maps, pictures
+from al_jax.analysis.inspect import SHOWN_LAYERS
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import seeds_of
 from al_jax.analysis.tables import analysed
@@ -38,7 +39,13 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
     for config, other in PAIRS.items():
         name = name_of(config)
         (associated, short), (backprop, also_short) = analysed(results, config), analysed(results, other)
-        missing += [name_of(arm) for arm, runs in ((config, associated), (other, backprop)) if not runs]
+        for arm, runs, mark in ((name, associated, short), (name_of(other), backprop, also_short)):
+            if not runs:
+                missing.append(arm)
+            elif found_maps := seeds_of(runs)[0]["analysis"].get("tsne"):
+                found[f"maps_{arm}"] = partial(titled, f"{arm}{mark}", maps.draw, found_maps)
+            elif runs[0]["config"]["network"] in SHOWN_LAYERS:
+                missing.append(f"maps_{arm}")
         if associated:
             seeds, title = seeds_of(associated), f"{name}{short}"
             found[f"by_depth_{name}"] = partial(titled, title, pictures.by_depth, seeds)

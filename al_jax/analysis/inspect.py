@@ -4,7 +4,7 @@
 
 writes `analysis.json` and pictures into each workdir: distances between and within classes for every layer, statistics
 of the codes, the cost of every depth, accuracy against computation with early exits, and t-SNE maps of some layers.
-Pictures are of the first seed.
+Pictures and maps are of the first seed.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.analysis import pictures
+from al_jax.analysis import maps, pictures
 from al_jax.analysis.anytime import exits
 from al_jax.analysis.distances import class_distances
 from al_jax.analysis.layers import layer_outputs
@@ -59,7 +59,8 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
         scores = _scores(network, variables, in_memory(run.held_out["test"]).image)
         found.append(_analysis(run, network, components, scores, entry.get("losses", {})))
         if len(found) == 1:
-            _draw(run, network, variables, scores, found[0])
+            _map(run, network, variables, scores, found[0])
+            _draw(run, found[0])
     write_json(workdir / "analysis.json", {"seeds": found})
     return found
 
@@ -83,16 +84,23 @@ def _analysis(
     return found
 
 
-def _draw(run: Run, network: Network, variables, scores: np.ndarray, found: Mapping[str, Any]) -> None:
+def _map(run: Run, network: Network, variables, scores: np.ndarray, found: dict[str, Any]) -> None:
+    """Maps of the layers that the paper shows, where it shows some of this kind of network."""
+    if shown := SHOWN_LAYERS.get(run.config.network):
+        test = in_memory(run.held_out["test"])
+        chosen = maps.mapped(test.label)
+        images = test.image[chosen]
+        layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, images, shown)}
+        points = {"input": images / 255.0, **layers, "output": scores[-1][chosen]}
+        found["tsne"] = maps.place(points, test.label[chosen])
+
+
+def _draw(run: Run, found: Mapping[str, Any]) -> None:
     if "early_exit" in found:
         full = found["macs"]["inference"][-1], found["early_exit"][-1]["accuracy"]
         pictures.exits(found["early_exit"], full).savefig(run.workdir / "early_exit.png", dpi=140)
-    if shown := SHOWN_LAYERS.get(run.config.network):
-        test = in_memory(run.held_out["test"])
-        images, labels = test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES]
-        layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, images, shown)}
-        points = {"input": images / 255.0, **layers, "output": scores[-1][:LAYER_EXAMPLES]}
-        pictures.tsne(points, labels).savefig(run.workdir / "tsne.png", dpi=140)
+    if "tsne" in found:
+        maps.draw(found["tsne"]).savefig(run.workdir / "tsne.png", dpi=140)
 
 
 def code_statistics(config: Config, classes: int, components: Sequence[ComponentState]) -> list[dict[str, float]]:

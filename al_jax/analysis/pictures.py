@@ -7,37 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
+from al_jax.analysis import maps
 from al_jax.training.plots import COLOURS, finish, line_style
 
-PCA_DIMENSIONS = 50  # what t-SNE is given, as its authors advise
-MAX_CLASSES = 20  # told apart by colour; of more, the first ones are shown
 MOST_NUMBERS = 8  # blocks whose CKA is written into the map
 Runs = Sequence[Mapping[str, Any]]
 
 
 def tsne(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) -> Figure:
-    """A t-SNE map (van der Maaten & Hinton 2008) of each set of points `(N, ...)`, coloured by class."""
-    shown = labels < MAX_CLASSES
-    colours = colormaps["tab20" if labels.max() > 9 else "tab10"]
-    figure = Figure(figsize=(3.2 * len(points), 3.4), layout="constrained")
-    for axes, (name, given) in zip(figure.subplots(1, len(points), squeeze=False)[0], points.items(), strict=True):
-        flat = np.asarray(given[shown], np.float32).reshape(int(shown.sum()), -1)
-        if flat.shape[1] > PCA_DIMENSIONS:
-            flat = PCA(PCA_DIMENSIONS, random_state=seed).fit_transform(flat)
-        with threadpool_limits(1):  # the threads of several processes would spin and wait for each other
-            placed = TSNE(init="pca", random_state=seed).fit_transform(flat)
-        axes.scatter(*placed.T, c=labels[shown], cmap=colours, s=3)
-        axes.set(title=name, xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    return figure
+    """A t-SNE map of each set of points `(N, ...)`, coloured by class."""
+    return maps.draw(maps.place(points, labels, seed))
 
 
 def exits(found: Sequence[Mapping[str, Any]], full: tuple[float, float]) -> Figure:

@@ -4,9 +4,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from al_jax.analysis import figures
+from al_jax.analysis import figures, maps
 from al_jax.analysis.published import TABLES
 from al_jax.training.records import read_json, write_json
 
@@ -20,8 +21,8 @@ def test_figures_of_what_was_run(tmp_path, monkeypatch, capsys):
     figures.main()
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert drawn == {"depth", *(f"{of}_mnist_mlp_three" for of in ("by_depth", "early_exit", "distances"))}
-    missing = capsys.readouterr().out.splitlines()[-1]
-    assert "cifar_cnn_backprop, " in missing
+    missing = capsys.readouterr().out.splitlines()[-1].removeprefix("not run: ").split(", ")
+    assert {"cifar_cnn_backprop", "maps_mnist_mlp_three"} <= set(missing)  # inspected before maps were recorded
     assert "mnist_mlp_three" not in missing
 
 
@@ -35,6 +36,23 @@ def test_a_short_run_stands_in_for_a_full_one_and_one_without_an_analysis_does_n
     assert set(found) == {"by_depth_cifar_mlp", "early_exit_cifar_mlp"}
     assert found["by_depth_cifar_mlp"]().get_suptitle() == "cifar_mlp (short)"
     assert {"cifar_cnn", "cifar_mlp_backprop", "depth"} <= set(missing)
+
+
+def test_maps_of_both_rules_are_drawn_from_results(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(25), 8)
+    placed = maps.place({"input": rng.normal(size=(200, 4, 4)), "output": rng.normal(size=(200, 3))}, labels)
+    assert len(placed["labels"].split()) == 160  # of the classes that colours tell apart
+    for name in ("mnist_mlp_three", "mnist_mlp_backprop"):
+        runs = read_json(RESULTS / f"{name}.json")["runs"]
+        runs[0]["analysis"]["tsne"] = placed
+        write_json(tmp_path / f"{name}.json", {"name": name, "runs": runs})
+    found, missing = figures.figures(tmp_path)
+    assert {"maps_mnist_mlp_three", "maps_mnist_mlp_backprop"} <= set(found)
+    assert "maps_mnist_mlp_three" not in missing
+    figure = found["maps_mnist_mlp_backprop"]()
+    assert [axes.get_title() for axes in figure.axes] == ["input", "output"]
+    assert all(len(axes.collections[0].get_offsets()) == 160 for axes in figure.axes)
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -40,7 +40,7 @@ def train_on_digits(workdir, **fields):
 @pytest.fixture
 def few_points(monkeypatch):
     """Maps of few images, which is what takes the time."""
-    monkeypatch.setattr("al_jax.analysis.inspect.LAYER_EXAMPLES", 60)
+    monkeypatch.setattr("al_jax.analysis.maps.MAPPED", 60)
 
 
 @pytest.mark.slow
@@ -52,6 +52,7 @@ def test_analysis_of_associated_learning(tmp_path, few_points):
     assert kinds == ["DenseBlock"] * 2 + ["CodeLayer"] * 4
     assert found["distances"]["output"]["inter"] > 0
     assert [code["decoded"] for code in found["codes"]] == [1.0, 1.0]
+    assert list(found["tsne"]["places"]) == ["input", "layer 2", "layer 4", "output"]
     loss = read_json(workdir / "summary.json")["losses"]["component_2/associated"]
     assert found["codes"][1]["associated_by_variance"] * found["codes"][1]["class_variance"] == pytest.approx(loss)
     assert {"tsne.png", "early_exit.png"} <= {path.name for path in workdir.iterdir()}

@@ -1,0 +1,50 @@
+"""Maps of layers by t-SNE (van der Maaten & Hinton 2008), as results keep them and as figures: the paper's 5 and 6.
+
+A map is one line of text in JSON, its points' coordinates one after another; a figure shows no more digits than that.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+PCA_DIMENSIONS = 50  # what t-SNE is given, as its authors advise
+MAX_CLASSES = 20  # told apart by colour; of more, the first ones are shown
+MAPPED = 1000  # images at most in the maps of a run
+
+
+def mapped(labels: np.ndarray) -> np.ndarray:
+    """Indices of the examples that a run's maps show."""
+    return np.flatnonzero(labels < MAX_CLASSES)[:MAPPED]
+
+
+def place(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """A map of each set of points `(N, ...)` of classes `(N,)`, for `draw`."""
+    shown = labels < MAX_CLASSES
+    places = {}
+    for name, given in points.items():
+        flat = np.asarray(given[shown], np.float32).reshape(int(shown.sum()), -1)
+        if flat.shape[1] > PCA_DIMENSIONS:
+            flat = PCA(PCA_DIMENSIONS, random_state=seed).fit_transform(flat)
+        with threadpool_limits(1):  # the threads of several processes would spin and wait for each other
+            placed = TSNE(init="pca", random_state=seed).fit_transform(flat)
+        places[name] = " ".join(f"{value:.1f}" for value in placed.ravel())
+    return {"labels": " ".join(str(label) for label in labels[shown]), "places": places}
+
+
+def draw(found: Mapping[str, Any]) -> Figure:
+    """What `place` made, a panel for each map, coloured by class."""
+    labels = np.array(found["labels"].split(), int)
+    colours = colormaps["tab20" if labels.max() > 9 else "tab10"]
+    places = found["places"]
+    figure = Figure(figsize=(3.2 * len(places), 3.4), layout="constrained")
+    for axes, (name, text) in zip(figure.subplots(1, len(places), squeeze=False)[0], places.items(), strict=True):
+        axes.scatter(*np.array(text.split(), float).reshape(-1, 2).T, c=labels, cmap=colours, s=3)
+        axes.set(title=name, xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure
