@@ -69,11 +69,22 @@ class Bridge(nn.Module):
 
 
 class NoBridge(nn.Module):
-    """The paper's Equation 2, without a bridge: the features themselves, flattened, are compared with the code."""
+    """The paper's Equation 2, without a bridge: the features themselves, flattened, are compared with the code.
+
+    With a `width` it refuses features that are not as wide as the code.
+    """
+
+    width: int | None = None
 
     @nn.compact
     def __call__(self, features):
-        return features.reshape(len(features), -1)
+        code = features.reshape(len(features), -1)
+        if self.width not in (None, code.shape[1]):
+            raise ValueError(
+                f"without a bridge the code is as wide as the features, {code.shape[1]} here and not {self.width}: "
+                "give code that width, al.associated one for each component, or choose a bridge"
+            )
+        return code
 
 
 def average_pool(features: jax.Array, size: int) -> jax.Array:

@@ -149,7 +149,7 @@ def _bridges(config: Config, facts: DataFacts, activation, hidden) -> list[PartF
     )
     number = config.components
     if config.bridge == "none":
-        return [lambda width: rules.NoBridge()] * number
+        return [rules.NoBridge] * number
     if config.bridge == "conv":
         # The block that stands next is the shape of what each bridge sees first; above the top one there is none.
         return [functools.partial(bridge, pool=1, lead=lead) for lead in (*build_blocks(config, facts.image)[1:], None)]

@@ -20,7 +20,7 @@ from support import (
 
 import al_jax as al
 from al_jax.chain import parameter_counts, signal_shapes
-from al_jax.rules import Bridge, CodeLayer
+from al_jax.rules import Bridge, CodeLayer, NoBridge
 
 CLASSES, L2, RATE = 3, 1e-2, 0.5
 BATCHES = make_batches(1, size=6, shape=(2, 2, 1), classes=CLASSES)
@@ -378,3 +378,19 @@ def test_one_module_as_block_of_two_components_has_parameters_in_each():
     shared = al.associated([block, block], CLASSES, 4, bridge=nn.Dense(4), encoder=nn.Dense(4))
     flat = {**BATCH, "image": BATCH["image"].reshape(6, 4)}
     assert [sorted(own) for own in parameter_shapes(shared, flat)] == [["b", "f", "g", "h"]] * 2
+
+
+def test_without_bridges_the_features_themselves_become_the_codes():
+    network = al.associated(al.networks.mlp([6, 6]), CLASSES, code=6, bridge=NoBridge)
+    trainer = al.sequential(network, optax.adam(1e-2))
+    state = trainer.init(KEY, BATCH)
+    before = trainer.components(state)
+    state, metrics = trainer.step(state, jax.tree.map(lambda x: np.repeat(x, 40, axis=0), BATCHES))
+    for own, was, losses in zip(trainer.components(state), before, metrics.losses, strict=True):
+        assert set(own.params) == {"f", "g", "h"}
+        assert not np.array_equal(own.params["f"]["Dense_0"]["kernel"], was.params["f"]["Dense_0"]["kernel"])
+        assert losses["associated"][-1] < 0.7 * losses["associated"][0]
+    assert trainer.predict(state, BATCH["image"]).shape == (6, CLASSES)
+    narrow = al.associated(al.networks.mlp([6, 6]), CLASSES, code=(6, 5), bridge=NoBridge)
+    with pytest.raises(ValueError, match=r"component 2 of 2 .* as wide as the features, 6 here and not 5"):
+        signal_shapes(narrow, BATCH)

@@ -175,7 +175,10 @@ COMMANDS = {
         ["--config.data_dir=/nowhere", "--config", "configs/mnist_mlp.py"],
         "mnist is not prepared",
     ),
-    "no network": (["--config.bridge=none", "--config.code=9"], "make no network: component 1 of 4"),
+    "no network": (
+        ["--config.bridge=none", "--config.code=9"],
+        "without a bridge the code is as wide as the features, 128 here and not 9",
+    ),
 }
 
 
