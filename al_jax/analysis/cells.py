@@ -10,6 +10,7 @@ seed without an analysis is inspected if its run still lies in `--runs`, since t
 stays as it is, and the list says so. The list can be stopped at any moment and takes up where it was; `--minutes` stops
 it by itself, after a checkpoint. What follows `--` goes to train.py, and can only be fields that do not change what is
 trained: `-- --config.data_dir=DIR`.
+
 `--jobs` runs share the device, which a small network alone does not fill; their examples per second are then not what
 one of them reaches. With `--together` the seeds of a config are one run, which trains them under vmap on an
 accelerator.
