@@ -67,7 +67,7 @@ def test_it_is_said_whether_codes_decode(capsys):
         return capsys.readouterr().out
 
     assert re.fullmatch(
-        r"warning: of the codes t_1, t_2 only \d0%, \d0% decode to their class, and no prediction over them can "
+        r"warning: of the codes t_1, t_2 only \d+%, \d+% decode to their class, and no prediction over them can "
         r"be right on the others: raise config\.code_updates, now 1\n",
         said(code_updates=1),
     )
