@@ -1,8 +1,14 @@
 """Distances between and within classes, the measure of the paper's Table 7."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from al_jax.analysis.layers import Place, noted
+from al_jax.types import Network, Variables
 
 
 class Distances(NamedTuple):
@@ -44,3 +50,50 @@ def _mean_distance(points: np.ndarray) -> float:
     between = np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0)
     np.fill_diagonal(between, 0)
     return float(np.sqrt(between).sum() / (len(points) * (len(points) - 1)))
+
+
+def layer_distances(
+    network: Network, variables: Sequence[Variables], images: np.ndarray, labels: np.ndarray
+) -> dict[Place, Distances]:
+    """`class_distances` of what every layer makes of images `(N, H, W, C)` with labels `(N,)`, up to rounding.
+
+    The outputs of all layers together may be many times larger than memory, so they go through the network class by
+    class, and what is kept of a layer is each class's mean.
+    """
+    groups = [images[labels == label] for label in np.unique(labels)]
+    size = max(map(len, groups))
+    reduce, found = jax.jit(class_reduction(network)), []
+    for group in groups:
+        # A smaller class is filled up with images that do not count, so that one program serves all.
+        filled, real = np.resize(group, (size, *group.shape[1:])), np.arange(size) < len(group)
+        found.append(jax.device_get(reduce(list(variables), filled, real)))
+    distances = {}
+    for place in found[0]:
+        means, within = zip(*(reduced[place] for reduced in found), strict=True)
+        inter = _mean_distance(np.stack(means).astype(np.float64))
+        distances[place] = Distances(inter, float(np.mean(within, dtype=np.float64)))
+    return distances
+
+
+def class_reduction(network: Network) -> Callable[..., dict[Place, tuple[jax.Array, jax.Array]]]:
+    """Makes `(variables, images, real) -> (mean, distance)` of every layer, for images of one class.
+
+    `real` `(N,)` says which images count; `mean` is theirs, flattened, and `distance` that of two of them on average.
+    """
+
+    def reduce(variables, images, real):
+        return {place: _reduced(x, real) for place, x in noted(network, variables, images).items()}
+
+    return reduce
+
+
+def _reduced(x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, counted = jnp.asarray(x, jnp.float32).reshape(len(x), -1), real.astype(jnp.float32)[:, None]
+    number = counted.sum()
+    mean = (x * counted).sum(0) / number
+    # Around their mean, squares are no larger than what is left of them in float32.
+    x = (x - mean[None]) * counted
+    squares = jnp.square(x).sum(1)
+    between = squares[:, None] + squares[None] - 2 * jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)
+    pairs = (counted * counted.T) * (1 - jnp.eye(len(x)))
+    return mean, jnp.sqrt(jnp.maximum(between, 0) * pairs).sum() / (number * (number - 1))

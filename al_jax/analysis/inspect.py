@@ -4,7 +4,8 @@
 
 writes `analysis.json` and pictures into each workdir: distances between and within classes for every layer, statistics
 of the codes, the cost of every depth, accuracy against computation with early exits, and t-SNE maps of some layers.
-Pictures and maps are of the first seed.
+Pictures and maps are of the first seed. Of images that stay on disk there are only the costs and the codes, which need
+none.
 """
 
 import argparse
@@ -19,11 +20,11 @@ import numpy as np
 
 from al_jax.analysis import maps, pictures
 from al_jax.analysis.anytime import exits
-from al_jax.analysis.distances import class_distances
+from al_jax.analysis.distances import Distances, class_distances, layer_distances
 from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
 from al_jax.components import anytime_scores, with_prepare
-from al_jax.data import DataError, Split, in_memory
+from al_jax.data import DataError, Split
 from al_jax.training import load
 from al_jax.training.codes import decoded_shares
 from al_jax.training.config import MACHINES, Config
@@ -35,6 +36,7 @@ from al_jax.types import ComponentState, Network
 
 LAYER_EXAMPLES = 2000  # test images whose layers are compared; the output is compared on all of them
 BATCH = 1000
+LEFT_OUT = "distances, early exits and pictures, since the test images stay on disk"
 SHOWN_LAYERS = {"mlp": (2, 4), "vanilla_cnn": (4, 8, 12)}  # as in the paper's Figures 5 and 6
 
 
@@ -50,44 +52,59 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
             f"{workdir} is a run of a learning machine, which has no components to inspect: set config.diagnose"
         )
     network = with_prepare(run.network, run.prepare)
-    summary = read_json(workdir / "summary.json")
+    summary, test = read_json(workdir / "summary.json"), run.held_out["test"]
     found = []
     for components, entry in zip(
         per_seed(run, load.finished(run).components), summary.get("seeds", [summary]), strict=True
     ):
-        variables = [part.variables for part in components]
-        scores = _scores(network, variables, in_memory(run.held_out["test"]).image)
-        found.append(_analysis(run, network, components, scores, entry.get("losses", {})))
-        if len(found) == 1:
-            _map(run, network, variables, scores, found[0])
-            _draw(run, found[0])
+        analysis = _without_images(run, network, components, entry.get("losses", {}))
+        if isinstance(test, Split):
+            variables = [part.variables for part in components]
+            scores = _scores(network, variables, test.image)
+            analysis |= _of_images(run.config, network, variables, test, scores, analysis["macs"])
+            if not found:
+                _map(run, network, variables, test, scores, analysis)
+                _draw(run, analysis)
+        else:
+            analysis["left_out"] = LEFT_OUT
+        found.append(analysis)
     write_json(workdir / "analysis.json", {"seeds": found})
     return found
 
 
-def _analysis(
-    run: Run, network: Network, components: Sequence[ComponentState], scores: np.ndarray, losses: Mapping[str, float]
+def _without_images(
+    run: Run, network: Network, components: Sequence[ComponentState], losses: Mapping[str, float]
 ) -> dict[str, Any]:
-    test, batch = in_memory(run.held_out["test"]), micro_batch_shapes(run.config, run.facts)
-    variables = [part.variables for part in components]
+    batch = micro_batch_shapes(run.config, run.facts)
     found: dict[str, Any] = {
-        "distances": _distances(run.config, network, variables, test, scores[-1]),
-        "macs": {"inference": inference_macs(network, batch), "training": training_macs(network, batch)},
+        "macs": {"inference": inference_macs(network, batch), "training": training_macs(network, batch)}
     }
-    if run.config.rule == "associated" and not run.config.leak:
+    if _has_codes(run.config):
         found["codes"] = code_statistics(run.config, run.facts.classes, components)
         for index, code in enumerate(found["codes"], 1):
             if f"component_{index}/associated" in losses:
                 code["associated_by_variance"] = losses[f"component_{index}/associated"] / code["class_variance"]
-        cost = found["macs"]["anytime"] = anytime_macs(network, batch)
-        found["early_exit"] = [{**one._asdict(), "shares": list(one.shares)} for one in exits(scores, test.label, cost)]
+        found["macs"]["anytime"] = anytime_macs(network, batch)
     return found
 
 
-def _map(run: Run, network: Network, variables, scores: np.ndarray, found: dict[str, Any]) -> None:
+def _of_images(
+    config: Config, network: Network, variables, test: Split, scores: np.ndarray, cost: Mapping[str, Any]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"distances": _distances(config, network, variables, test, scores[-1])}
+    if _has_codes(config):
+        early = exits(scores, test.label, cost["anytime"])
+        found["early_exit"] = [{**one._asdict(), "shares": list(one.shares)} for one in early]
+    return found
+
+
+def _has_codes(config: Config) -> bool:
+    return config.rule == "associated" and not config.leak
+
+
+def _map(run: Run, network: Network, variables, test: Split, scores: np.ndarray, found: dict[str, Any]) -> None:
     """Maps of the layers that the paper shows, where it shows some of this kind of network."""
     if shown := SHOWN_LAYERS.get(run.config.network):
-        test = in_memory(run.held_out["test"])
         chosen = maps.mapped(test.label)
         images = test.image[chosen]
         layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, images, shown)}
@@ -128,17 +145,16 @@ def _scores(network: Network, variables, images: np.ndarray) -> np.ndarray:
 
 
 def _distances(config: Config, network: Network, variables, test: Split, output: np.ndarray) -> dict[str, Any]:
-    def entry(points, labels):
-        found = class_distances(points, labels)
+    def entry(found: Distances) -> dict[str, float]:
         return {**found._asdict(), "ratio": found.ratio}
 
-    distances: dict[str, Any] = {"output": entry(output, test.label)}
+    distances: dict[str, Any] = {"output": entry(class_distances(output, test.label))}
     if config.rule == "backprop":
-        distances["softmax"] = entry(jax.nn.softmax(output), test.label)
+        distances["softmax"] = entry(class_distances(jax.nn.softmax(output), test.label))
     images, labels = test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES]
     distances["layers"] = [
-        {"number": layer.number, "kind": layer.kind, **entry(layer.output, labels)}
-        for layer in layer_outputs(network, variables, images)
+        {**place._asdict(), **entry(found)}
+        for place, found in layer_distances(network, variables, images, labels).items()
     ]
     return distances
 
@@ -149,8 +165,9 @@ def main() -> None:
     parser.add_argument("--data_dir", default="", help="where the data lies now, if it has moved")
     given = parser.parse_args()
     for workdir in given.workdirs:
-        inspect(workdir, given.data_dir)
-        print(f"{workdir}/analysis.json")
+        first, *_ = inspect(workdir, given.data_dir)
+        left_out = f", without {first['left_out']}" if "left_out" in first else ""
+        print(f"{workdir}/analysis.json{left_out}")
 
 
 if __name__ == "__main__":

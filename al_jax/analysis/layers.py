@@ -22,6 +22,13 @@ LAYERS = (
 BATCH = 500
 
 
+class Place(NamedTuple):
+    """A layer's number on the path, from 1, and the name of its module."""
+
+    number: int
+    kind: str
+
+
 class Layer(NamedTuple):
     """One layer's place on the path, from 1, and what it made of the images, `(N, ...)`."""
 
@@ -30,37 +37,36 @@ class Layer(NamedTuple):
     output: np.ndarray
 
 
-def layer_outputs(
-    network: Network, variables: Sequence[Variables], images: np.ndarray, numbers: Sequence[int] | None = None
-) -> list[Layer]:
-    """Runs images through all components and keeps the outputs of layers, all or those of these numbers that exist.
+def noted(network: Network, variables: Sequence[Variables], images: jax.Array) -> dict[Place, jax.Array]:
+    """Outputs of all layers, `(N, ...)`, from the input upwards; to be called inside jit.
 
     The network's own `predict` is followed, whatever rule made it: every call of a backbone's or code's layer is noted
     in its order.
     """
-    kinds: list[str] = []
+    found = {}
+
+    def note(call, args, kwargs, context):
+        output = call(*args, **kwargs)
+        if context.method_name == "__call__" and isinstance(context.module, LAYERS):
+            found[Place(len(found) + 1, type(context.module).__name__)] = output
+        return output
+
+    with nn.intercept_methods(note):
+        network.predict(variables, images)
+    return found
+
+
+def layer_outputs(
+    network: Network, variables: Sequence[Variables], images: np.ndarray, numbers: Sequence[int] | None = None
+) -> list[Layer]:
+    """Runs images through all components and keeps the outputs of layers, all or those of these numbers that exist."""
 
     @jax.jit
     def run(variables, images):
-        outputs = []
-
-        def note(call, args, kwargs, context):
-            output = call(*args, **kwargs)
-            if context.method_name == "__call__" and isinstance(context.module, LAYERS):
-                outputs.append(output)
-                kinds.append(type(context.module).__name__)
-            return output
-
-        with nn.intercept_methods(note):
-            network.predict(variables, images)
-        existing = range(1, len(outputs) + 1)
-        wanted = existing if numbers is None else [number for number in numbers if number in existing]
-        return {number: outputs[number - 1] for number in wanted}
+        found = noted(network, variables, images)
+        return {place: output for place, output in found.items() if numbers is None or place.number in numbers}
 
     parts = [
         jax.device_get(run(list(variables), images[start : start + BATCH])) for start in range(0, len(images), BATCH)
     ]
-    return [
-        Layer(number, kinds[number - 1], np.concatenate([part[number] for part in parts]))
-        for number in sorted(parts[0])
-    ]
+    return [Layer(*place, np.concatenate([part[place] for part in parts])) for place in sorted(parts[0])]

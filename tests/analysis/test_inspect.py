@@ -8,7 +8,7 @@ from support import first, make_batches, random_variables
 
 import al_jax as al
 from al_jax.analysis.anytime import exits
-from al_jax.analysis.distances import class_distances
+from al_jax.analysis.distances import class_distances, class_reduction, layer_distances
 from al_jax.analysis.inspect import inspect
 from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, macs, training_macs, update_macs
@@ -93,6 +93,38 @@ def test_distances_are_the_means_over_pairs():
     found = class_distances(points, labels)
     np.testing.assert_allclose([found.inter, found.intra], [np.mean(between), np.mean(within)], rtol=1e-9)
     assert found.ratio == found.inter / found.intra
+
+
+def convolutions(layers):
+    """So many layers and a classifier, with variables that nothing has trained."""
+    block = al.networks.Stack(tuple(al.networks.ConvLayer(6) for _ in range(layers)))
+    network = al.greedy([block], classes=3)
+    return network, random_variables(network, BATCH)
+
+
+def test_distances_of_layers_are_those_of_their_outputs_whatever_the_classes_sizes():
+    network, variables = convolutions(3)
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((23, 4, 4, 1), np.float32), np.repeat([0, 3, 7], [2, 9, 12])
+    labels = rng.permutation(labels)
+    found = layer_distances(network, variables, images, labels)
+    layers = layer_outputs(network, variables, images)
+    assert [tuple(place) for place in found] == [(layer.number, layer.kind) for layer in layers]
+    assert len(layers) == 3
+    for layer, own in zip(layers, found.values(), strict=True):
+        np.testing.assert_allclose(own, class_distances(layer.output, labels), rtol=1e-5)
+
+
+def test_distances_of_layers_need_no_memory_for_all_of_their_outputs():
+    images, real = jax.ShapeDtypeStruct((50, 32, 32, 1), jnp.float32), jax.ShapeDtypeStruct((50,), jnp.bool_)
+
+    def needed(layers):
+        network, variables = convolutions(layers)
+        compiled = jax.jit(class_reduction(network)).lower(variables, images, real).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    one_output = 50 * 32 * 32 * 6 * 4
+    assert needed(12) - needed(3) < 3 * one_output  # for nine more of them
 
 
 def test_outputs_of_the_papers_accuracy_have_the_papers_distances():

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from al_jax.analysis.inspect import inspect
+from al_jax.analysis.results import record
 from al_jax.data import DataError, Dataset, Split, Stream, gather
 from al_jax.training import loop, summary
 from al_jax.training.config import default_config
 from al_jax.training.digest import digest
-from al_jax.training.records import read_rows
+from al_jax.training.records import read_json, read_rows
 from al_jax.training.run import set_up
 
 pytest.importorskip("grain")
@@ -67,6 +69,14 @@ def test_stopped_within_an_epoch_and_resumed_it_ends_in_the_same_digest(tmp_path
     assert reached["top5_accuracy_by_depth"] == [reached["test_top5_accuracy"]]
     [*_, last] = [row for row in read_rows(run.workdir) if "epoch" in row]
     assert last["test_top5_accuracy"] == reached["test_top5_accuracy"]
+
+    summary.leave(run, reached)
+    (found,) = inspect(run.workdir)
+    assert found["left_out"].startswith("distances, early exits and pictures, since the test images stay on disk")
+    assert found["macs"]["training"][0] > 0
+    assert len(found["codes"]) == 1
+    record(tmp_path / "results.json", [run.workdir])
+    assert read_json(tmp_path / "results.json")["runs"][0]["analysis"] == found
 
 
 @pytest.mark.slow
