@@ -7,33 +7,46 @@
     python train.py --config=configs/local_learning.py:backprop ...                 end to end; `,remat` for memory
     python train.py --config=configs/local_learning.py:smoke,man                    a small network on embedded digits
 
-Variants add up: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`; `man_cuts` cuts
-like MAN's code, 15 components), data (`svhn`, `stl10`), momentum (`man`) or one of its controls (`average_only`,
-`bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), heads (`wide_head`, `2c2f`), `short` or `smoke`. Two
-controls have no momentum: `equal_parameters` is DGL with 16 components whose heads are so wide that as many parameters
-train as with `man`, and `equal_macs`, whose training takes as many multiply-accumulates. Its heads are InfoPro's, since
-AugLocal's, on 8x8 pixels at most, would need 90 million parameters for that. All arms, paired by seed:
+Variants add up: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`; `man_cuts` cuts like
+MAN's code, where K = 16 and 55 have 15 and 54 components), data (`svhn`, `stl10`), momentum (`man`) or one of its
+controls (`average_only`, `bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), heads (`wide_head`, `2c2f`),
+`short` or `smoke`. Two controls have no momentum: `equal_parameters` is DGL with 16 components whose heads are so wide
+that as many parameters train as with `man`, and `equal_macs`, whose forward pass takes as many multiply-accumulates.
+Counted with backward passes it takes up to 9 for the 8 of `man`, where an average of weights needs no gradient of them.
+Its heads are InfoPro's, since AugLocal's, on 8x8 pixels at most, would need 90 million parameters for that. All arms,
+paired by seed:
 
-    python -m al_jax.analysis.compare configs/local_learning.py:{backprop,man,equal_parameters,equal_macs}
+    python -m al_jax.analysis.compare configs/local_learning.py:{backprop,man,equal_parameters,equal_macs} \
         configs/local_learning.py:backprop,remat configs/local_learning.py --seeds 3 -- --config.data_dir=DIR
 
+InfoPro's weights are set with the variants, before fields of the command line: who gives `--config.network`,
+`--config.components` or `--config.dataset` to `infopro` must give `--config.infopro_first` and `--config.infopro_last`
+as well. `man_weights` are those of MAN's code, `infopro,man_cuts,2c2f,man_weights,man` thus what its InfoPro numbers
+are from, as far as that is known: its one published command is for K = 16.
+
 The recipe is that of InfoPro and AugLocal over MAN's 400 epochs: batches of 1024, SGD with Nesterov's step, a cosine by
-epoch with 10 of warm-up, weight decay on everything; DGL has AugLocal's head. Not run at its full length yet. `short`
-is 5 epochs of 10,000 images in batches of 128.
+epoch with 10 of warm-up, weight decay on everything; DGL has AugLocal's head. One thing differs: images that
+fill no whole batch are left out of an epoch, so one of CIFAR-10 has 48 updates, theirs a 49th of 848 images. It was not
+run at its full length yet. `short` is 5 epochs of 10,000 images in batches of 128.
 """
 
+import itertools
+
+from al_jax.networks import published_cuts
 from al_jax.training.config import default_config, with_variant
 from al_jax.training.recipes import SMOKE
 
-# InfoPro's weights on CIFAR-10, by network and number of components: its own, and AugLocal's for 55. None is published
-# for 32, which takes those of 55.
+# InfoPro's weights on CIFAR-10, by network and K: its own, and AugLocal's for 55. None is published for 32, which takes
+# those of 55.
 WEIGHTS = {
     ("resnet32", 8): ("5,0", "0,2"),
-    ("resnet32", 15): ("5,0.05", "0.2,0.5"),
     ("resnet32", 16): ("5,0.05", "0.2,0.5"),
     ("resnet110", 32): ("5,0", "0.5,1"),
     ("resnet110", 55): ("5,0", "0.5,1"),
 }
+# On these only those of ResNet-110 with K = 16 are published; every network takes them.
+WEIGHTS_ON = {"svhn": ("5,0.2", "0.5,1"), "stl10": ("20,0.5", "10,0.1")}
+MAN_COMPONENTS = {16: 15, 55: 54}  # where MAN's code has the stem and the first unit in one component
 
 
 def get_config(variant=""):
@@ -87,7 +100,7 @@ def get_config(variant=""):
             "k8": {"components": 8},
             "k32": {"components": 32},
             "resnet110": {"network": "resnet110", "components": 55},
-            "man_cuts": {"cuts": "man", "components": 15},
+            "man_cuts": {"cuts": "man"},
             "man": {"momentum": True},
             "average_only": {"momentum": True, "momentum_biases": 0},
             "bias_only": {"momentum": True, "momentum_average": False},
@@ -97,10 +110,26 @@ def get_config(variant=""):
             "scaled": {"momentum": True, "momentum_scaled": True},
             "wide_head": {"head": "wide"},
             "2c2f": {"head": "2c2f"},
+            "man_weights": {"infopro_first": "5,0.5", "infopro_last": "0,0"},
             "equal_parameters": {"head_width": 1.33},
             "equal_macs": {"head": "2c2f", "head_width": 1.69},
         },
     )
-    if config.rule == "infopro" and (config.network, config.components) in WEIGHTS:
-        config.infopro_first, config.infopro_last = WEIGHTS[config.network, config.components]
+    said = config.components  # K, as papers count it
+    if config.cuts == "man":
+        config.components = MAN_COMPONENTS.get(said, said)
+    if config.rule == "infopro" and "man_weights" in variant.split(","):
+        config.infopro_shares = man_shares(config, said)
+    elif config.rule == "infopro" and config.dataset in WEIGHTS_ON:
+        config.infopro_first, config.infopro_last = WEIGHTS_ON[config.dataset]
+    elif config.rule == "infopro" and config.dataset == "cifar10" and (config.network, said) in WEIGHTS:
+        config.infopro_first, config.infopro_last = WEIGHTS[config.network, said]
     return config
+
+
+def man_shares(config, said):
+    """How MAN's code weighs: by the stage of the unit above each cut, from 1, over K - 2."""
+    units = (int(config.network.removeprefix("resnet")) - 2) // 6  # of each stage; below them is the stem
+    cuts = published_cuts(config.network, config.components, config.cuts)
+    stages = [1 + (end - 1) // units for end in itertools.accumulate(cuts[:-1])]
+    return ",".join(f"{stage / (said - 2):.6g}" for stage in stages)

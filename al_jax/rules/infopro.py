@@ -2,7 +2,7 @@
 
 A component learns to keep what reconstructs the image and what tells the label: its loss is `l1 · R + l2 · L`, where R
 is the binary cross-entropy of a decoder's pixels and L cross-entropy or supervised contrast. The two weights go
-linearly from the lowest component's to those of the highest but one; the top one has plain cross-entropy.
+from the lowest component's to those of the highest but one, linearly by default; the top one has plain cross-entropy.
 """
 
 import math
@@ -149,6 +149,7 @@ def infopro(
     *,
     first: Weights = (5.0, 0.0),
     last: Weights = (0.0, 2.0),
+    shares: Sequence[float] | None = None,
     contrast: bool = False,
     head: PartFactory = ConvHead,
     decoder: nn.Module | None = None,
@@ -163,6 +164,8 @@ def infopro(
       classes: number of scores.
       first: weights of reconstruction and target in the lowest component.
       last: in the highest but one.
+      shares: how far each component but the top one is from `first` to `last`, from 0 to 1; evenly from 0 to 1 by
+        default.
       contrast: supervised contrast in place of cross-entropy.
       head: the auxiliary classifier, a Flax module or a function of `classes`, or of the size of an embedding.
       decoder: the decoder, see `Decoder`.
@@ -171,11 +174,15 @@ def infopro(
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block.
+      ValueError: there is no block, or not one share for each component but the top one.
     """
+    auxiliary = max(len(blocks) - 1, 0)
+    if shares is None:
+        shares = [index / max(auxiliary - 1, 1) for index in range(auxiliary)]
+    if len(shares) != auxiliary:
+        raise ValueError(f"{len(shares)} shares for {auxiliary} components below the top one: give one for each")
     objectives = []
-    for index in range(len(blocks) - 1):
-        share = index / max(len(blocks) - 2, 1)
+    for share in shares:
         low, high = ((1 - share) * a + share * b for a, b in zip(first, last, strict=True))
         target = Contrast(part_of(head, EMBEDDING), classes) if contrast else Classification(part_of(head, classes))
         objectives.append(InfoPro((decoder or Decoder()).clone(), target, (low, high), restore))

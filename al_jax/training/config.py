@@ -85,6 +85,7 @@ def default_config(**fields: Any) -> Config:
             "similarity": 0.99,  # of a predsim loss, the share that compares examples
             "infopro_first": "5,0",  # weights of reconstruction and prediction, in the lowest component
             "infopro_last": "0,2",  # and in the highest but one
+            "infopro_shares": "even",  # even | how far each component below the top is from the one to the other: "0,1"
             "contrast": False,  # supervised contrast in place of infopro's cross-entropy
             "momentum": False,  # the Momentum Auxiliary Network, on any rule with components
             "momentum_depth": 1,  # how many of the next layers above it is made of
@@ -240,6 +241,22 @@ def weights_of(config: Config, field: str) -> tuple[float, float]:
     if not all(0 <= weight < float("inf") for weight in (first, second)):
         raise ConfigError(f"config.{field} is {config[field]!r}: weights must be numbers of at least 0")
     return first, second
+
+
+def shares_of(config: Config) -> tuple[float, ...] | None:
+    """How far each component's weights are from infopro_first to infopro_last, None for evenly."""
+    if config.infopro_shares == "even":
+        return None
+    try:
+        shares = tuple(map(float, config.infopro_shares.split(",")))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0 <= share <= 1 for share in shares):
+        raise ConfigError(
+            f"config.infopro_shares is {config.infopro_shares!r}: it must be 'even' or numbers from 0 to 1, as in "
+            "'0,0.1'"
+        )
+    return shares
 
 
 def partition_of(config: Config) -> tuple[int, ...] | None:

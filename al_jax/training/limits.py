@@ -114,6 +114,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("similarity", "rule", ("predsim",)),
     ("infopro_first", "rule", ("infopro",)),
     ("infopro_last", "rule", ("infopro",)),
+    ("infopro_shares", "rule", ("infopro",)),
     ("contrast", "rule", ("infopro",)),
     ("momentum_depth", "momentum", (True,)),
     ("momentum_decay", "momentum", (True,)),

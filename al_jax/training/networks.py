@@ -109,6 +109,7 @@ def _infopro(config: Config, facts: DataFacts):
         rules.infopro,
         first=fields.weights_of(config, "infopro_first"),
         last=fields.weights_of(config, "infopro_last"),
+        shares=fields.shares_of(config),
         contrast=config.contrast,
         restore=restore,
         decoder=(rules.ImageDecoder if _of_large_images(config) else rules.Decoder)(dtype=dtype_of(config)),

@@ -12,6 +12,7 @@ from al_jax.training.config import (
     freeze_indices,
     nearest,
     partition_of,
+    shares_of,
     stages,
     weights_of,
 )
@@ -106,6 +107,7 @@ def _validate_rule(config: Config) -> None:
         raise ConfigError(f"config.l2 is for associated and backprop: set weight_decay for rule={config.rule}")
     for field in ("infopro_first", "infopro_last"):
         weights_of(config, field)
+    shares_of(config)
     for field in ("momentum", "leak"):
         if config[field] and config.components == 1:
             raise ConfigError(f"config.{field} is for several components: set components to 2 or more")

@@ -1,6 +1,7 @@
 """Local learning from configurations: the published recipe and sizes, every rule on digits, and what is refused."""
 
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -90,6 +91,28 @@ def test_weights_of_infopro_are_those_of_its_authors():
     assert (config.infopro_first, config.infopro_last) == ("5,0.05", "0.2,0.5")
     config = read("infopro,resnet110")
     assert (config.components, config.infopro_first, config.infopro_last) == (55, "5,0", "0.5,1")
+    config = read("stl10,infopro,resnet110,man_cuts")
+    assert (config.components, config.infopro_first, config.infopro_last) == (54, "20,0.5", "10,0.1")
+    assert read("infopro,svhn").infopro_first == "5,0.2"
+    assert read("infopro,smoke").infopro_first == default_config().infopro_first
+
+
+@pytest.mark.parametrize(
+    ("variant", "by_stage"),
+    [
+        ("man_cuts", {4.64: 4, 4.29: 5, 3.93: 5}),  # components whose next unit is of the first, second and third stage
+        ("man_cuts,resnet110", {4.91: 17, 4.81: 18, 4.72: 18}),
+        ("resnet110,man_cuts", {4.91: 17, 4.81: 18, 4.72: 18}),
+        ("k8", {4.17: 2, 3.33: 3, 2.5: 2}),
+    ],
+)
+def test_weights_of_man_go_down_by_stages(variant, by_stage):
+    config = read(f"infopro,man_weights,{variant}")
+    assert (config.infopro_first, config.infopro_last) == ("5,0.5", "0,0")
+    objectives = [part.module.objective for part in built(config).components[:-1]]
+    weights = [objective.weights for objective in objectives]
+    assert Counter(round(reconstruction, 2) for reconstruction, _ in weights) == by_stage
+    assert [target for _, target in weights] == pytest.approx([0.1 * reconstruction for reconstruction, _ in weights])
 
 
 @pytest.mark.slow
@@ -139,6 +162,7 @@ def test_every_rule_learns_digits(variant, names, tmp_path):
         ({"rule": "greedy", "head": "image"}, "config.head is 'image', which is made of convolutions"),
         ({"network": "vgg", "cuts": ","}, "config.cuts is ',': it must be 'even' or give 4 components"),
         ({"momentum": True, "bridge": "conv", "network": "vgg"}, "config.bridge is 'conv', shaped like the next block"),
+        ({"rule": "infopro", "infopro_shares": "0,2"}, "config.infopro_shares is '0,2': it must be 'even' or numbers"),
         ({"similarity": 1.5}, "config.similarity is 1.5: it must be from 0 to 1"),
         ({"rule": "gredy"}, "config.rule is 'gredy': allowed are .*; did you mean greedy"),
     ],
@@ -152,6 +176,7 @@ def test_what_does_not_fit_is_refused(fields, message):
     ("fields", "message"),
     [
         ({"rule": "infopro", "infopro_first": "5"}, "config.infopro_first is '5': it must be two numbers"),
+        ({"rule": "infopro", "infopro_shares": "0,1"}, "2 shares for 3 components below the top one"),
         ({"rule": "greedy", "momentum": True, "momentum_depth": 4}, "depth is 4, but there are 3 layers above"),
         ({"network": "resnet32", "cuts": "infopro", "rule": "greedy"}, "infopro cuts resnet32 into 8 or 16 components"),
         ({"network": "vanilla_cnn", "cuts": "man", "rule": "greedy"}, "man cuts .*, not 'vanilla_cnn'"),
