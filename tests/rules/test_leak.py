@@ -52,10 +52,38 @@ def test_without_a_leak_the_gradients_are_the_local_rules():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), gradients(0.0), local_gradients())
 
 
-def test_the_share_is_linear_one_cut_below_the_top():
-    none, half, all_ = (gradients(alpha)["parts_1"] for alpha in (0.0, 0.5, 1.0))
-    jax.tree.map(lambda a, b, c: np.testing.assert_allclose(b, (a + c) / 2, rtol=1e-4, atol=1e-6), none, half, all_)
-    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (none, all_)), strict=True))
+@functools.cache
+def end_to_end_gradients(index):
+    """Of one component's loss by the parameters of all components up to it: nothing stops the gradient."""
+    network = greedy(blocks(), 3)
+    (whole,) = random_variables(al.leak(greedy, 0.0)(blocks(), 3), BATCH)
+    names = [f"parts_{below}" for below in range(index + 1)]
+
+    def loss(params):
+        signal, losses = BATCH, {}
+        for part, name in zip(network.components, names, strict=False):
+            own = {kind: tree[name] for kind, tree in whole.items() if name in tree} | {"params": params[name]}
+            (signal, losses), _ = part.module.apply(own, signal, True, mutable=["batch_stats"])
+        return sum(losses.values())
+
+    return jax.jit(jax.grad(loss))({name: whole["params"][name] for name in names})
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_each_loss_reaches_a_component_by_alpha_to_the_number_of_cuts_between_them(alpha):
+    """So 0 gives the component's own loss, 1 the sum of all losses above it, end to end."""
+    found = gradients(alpha)
+    assert sorted(found) == ["parts_0", "parts_1", "parts_2"]
+    for below in range(3):
+        name = f"parts_{below}"
+        reaching = [
+            jax.tree.map(lambda g, k=above - below: alpha**k * g, end_to_end_gradients(above)[name])
+            for above in range(below, 3)
+        ]
+        expected = jax.tree.map(lambda *shares: sum(shares), *reaching)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found[name], expected)
+    from_above = jax.tree.leaves(end_to_end_gradients(2)["parts_0"])
+    assert max(np.abs(leaf).max() for leaf in from_above) > 1e-3  # there is something to let through
 
 
 def test_predictions_and_effective_parameters_are_the_rules():

@@ -166,8 +166,14 @@ class Flat(nn.Module):
 def test_a_layer_without_parameters_tells_nothing():
     network = al.momentum(greedy)([ConvBlock(2), Flat(), Stack((Flat(), al.networks.DenseBlock(4)))], 3)
     trainer = al.sequential(network, optax.sgd(0.1))
-    state, _ = trainer.step(trainer.place(random_components(network, optax.sgd(0.1), BATCH)), BATCHES)
-    assert trainer.predict(state, BATCH["image"]).shape == (4, 3)
+    start = random_components(network, optax.sgd(0.1), BATCH)
+    state, _ = trainer.step(trainer.place(start), BATCHES)
+    components = trainer.components(state)
+    assert [jax.tree.leaves(average_of(part)) for part in components[:2]] == [[], []]
+    assert np.isfinite(trainer.predict(state, BATCH["image"])).all()
+    # Bias and average are the same flattening, so the sum of both is twice the features.
+    x = jnp.arange(24, dtype=jnp.float32).reshape(2, 2, 2, 3)
+    np.testing.assert_array_equal(branch_output(network, components[0].variables, x), 2 * x.reshape(2, 12))
 
 
 @pytest.mark.parametrize(

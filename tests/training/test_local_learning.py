@@ -4,15 +4,20 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import parameter_shapes
+from support import parameter_shapes, random_variables
 
+from al_jax import rules
 from al_jax.analysis.macs import training_macs
 from al_jax.chain import parameter_counts
+from al_jax.components import with_prepare
 from al_jax.data import unit_range
+from al_jax.data.prepare import Affine
+from al_jax.training.build import build_prepare
 from al_jax.training.config import default_config
 from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
@@ -188,8 +193,27 @@ def test_what_makes_no_network_is_refused(fields, message):
         build_network(default_config(**fields), DataFacts(10, IMAGE, unit_range()))
 
 
-def test_infopro_reconstructs_pixels_before_they_are_normalised():
-    rng = np.random.default_rng(0)
-    normalise = unit_range().__class__(np.float32(100.0), np.float32(1 / 50))
-    pixels = rng.integers(0, 256, (2, *IMAGE)).astype(np.float32)
-    np.testing.assert_allclose(normalise.inverse(normalise(pixels, None, True)), pixels, atol=1e-3)
+def test_infopro_reconstructs_the_augmented_image_before_it_was_normalised():
+    config = default_config(rule="infopro", components=2, width=4, augmentation="crop_flip", infopro_first="2,0")
+    shape, key = (2, 8, 8, 3), jax.random.key(0)
+    normalise = Affine(np.float32(100.0), np.float32(1 / 50))
+    facts = DataFacts(10, shape[1:], normalise)
+    network = with_prepare(build_network(config, facts), build_prepare(config, facts))
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    batch = {"image": pixels, "label": np.zeros(2, np.int32)}
+    (variables, _) = random_variables(network, batch)
+
+    def reconstruction(logits):
+        def decoded(call, args, kwargs, context):
+            return logits if isinstance(context.module, rules.Decoder) else call(*args, **kwargs)
+
+        with nn.intercept_methods(decoded):
+            return network.components[0].apply(variables, batch, key, True)[1]["reconstruction"]
+
+    # By each logit, twice the mean cross-entropy has the gradient 2 (sigmoid(logit) - pixel) / number of pixels.
+    gradient = jax.grad(reconstruction)(jnp.zeros(shape))
+    target = 255 * (0.5 - gradient * gradient.size / 2)
+    as_it_is = build_prepare(config, facts._replace(normalise=Affine(np.float32(0.0), np.float32(1.0))))
+    augmented = as_it_is(pixels, jax.random.split(key)[0], True)  # with the key of component 1
+    np.testing.assert_allclose(target, augmented, atol=0.01)
+    assert np.any(augmented != pixels)
