@@ -1,40 +1,83 @@
-"""Tables of the Momentum Auxiliary Network's paper, beside what was measured here: test errors in per cent.
+"""Tables of the Momentum Auxiliary Network's paper, beside what was measured here: test errors in per cent, and memory.
 
     python -m al_jax.analysis.local_tables [RESULTS]
 
-Cells are means over seeds after the last epoch; where a config was not run at its full length, its `:short` variant
+Errors are means over seeds after the last epoch; where a config was not run at its full length, its `:short` variant
 stands in its place, with its epochs and images.
 """
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 from al_jax.analysis.markdown import NOT_RUN, cifar_10_note, effort, header, measured_on, row, show
 from al_jax.analysis.published import with_variants
-from al_jax.analysis.published_local import NETWORKS, RULES, TABLE_1, TABLE_4
+from al_jax.analysis.published_local import (
+    MAN_CUTS,
+    MAN_INFOPRO,
+    NETWORKS,
+    RULES,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TABLE_4,
+    TABLE_4_IMAGENET,
+    Arm,
+)
 from al_jax.analysis.results import hardware_of, seeds_of
 from al_jax.analysis.tables import either
+from al_jax.training.records import read_json
 
-CONFIG = "local_learning"
+CONFIG, IMAGENET = "local_learning", "imagenet"
 
 
 def table_1(results: Path, data: str) -> str:
-    """Every rule with and without momentum, and end to end, on one data set."""
+    """Every rule with and without momentum, and end to end, on one data set.
+
+    Where MAN's code cuts a network otherwise, a second row has that partition; a last one has InfoPro as it is there.
+    """
     variant, end_to_end, rules = TABLE_1[data]
     lines = header("rule", "network", "paper", "paper, MAN", "here", "here, MAN")
     hardware: list[str] = []
+
+    def measured(*variants: str) -> list[str]:
+        return [_error(results, hardware, variant, *variants, *momentum) for momentum in ((), ("man",))]
+
     for index, (network, cuts) in enumerate(NETWORKS.items()):
         if index % 2 == 0:  # the same network as of the next row
             plain = [own for own in ("resnet110",) if own in cuts]
             cell = _error(results, hardware, variant, *plain, "backprop")
             lines.append(row("end to end", network.split(",")[0], f"{end_to_end[index // 2]:.2f}", "", cell, ""))
         for rule, own in RULES.items():
-            published = rules[rule]
-            cells = [_error(results, hardware, variant, cuts, own, *momentum) for momentum in ((), ("man",))]
-            lines.append(
-                row(rule, network, f"{published.without[index]:.2f}", f"{published.momentum[index]:.2f}", *cells)
-            )
+            paper = rules[rule].without[index], rules[rule].momentum[index]
+            lines.append(row(rule, network, *(f"{error:.2f}" for error in paper), *measured(cuts, own)))
+            if network in MAN_CUTS:
+                name = f"{network}, MAN's {MAN_CUTS[network]} components"
+                lines.append(row(rule, name, "", "", *measured(cuts, own, "man_cuts")))
+        lines.append(row("InfoPro as in MAN's code", network, "", "", *measured(cuts, MAN_INFOPRO)))
     return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(data == "CIFAR-10" and bool(hardware))])
+
+
+def table_2(results: Path) -> str:
+    """InfoPro with and without momentum on ImageNet, DGL on VGG13: errors of the first and of the first five scores."""
+    lines = header("network", "InfoPro, on VGG13 DGL", "paper", "here")
+    hardware: list[str] = []
+    for network, arms in TABLE_2.items():
+        lines += [row(network, *cells) for cells in _on_imagenet(results, hardware, arms)]
+    return "\n".join([*lines, *measured_on(hardware)])
+
+
+def table_3(results: Path) -> str:
+    """Memory on ImageNet: a GPU's in the paper, here as compiled ahead of time for a CPU."""
+    path = results / "benchmarks" / "memory.json"
+    found = read_json(path)["networks"] if path.exists() else {}
+    lines = header("network", "arm", "paper", "here, of one update ahead of time")
+    for network, arms in TABLE_3.items():
+        for name, gigabytes in arms.items():
+            arm = found.get(network, {}).get("arms", {}).get(name)
+            here = f"{(arm['arguments'] + arm['temporaries']) / 1e9:.2f} GB" if arm else NOT_RUN
+            lines.append(row(network, name, f"{gigabytes:.2f} GB", here))
+    return "\n".join(lines)
 
 
 def table_4(results: Path) -> str:
@@ -45,6 +88,14 @@ def table_4(results: Path) -> str:
         paper = "–" if published is None else f"{published:.2f}"
         lines.append(row(name, paper, _error(results, hardware, variant)))
     return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(bool(hardware))])
+
+
+def table_4_imagenet(results: Path) -> str:
+    """The same on ImageNet: errors of the first and of the first five scores."""
+    lines = header("InfoPro, ResNet-101, K = 4, ImageNet", "paper", "here")
+    hardware: list[str] = []
+    lines += [row(*cells) for cells in _on_imagenet(results, hardware, TABLE_4_IMAGENET)]
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def digits(results: Path) -> str:
@@ -58,21 +109,50 @@ def digits(results: Path) -> str:
     return "\n".join([*lines, *measured_on(hardware)])
 
 
-def _error(results: Path, hardware: list[str], *variants: str) -> str:
-    runs = either(results, with_variants(CONFIG, *filter(None, variants)))
+def _on_imagenet(results: Path, hardware: list[str], arms: Mapping[str, Arm]) -> list[tuple[str, str, str]]:
+    """Name, the paper's errors and ours of each arm."""
+    kinds = ("test_accuracy", "test_top5_accuracy")
+    return [
+        (
+            name,
+            f"{arm.top1:.2f} / {arm.top5:.2f}",
+            _error(results, hardware, arm.variant, config=IMAGENET, kinds=kinds),
+        )
+        for name, arm in arms.items()
+    ]
+
+
+def _error(
+    results: Path,
+    hardware: list[str],
+    *variants: str,
+    config: str = CONFIG,
+    kinds: tuple[str, ...] = ("test_accuracy",),
+) -> str:
+    runs = either(results, with_variants(config, *filter(None, variants)))
     if not runs:
         return NOT_RUN
     hardware.append(hardware_of(runs))
-    errors = [100 * (1 - entry["test_accuracy"]) for entry in seeds_of(runs)]
+    return (
+        f"{' / '.join(_mean([100 * (1 - entry[kind]) for entry in seeds_of(runs)]) for kind in kinds)}, {effort(runs)}"
+    )
+
+
+def _mean(errors: list[float]) -> str:
     spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-    return f"{statistics.mean(errors):.2f}{spread}, {effort(runs)}"
+    return f"{statistics.mean(errors):.2f}{spread}"
 
 
 def render(results: Path) -> str:
     """All of them as Markdown."""
-    parts = [(f"MAN, Table 1: test error on {data}", table_1(results, data)) for data in TABLE_1]
-    parts.append(("MAN, Table 4: ablations, and controls", table_4(results)))
-    parts.append(("Digits: test error", digits(results)))
+    parts = [
+        *((f"MAN, Table 1: test error on {data}", table_1(results, data)) for data in TABLE_1),
+        ("MAN, Table 2: test error on ImageNet, top-1 / top-5", table_2(results)),
+        ("MAN, Table 3: memory on ImageNet", table_3(results)),
+        ("MAN, Tables 4 and 5: ablations on CIFAR-10, and controls", table_4(results)),
+        ("MAN, Tables 4 and 5: ablations on ImageNet, top-1 / top-5", table_4_imagenet(results)),
+        ("Digits: test error", digits(results)),
+    ]
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 
