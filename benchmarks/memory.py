@@ -2,7 +2,8 @@
 
 Every arm is compiled for the CPU, whatever there is, and never run. A row is what XLA's own accounting says of the
 program: its arguments (parameters, optimizer state, one micro-batch) and its temporaries, of which activations are the
-most. A GPU's convolutions have other work space: `benchmarks.memory_measured` measures it, on no GPU so far.
+most. A GPU's convolutions have other work space: `benchmarks.memory_measured` measures it, on no GPU so far. DGL has
+its authors' head here, with three dense layers (`mlp_sr`); `configs/local_learning.py` takes AugLocal's of two.
 
   python -m benchmarks.memory [NETWORK ...] [--quick] [--json FILE]
 
