@@ -39,11 +39,13 @@ def backprop():
     return al.backprop(mixed_blocks()[:4], classes=4, code=6)
 
 
+normed_head = functools.partial(rules.MlpSrHead, layers=1)
+
+
 def momentum():
     """Messages within a device and between two, of layers with and without batch norm."""
     blocks = [Stack((ConvBlock(3),)), Stack((ConvBlock(4, stride=2, norm=True), ConvBlock(4))), ConvBlock(5)]
-    rule = functools.partial(al.greedy, head=functools.partial(rules.MlpSrHead, layers=1))
-    return al.momentum(rule, decay=0.9)(blocks, classes=4)
+    return al.momentum(functools.partial(al.greedy, head=normed_head), decay=0.9)(blocks, classes=4)
 
 
 def infopro():
@@ -54,6 +56,17 @@ def far():
     """Weights that pass through two components on their way to the one that averages them."""
     rule = functools.partial(al.greedy, head=rules.PooledClassifier)
     return al.momentum(rule, depth=3, decay=0.5)(al.networks.mlp([6, 5, 5, 4, 3]), classes=4)
+
+
+def chain_of_rules():
+    """InfoPro, PredSim and a plain top, whose heads differ in all that they compute."""
+    blocks = [ConvBlock(3, norm=True), ConvBlock(4, stride=2), ConvBlock(4)]
+    lowest, *_ = al.infopro(blocks, classes=4).components
+    return al.compose([lowest, *al.predsim(blocks, classes=4).components[1:]])
+
+
+def leaking():
+    return al.leak(functools.partial(al.greedy, head=normed_head), 0.5)(al.networks.mlp([8, 6, 5]), classes=4)
 
 
 class Case(NamedTuple):
@@ -78,6 +91,8 @@ CASES = {
     "far-decay-3-accumulate": Case(far, DECAYED, 3, accumulate=2, partition=(2, 1, 2)),
     "infopro-decay-2x2-shards2": Case(infopro, DECAYED, 2, data=2, shards=2),
     "backprop-adam-1x2-shards2": Case(backprop, optax.adam(1e-2), 1, data=2, shards=2),
+    "infopro-predsim-decay-3": Case(chain_of_rules, DECAYED, 3),
+    "leak-decay-1x2-shards2": Case(leaking, DECAYED, 1, data=2, shards=2),
 }
 
 
@@ -98,13 +113,14 @@ def test_pipelined_is_sequential_bit_for_bit(case):
 
 
 @pytest.mark.slow
-def test_many_small_components_share_few_devices():
-    """As many as the finest published partition of a residual network has, with messages between all of them."""
-    rule = functools.partial(al.greedy, head=rules.PooledClassifier)
-    network = al.momentum(rule, decay=0.5)(al.networks.mlp([5] * 55), classes=4)
+@pytest.mark.parametrize(("components", "devices"), [(16, 1), (16, 2), (16, 4), (55, 4)])
+def test_as_many_components_as_published_share_few_devices(components, devices):
+    """Of the finest partitions of residual networks, with normed heads and messages between all components."""
+    rule = al.momentum(functools.partial(al.greedy, head=normed_head), decay=0.5)
+    network = rule(al.networks.mlp([3] * components), classes=4)
     batches = make_batches(6)
     sequential = al.sequential(network, DECAYED, exact=True)
-    pipelined = al.pipelined(network, DECAYED, jax.devices()[:4], exact=True)
+    pipelined = al.pipelined(network, DECAYED, jax.devices()[:devices], exact=True)
     start = random_components(network, DECAYED, first(batches))
     assert_same_bits(train(sequential, start, batches), train(pipelined, start, batches))
 
