@@ -23,6 +23,7 @@ from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
 from al_jax.training.loop import Training
 from al_jax.training.networks import build_network
+from al_jax.training.records import read_rows
 from al_jax.training.run import claimed, set_up
 from al_jax.training.summary import summarise
 from al_jax.training.validation import validate
@@ -120,6 +121,16 @@ def test_weights_of_man_go_down_by_stages(variant, by_stage):
     assert [target for _, target in weights] == pytest.approx([0.1 * reconstruction for reconstruction, _ in weights])
 
 
+def trained(config, workdir):
+    """The summary of a run and the rows of its losses."""
+    run = set_up(config, workdir)
+    with claimed(config, workdir):
+        summary = summarise(run, Training(run).finish())
+    return summary, [
+        row for row in read_rows(workdir) if "component_1/prediction" in row or "component_1/associated" in row
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "names"),
@@ -134,12 +145,29 @@ def test_every_rule_learns_digits(variant, names, tmp_path):
     # Dense layers compile in a fraction of the time.
     config.update({"network": "mlp", "residual": "authors", "width_factor": 1.0, "width": 32})
     config.update({"components": 2, "epochs": 6, "eval_every": 6})
-    run = set_up(config, tmp_path)
-    with claimed(config, tmp_path):
-        summary = summarise(run, Training(run).finish())
+    summary, _ = trained(config, tmp_path)
     assert summary["test_accuracy"] > 0.8
     assert {name.split("/")[1] for name in summary["losses"]} == names
     assert len(summary["accuracy_by_depth"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "loss"), [("predsim", "similarity"), ("infopro,man", "reconstruction")])
+def test_convolutions_learn_what_their_rule_compares_and_reconstructs(variant, loss, tmp_path):
+    config = read(f"{variant},smoke")
+    config.update({"components": 2, "width_factor": 0.25, "examples": 64, "epochs": 8, "eval_every": 8})
+    config.update({"schedule": "constant", "warmup_epochs": 0})
+    summary, rows = trained(config, tmp_path)
+    first, *_, last = [row[f"component_1/{loss}"] for row in rows]
+    assert last < 0.95 * first
+    assert 0 <= summary["test_accuracy"] <= 1
+
+
+def test_associated_learning_learns_digits_with_momentum(tmp_path):
+    config = default_config(momentum=True, components=2, width=32, code=16, learning_rate=1e-2, epochs=4, eval_every=4)
+    summary, rows = trained(config, tmp_path)
+    assert summary["test_accuracy"] > 0.8
+    assert rows[-1]["component_1/associated"] < rows[0]["component_1/associated"]
 
 
 @pytest.mark.parametrize(
