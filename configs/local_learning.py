@@ -9,8 +9,9 @@
 
 Variants add up: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`; `man_cuts` cuts like
 MAN's code, where K = 16 and 55 have 15 and 54 components), data (`svhn`, `stl10`), momentum (`man`) or one of its
-controls (`average_only`, `bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), heads (`wide_head`, `2c2f`),
-`short` or `smoke`. Two controls have no momentum: `equal_parameters` is DGL with 16 components whose heads are so wide
+controls (`average_only`, `bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), the layers of its branches
+(`depth2`, `depth3`, after it; the control of equal cost is `two_branches`), heads (`wide_head`, `2c2f`), `short` or
+`smoke`. Two controls have no momentum: `equal_parameters` is DGL with 16 components whose heads are so wide
 that as many parameters train as with `man`, and `equal_macs`, whose forward pass takes as many multiply-accumulates.
 Counted with backward passes it takes up to 9 for the 8 of `man`, where an average of weights needs no gradient of them.
 Its heads are InfoPro's, since AugLocal's, on 8x8 pixels at most, would need 90 million parameters for that. All arms,
@@ -33,7 +34,7 @@ run at its full length yet. `short` is 5 epochs of 10,000 images in batches of 1
 import itertools
 
 from al_jax.networks import published_cuts
-from al_jax.training.config import default_config, with_variant
+from al_jax.training.config import default_config, names_of_variant, with_variant
 from al_jax.training.recipes import SMOKE
 
 # InfoPro's weights on CIFAR-10, by network and K: its own, and AugLocal's for 55. None is published for 32, which takes
@@ -108,6 +109,8 @@ def get_config(variant=""):
             "frozen": {"momentum": True, "momentum_decay": 1.0},
             "two_branches": {"momentum": True, "momentum_biases": 2, "momentum_average": False},
             "scaled": {"momentum": True, "momentum_scaled": True},
+            "depth2": {"momentum_depth": 2},
+            "depth3": {"momentum_depth": 3},
             "wide_head": {"head": "wide"},
             "2c2f": {"head": "2c2f"},
             "man_weights": {"infopro_first": "5,0.5", "infopro_last": "0,0"},
@@ -118,7 +121,7 @@ def get_config(variant=""):
     said = config.components  # K, as papers count it
     if config.cuts == "man":
         config.components = MAN_COMPONENTS.get(said, said)
-    if config.rule == "infopro" and "man_weights" in variant.split(","):
+    if config.rule == "infopro" and "man_weights" in names_of_variant(variant):
         config.infopro_shares = man_shares(config, said)
     elif config.rule == "infopro" and config.dataset in WEIGHTS_ON:
         config.infopro_first, config.infopro_last = WEIGHTS_ON[config.dataset]
