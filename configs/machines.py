@@ -104,7 +104,8 @@ EXPERIMENTS = {
     # Difference target propagation: the deep network of Lee et al. (2015), and the MLPs of the Associated Learning
     # paper, whose baseline it is; that one's settings are not stated.
     "dtp": {**DIFFERENCE, "units": ",".join(["240"] * 7)},
-    "dtp_mnist": {**DIFFERENCE, "units": "1024,1024,5120,1024,1024"},
+    # Of 3e-3, 3e-4 and 1e-4 for the inverses, 3e-4 was the best on 10,000 images after 5 epochs, by little.
+    "dtp_mnist": {**DIFFERENCE, "units": "1024,1024,5120,1024,1024", "reverse_rate": 3e-4},
     "dtp_cifar": {
         **DIFFERENCE,
         "units": "3000,3000,15000,3000,3000",
