@@ -58,7 +58,7 @@ def alternating(updates: int) -> tuple[When, When]:
     return first, second
 
 
-def with_phase(machine: Machine, when: When | None) -> Machine:
+def with_phase(machine: Machine, when: When) -> Machine:
     """Lets a machine learn in its phase alone; outside of it parameters and optimizer stay exactly as they are.
 
     So its optimizer counts the updates of the phase. What the machine hands down and its `fixed`, batch statistics for
@@ -66,10 +66,8 @@ def with_phase(machine: Machine, when: When | None) -> Machine:
 
     Args:
       machine: any.
-      when: from the number of an update whether the machine learns, such as `alternating` returns; None: always.
+      when: from the number of an update whether the machine learns, such as `alternating` returns.
     """
-    if when is None:
-        return machine
 
     def kept(after, before, context):
         def chosen(field):

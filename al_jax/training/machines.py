@@ -99,10 +99,9 @@ def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int)
         )
         for module, inverse in zip(others, inverses, strict=False)
     ]
-    lowest, top = (
-        machines.with_phase(machines.from_linen(module, optimizer), forward_when)
-        for module in (first, nn.Dense(facts.classes))
-    )
+    lowest, top = (machines.from_linen(module, optimizer) for module in (first, nn.Dense(facts.classes)))
+    if forward_when:
+        lowest, top = (machines.with_phase(machine, forward_when) for machine in (lowest, top))
     if config.input_noise:
         lowest = machines.with_noise(lowest, config.input_noise)
     return machines.chain(lowest, *middle, machines.with_step(top, config.target_step * config.batch_size))
