@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from al_jax.engines.costs import Profile
+from al_jax.engines.fitting import fitting_partition
 from al_jax.engines.packing import bytes_of, in_place_layout, ranked_layout
 from al_jax.engines.partition import best_partition, blocks_of
 from al_jax.engines.pipelined import signal_layout
@@ -62,10 +63,9 @@ def memory_of(profile: Profile, sizes: Sequence[int], micro_batches: int) -> Mem
 def plan_partition(
     profile: Profile, costs: Sequence[float], stages: int, micro_batches: int, limit: float = math.inf
 ) -> tuple[int, ...]:
-    """The partition of shortest tick of those whose devices fit the limit; ties as `best_partition` breaks them.
+    """The partition of shortest tick of those whose devices fit the limit.
 
-    How much of the slots stays empty depends on all stages together, and is known of a whole partition only. So it
-    walks from the shortest tick to the fullest block that is least full, and takes the first that fits.
+    Of several it is the one that `best_partition` gives, or where that one does not fit, the one of fewest bytes.
 
     Args:
       profile: of the network.
@@ -77,25 +77,20 @@ def plan_partition(
     Raises:
       ValueError: there are more stages than components, or nothing fits; the message says what would.
     """
-    sizes_of = [bytes_of(held) for held in profile.held]
-    within, least = math.inf, math.inf
-    while True:
-        try:
-            sizes = best_partition(
-                costs, stages, memory=lambda start, end: sum(sizes_of[start:end]), limit=within, sent=profile.sent
-            )
-        except ValueError:
-            if least == math.inf:
-                raise
-            raise ValueError(
-                f"no partition over {stages} stages fits {in_words(limit)} a device: give at least {in_words(least)}, "
-                "smaller micro-batches, or more devices"
-            ) from None
-        needed = memory_of(profile, sizes, micro_batches).total
-        if needed <= limit:
-            return sizes
-        least = min(least, needed)
-        within = max(sum(block) for block in blocks_of(sizes_of, sizes)) - 1
+    held = [bytes_of(own) for own in profile.held]
+    sizes = best_partition(costs, stages, memory=lambda start, end: sum(held[start:end]), sent=profile.sent)
+    memory = memory_of(profile, sizes, micro_batches)
+    if memory.total <= limit:
+        return sizes
+    others = memory.temporaries + memory.belt  # the same in every partition
+    if found := fitting_partition(profile, costs, stages, limit - others):
+        return found
+    smallest = fitting_partition(profile, [0] * len(costs), stages)
+    assert smallest is not None
+    raise ValueError(
+        f"no partition over {stages} stages fits {in_words(limit)} a device: give at least "
+        f"{in_words(memory_of(profile, smallest, micro_batches).total)}, smaller micro-batches, or more devices"
+    )
 
 
 def tick_of(costs: Sequence[float], sizes: Sequence[int]) -> float:

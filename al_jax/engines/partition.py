@@ -37,7 +37,6 @@ def best_partition(
     stages: int,
     *,
     memory: BlockCost | None = None,
-    limit: float = math.inf,
     sent: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """Sizes of the contiguous blocks whose most expensive one is as cheap as possible, found exactly.
@@ -49,11 +48,10 @@ def best_partition(
       costs: of each component, in any unit.
       stages: how many blocks to make.
       memory: bytes of a device that has the components from `start` to before `end`; the more of them, the more.
-      limit: bytes that no device may exceed.
       sent: bytes that each component hands up to the next.
 
     Raises:
-      ValueError: there are more stages than components, or no partition fits the limit; the message says which would.
+      ValueError: there are more stages than components.
 
     Example:
       >>> best_partition([9, 1, 1, 5, 4], 3)
@@ -63,17 +61,10 @@ def best_partition(
     if not 1 <= stages <= number:
         raise ValueError(f"{stages} stages for {number} components: use at most one stage a component")
     spans = list(itertools.combinations(range(number + 1), 2))
-    held = {span: memory(*span) if memory else 0 for span in spans}
     # One bottleneck after another, since what is best by both at once is not made of parts that are.
-    least = _largest(_best(number, stages, held, max, 0))
-    if least > limit:
-        raise ValueError(
-            f"no partition of {number} components over {stages} stages fits {limit:,.0f} bytes a device: give at least "
-            f"{least:,.0f} bytes, or more devices"
-        )
-    block = {span: math.fsum(costs[slice(*span)]) for span in spans if held[span] <= limit}
+    block = {span: math.fsum(costs[slice(*span)]) for span in spans}
     tick = _largest(_best(number, stages, block, max, 0))
-    held = {span: held[span] for span in block if block[span] <= tick}
+    held = {span: memory(*span) if memory else 0 for span in spans if block[span] <= tick}
     fullest = _largest(_best(number, stages, held, max, 0))
     leaving = [0, *(sent or [0] * number)[: number - 1], 0]  # by the end of a block; the top one hands nothing on
     rest = {span: (leaving[span[1]], (span[1] - span[0]) ** 2) for span in held if held[span] <= fullest}

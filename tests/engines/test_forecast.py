@@ -1,6 +1,7 @@
 """Costs of components, and what is foretold of a pipeline against what XLA says of the pipeline itself."""
 
 import itertools
+import random
 import re
 
 import jax
@@ -105,26 +106,51 @@ def fake_profile(widths, temporaries=1000):
     )
 
 
-@pytest.mark.parametrize("widths", [(9, 5, 5, 1, 1, 9), (100, 3, 3, 50), (7, 7, 7, 7, 1)])
-def test_a_limit_is_kept_and_the_refusal_names_one_that_is_enough(widths):
-    found, costs = fake_profile(widths), [3, 1, 4, 1, 5, 9][: len(widths)]
-    needed = {sizes: memory_of(found, sizes, 6).total for sizes in partitions(len(widths), 3)}
-    chosen = {limit: partition_within(limit, found, costs) for limit in sorted(set(needed.values()))}
-    fitting = {limit: sizes for limit, sizes in chosen.items() if not isinstance(sizes, str)}
-    assert all(needed[sizes] <= limit for limit, sizes in fitting.items())
-    ticks = [tick_of(costs, sizes) for sizes in fitting.values()]
-    assert ticks == sorted(ticks, reverse=True)  # more memory is never worse
-    assert ticks[-1] == min(tick_of(costs, sizes) for sizes in needed)
-    assert list(chosen)[-len(fitting) :] == list(fitting)  # and what is enough stays enough
-    assert f"at least {in_words(min(fitting))}" in partition_within(100, found, costs)
+@pytest.mark.parametrize(
+    ("widths", "costs"),
+    [((9, 5, 5, 1, 1, 9), (3, 1, 4, 1, 5, 9)), ((100, 3, 3, 50), (3, 1, 4, 1)), ((10, 1, 5, 5), (1, 9, 4, 4))],
+)
+def test_a_limit_is_kept_and_the_refusal_names_one_that_is_enough(widths, costs):
+    check_against_all_partitions(fake_profile(widths), costs, 3)
 
 
-def partition_within(limit, found, costs):
-    """The partition, or why there is none."""
-    try:
-        return plan_partition(found, costs, 3, micro_batches=6, limit=limit)
-    except ValueError as error:
-        return str(error)
+def check_against_all_partitions(found, costs, stages):
+    """Under every limit that matters the tick is the shortest that fits; returns these ticks."""
+    every = {sizes: memory_of(found, sizes, 6).total for sizes in partitions(len(costs), stages)}
+    limits, ticks = sorted(set(every.values())), []
+    for limit in limits:
+        sizes = plan_partition(found, costs, stages, micro_batches=6, limit=limit)
+        assert every[sizes] <= limit
+        ticks.append(tick_of(costs, sizes))
+        assert ticks[-1] == min(tick_of(costs, other) for other, needed in every.items() if needed <= limit)
+    enough = re.escape(in_words(limits[0]))
+    with pytest.raises(ValueError, match=f"give at least {enough}, smaller micro-batches, or more devices"):
+        plan_partition(found, costs, stages, micro_batches=6, limit=limits[0] - 1)
+    return ticks
+
+
+def random_profile(draw, number):
+    """Components whose leaves have few sizes and two types: some partitions have exact slots, others ranked ones."""
+
+    def leaves(most):
+        return tuple(
+            jax.ShapeDtypeStruct((draw.choice((1, 2, 3, 8, 30)),), draw.choice((jnp.float32, jnp.int8)))
+            for _ in range(draw.randint(0, most))
+        )
+
+    entering, told = (tuple(leaves(most) for _ in range(number)) for most in (2, 1))
+    held = tuple(leaves(4) for _ in range(number))
+    return Profile((Cost(1.0, None, 10),) * number, held, entering, told)
+
+
+def test_under_any_limit_the_tick_is_the_shortest_of_all_partitions_that_fit():
+    draw, traded = random.Random(0), 0
+    for _ in range(60):
+        number = draw.randint(1, 7)
+        costs = [draw.choice((1, 2, 3, draw.random())) for _ in range(number)]
+        ticks = check_against_all_partitions(random_profile(draw, number), costs, draw.randint(1, number))
+        traded += len(set(ticks)) > 1
+    assert traded > 10  # limits matter
 
 
 def partitions(components, stages):
