@@ -4,11 +4,14 @@
 
 What follows `--` goes to train.py; `config.devices` counts the devices of all processes. The first one writes to the
 terminal, and each to `process_N.log` in the folder of `--logs`. When one fails, the others have a moment to say so and
-are then ended; SIGTERM and Ctrl-C go to all of them, which save and stop. On several hosts, start each process with
-`--config.coordinator=HOST:PORT --config.num_processes=N --config.process_id=I`, or by SLURM with `coordinator=auto`.
+are then ended; SIGTERM and Ctrl-C go to all of them, which save and stop. GPUs of NVIDIA are dealt out, equally many to
+every process, unless JAX_LOCAL_DEVICE_IDS or JAX_CUDA_VISIBLE_DEVICES says which are whose; this was not rehearsed on a
+host with several. On several hosts, start each process with `--config.coordinator=HOST:PORT --config.num_processes=N
+--config.process_id=I`, or by SLURM with `coordinator=auto`.
 """
 
 import argparse
+import contextlib
 import datetime
 import os
 import signal
@@ -23,7 +26,10 @@ from typing import IO
 
 ALONE = 5.0  # seconds from one process's failure until the others are asked to end
 KILL = 10.0  # seconds from there until they are killed
+LAST = 2.0  # seconds for the rest of what ended processes have said
 LOOK = 0.05  # seconds
+OWN_DEVICES = "JAX_LOCAL_DEVICE_IDS"
+DEVICES = Path("/dev")
 PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
 
 
@@ -45,7 +51,7 @@ class Group:
     """Processes that live and end together."""
 
     def __init__(self, program: Path, arguments: Sequence[str], number: int, logs: Path):
-        """Starts them, each with the coordinator, their number and its own in JAX's environment variables."""
+        """Starts them, each with the coordinator, their number, its own and its GPUs in JAX's environment variables."""
         self._logs = [logs / f"process_{rank}.log" for rank in range(number)]
         common = {
             **os.environ,
@@ -58,7 +64,7 @@ class Group:
         for rank, log in enumerate(self._logs):
             process = subprocess.Popen(
                 [sys.executable, "-u", str(program), *arguments],
-                env={**common, "JAX_PROCESS_ID": str(rank)},
+                env={**common, **local_devices(rank, number), "JAX_PROCESS_ID": str(rank)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C comes by `ask` alone, and what a process started is killed with it
@@ -82,8 +88,9 @@ class Group:
             deadline = time.monotonic() + seconds
             self._wait_while(lambda deadline=deadline: time.monotonic() < deadline)
             end()
-        for reader in self._readers:
-            reader.join()
+        self._read_on()
+        self.kill()
+        self._read_on()
         if failed is None:
             return 0
         self._report(failed)
@@ -94,11 +101,18 @@ class Group:
         while condition() and any(process.poll() is None for process in self._processes):
             time.sleep(LOOK)
 
+    def _read_on(self) -> None:
+        """Lets the readers come to the end of what the processes said."""
+        deadline = time.monotonic() + LAST
+        for reader in self._readers:
+            reader.join(max(0, deadline - time.monotonic()))
+
     def kill(self) -> None:
-        """Kills what still runs, and what it started."""
-        for process in self._processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+        """Kills what still runs or holds a process's output open, and what it started."""
+        for process, reader in zip(self._processes, self._readers, strict=True):
+            if process.poll() is None or reader.is_alive():
+                with contextlib.suppress(ProcessLookupError):  # all of it has ended meanwhile
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
     def _failure(self) -> int | None:
@@ -123,6 +137,24 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def gpus() -> int:
+    """How many of NVIDIA's GPUs a process sees where only CUDA_VISIBLE_DEVICES limits them."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    return len(list(DEVICES.glob("nvidia[0-9]*")))
+
+
+def local_devices(rank: int, processes: int) -> dict[str, str]:
+    """The environment variable by which JAX knows a process's GPUs, as they are numbered on this host.
+
+    None where there are fewer GPUs than processes, as on a CPU, or where the user has decided himself.
+    """
+    share = gpus() // processes
+    if not share or any(name in os.environ for name in (OWN_DEVICES, "JAX_CUDA_VISIBLE_DEVICES")):
+        return {}
+    return {OWN_DEVICES: ",".join(map(str, range(rank * share, (rank + 1) * share)))}
 
 
 def _copy(source: IO[bytes], log: Path, shown: bool) -> None:

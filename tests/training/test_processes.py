@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -28,7 +29,7 @@ from al_jax import launch
 
 def launched(workdir, *words, logs=None):
     command = [sys.executable, "-m", "al_jax.launch", "--processes=2", f"--logs={logs or workdir / 'logs'}", *words]
-    environment = {**os.environ, **NO_CACHE}
+    environment = {**os.environ, **NO_CACHE, "CUDA_VISIBLE_DEVICES": "0,1"}  # which processes on CPUs must not mind
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -95,7 +96,7 @@ def test_the_launcher_passes_signals_on_and_all_processes_save(tmp_path):
 
 
 GROUP = """
-import os, sys, time
+import os, subprocess, sys, time
 rank, how = int(os.environ["JAX_PROCESS_ID"]), sys.argv[1]
 print("rank", rank, "of", os.environ["JAX_NUM_PROCESSES"], flush=True)
 open(sys.argv[2] + str(rank), "w").write(str(os.getpid()))
@@ -104,7 +105,9 @@ if how == "fails" and rank == 1:
     sys.exit(3)
 if how == "killed" and rank == 1:
     os.kill(os.getpid(), 9)
-if how != "ends":
+if how == "leaves" and rank == 1:
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+elif how not in ("ends", "leaves"):
     time.sleep(600)
 """
 
@@ -132,6 +135,37 @@ def test_the_launcher_ends_the_others_when_one_fails(tmp_path, monkeypatch, capf
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
         assert (tmp_path / "logs" / f"process_{rank}.log").read_text().startswith(f"rank {rank} of 3")
+
+
+def test_what_a_process_leaves_behind_does_not_hold_the_launcher(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "LAST", 1.0)
+    before, program = set(threading.enumerate()), tmp_path / "program.py"
+    program.write_text(GROUP)
+    words = [f"--program={program}", f"--logs={tmp_path / 'logs'}", "--processes=2"]
+    assert launch.main([*words, "--", "leaves", str(tmp_path / "pid")]) == 0
+    assert set(threading.enumerate()) <= before  # nobody holds an output open any more: what was left is gone
+
+
+def test_gpus_are_dealt_out_unless_the_user_has_done_it(tmp_path, monkeypatch):
+    def dealt(processes):
+        return [launch.local_devices(rank, processes).get("JAX_LOCAL_DEVICE_IDS") for rank in range(processes)]
+
+    for name in ("CUDA_VISIBLE_DEVICES", "JAX_LOCAL_DEVICE_IDS", "JAX_CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(launch, "DEVICES", tmp_path)
+    assert dealt(2) == [None, None]
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert dealt(2) == ["0,1", "2,3"]
+    assert dealt(3) == ["0", "1", "2"]
+    assert dealt(5) == [None] * 5
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")  # JAX numbers those that it sees
+    assert dealt(2) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert dealt(1) == [None]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("JAX_LOCAL_DEVICE_IDS", "1")
+    assert dealt(2) == [None, None]
 
 
 @pytest.mark.parametrize(
