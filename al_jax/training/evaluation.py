@@ -33,8 +33,13 @@ class Accuracy(NamedTuple):
         return {f"{split}_accuracy": self.full, **top5}
 
 
-def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Examples], Accuracy]:
-    """Compiles `(variables, split) -> Accuracy` once for a network; several processes share the examples."""
+def make_evaluate(
+    network: Network, alive: Callable[[], None] = lambda: None
+) -> Callable[[Sequence[Variables], Examples], Accuracy]:
+    """Compiles `(variables, split) -> Accuracy` once for a network; several processes share the examples.
+
+    It calls `alive` after every batch.
+    """
 
     @jax.jit
     def count(variables, image, label, real):
@@ -58,6 +63,7 @@ def make_evaluate(network: Network) -> Callable[[Sequence[Variables], Examples],
         correct = np.zeros((len(network.depths), 2), np.int32)
         for batch, counted in zip(split.batches(np.where(real, indices, 0)), real, strict=True):
             correct += np.asarray(count(tuple(variables), batch["image"], batch["label"], counted))
+            alive()
         shares = distributed.total(correct) / split.examples
         return Accuracy(tuple(map(float, shares[:, 0])), tuple(map(float, shares[:, 1])))
 

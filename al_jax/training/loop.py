@@ -59,7 +59,7 @@ class Training:
         # Later than the deadline of `company.Watch`, which says it better when a process hangs.
         self._agreement = distributed.Agreement(run.config.start_timeout + run.config.step_timeout)
         self._checkpoints = Checkpoints(run.workdir, run.config.keep)
-        self._evaluate = make_evaluate(with_prepare(run.network, run.prepare))
+        self._evaluate = make_evaluate(with_prepare(run.network, run.prepare), alive)
         self._watch = Stopwatch()
         self._done = 0
         self._state = self._restore_or_draw()
@@ -231,7 +231,6 @@ class Training:
             by_depth = next(iter(accuracies.values())).by_depth
             self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
             shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
-            self._alive()
         self._display.epoch(epoch, shown, self._losses, self._watch.examples_per_second)
 
     def _save(self, components: tuple[ComponentState, ...]) -> None:

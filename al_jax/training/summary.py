@@ -3,7 +3,7 @@
 import json
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,13 +23,13 @@ from al_jax.training.run import Finished, Run, component_shapes, per_seed
 SHOWN_MICRO_BATCHES = 12  # in the picture of the schedule
 
 
-def summarise(run: Run, finished: Finished) -> dict[str, Any]:
-    """Evaluates the components on every split, for summary.json.
+def summarise(run: Run, finished: Finished, alive: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Evaluates the components on every split, for summary.json; calls `alive` after every batch.
 
     With several seeds, accuracies are means, `*_std` their standard deviations, `seeds` has each seed's own, and
     `digest` is that of all of them together.
     """
-    evaluate = make_evaluate(with_prepare(run.network, run.prepare))
+    evaluate = make_evaluate(with_prepare(run.network, run.prepare), alive)
     splits = {**run.held_out, "train": run.dataset.train}
     rows, seeds = read_rows(run.workdir), []
     for seed, own in zip(run.seeds, per_seed(run, finished.components), strict=True):
