@@ -2,8 +2,11 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
+from support import Local
 
+import al_jax as al
 from al_jax.data import Split, batches_in_part
 from al_jax.engines import distributed
 from al_jax.engines.placement import AXES, fed_here
@@ -42,9 +45,33 @@ def test_devices_are_counted():
         distributed.devices(5)
 
 
+MINE = {  # of 5 micro-batches of 8 examples, by the devices of a stage: what the first of two processes feeds
+    1: np.arange(5)[:, None] % 4 < np.full(8, 2),
+    2: np.arange(5)[:, None] % 2 < np.full(8, 1),
+    4: np.arange(8)[None] < np.full((5, 1), 4),
+}
+
+
+@pytest.mark.parametrize("data", MINE)
+def test_a_process_feeds_the_examples_of_its_own_devices_and_no_others(monkeypatch, data):
+    """Stage s of p feeds micro-batches s, s + p, ..., and each of its devices an equal part of them."""
+    network = al.compose(map(al.component, (Local(8),) * 4))
+    reads = []
+    for own in (jax.devices()[:2], jax.devices()[2:]):
+
+        def indices(sharding, shape, own=own):
+            return {device: index for device, index in sharding.devices_indices_map(shape).items() if device in own}
+
+        monkeypatch.setattr(jax.sharding.NamedSharding, "addressable_devices_indices_map", indices)
+        monkeypatch.setattr(jax.sharding.Mesh, "local_devices", own)
+        trainer = al.pipelined(network, optax.sgd(0.1), jax.devices(), data=data, shards=data)
+        reads.append(trainer.reads(5, 8))
+    np.testing.assert_array_equal(reads, [MINE[data], ~MINE[data]])
+
+
 @pytest.mark.parametrize("data", [1, 2])
-def test_every_example_is_fed_by_the_devices_of_one_process(data):
-    """Where all devices are of one process it feeds everything; rows that only fill up the last one do not count."""
+def test_a_process_that_is_alone_feeds_everything(data):
+    """Rows that only fill up the last one do not count."""
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()).reshape(-1, data), AXES)
     assert fed_here(5, 6, mesh).all()
     assert fed_here(5, 6, mesh).shape == (5, 6)
