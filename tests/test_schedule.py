@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from al_jax.schedule import LOCAL, associated, backprop, draw, figure, gpipe, makespan, utilisation
+from al_jax.schedule import LOCAL, associated, backprop, draw, figure, gpipe, makespan, units, utilisation
 
 SIZES = [
     (components, devices, micro_batches)
@@ -156,19 +156,10 @@ def test_a_bad_number_of_micro_batches_per_update_is_refused(per_update):
         gpipe(2, 2, 4, per_update)
 
 
-def steps(schedule):
-    """The schedule's length if every pass took one step, a backward pass too, each as early as it may be."""
-    device_free, ready = collections.Counter(), collections.Counter()
-    for task in sorted(schedule, key=lambda task: task.start):
-        last = 1 + max(device_free[task.device], ready[task.micro_batch])
-        device_free[task.device] = ready[task.micro_batch] = last
-    return max(ready.values())
-
-
 # The units of time of the authors' paper (section 3) and slides: one for what a component does with a mini-batch, or
 # for a pass of one layer.
 def test_five_mini_batches_go_through_three_components_in_seven_units():
-    assert makespan(associated(3, 3, 5)) == 7 * LOCAL
+    assert units(associated(3, 3, 5)) == 7
 
 
 @pytest.mark.parametrize("layers", [2, 4, 10])
@@ -176,20 +167,27 @@ def test_five_mini_batches_go_through_three_components_in_seven_units():
 def test_an_epoch_takes_half_the_layers_plus_the_mini_batches_less_one(layers, mini_batches):
     """Two layers make a component, f on one side and h on the other."""
     components = layers // 2
-    assert makespan(associated(components, components, mini_batches)) == (components + mini_batches - 1) * LOCAL
+    assert units(associated(components, components, mini_batches)) == components + mini_batches - 1
 
 
 @pytest.mark.parametrize("layers", [2, 4, 10])
 @pytest.mark.parametrize("mini_batches", [1, 5])
 def test_backprop_takes_two_units_a_layer_and_two_for_the_output(layers, mini_batches):
     for devices in {1, layers // 2, layers + 1}:
-        assert steps(backprop(layers + 1, devices, mini_batches)) == mini_batches * 2 * (layers + 1)
+        assert units(backprop(layers + 1, devices, mini_batches)) == mini_batches * 2 * (layers + 1)
 
 
 def test_gpipe_shortens_the_example_of_the_slides_from_36_to_15_units():
     """Four micro-batches on four devices, one unit for an update: one after another, and as GPipe."""
-    assert steps(backprop(4, 4, 4)) + 4 == 36
-    assert steps(gpipe(4, 4, 4, per_update=4)) + 1 == 15
+    assert units(backprop(4, 4, 4), step=1) == 36
+    assert units(gpipe(4, 4, 4, per_update=4), step=1) == 15
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2, 9])
+def test_units_are_ticks_where_a_device_has_one_component(micro_batches):
+    schedule = associated(3, 3, micro_batches)
+    assert units(schedule) * LOCAL == makespan(schedule)
+    assert units(schedule, step=1) == units(schedule)  # a component's update is part of its task
 
 
 def test_draw_writes_a_png(tmp_path):

@@ -12,6 +12,7 @@ from al_jax.schedule.schedules import (
     gpipe,
     makespan,
     observed,
+    units,
     utilisation,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "gpipe",
     "makespan",
     "observed",
+    "units",
     "utilisation",
 ]

@@ -158,6 +158,21 @@ def makespan(schedule: Schedule) -> float:
     return max(task.start + task.duration for task in schedule)
 
 
+def units(schedule: Schedule, step: int = 0) -> int:
+    """How long it takes in the units of papers and slides: each task one, each as early as it may be.
+
+    Args:
+      schedule: of `associated`, `backprop` or `gpipe`.
+      step: units of the optimizer after all passes of an update, during which devices wait. A local task has its own.
+    """
+    free, ready, steps = {}, {}, set()
+    for task in sorted(schedule, key=lambda task: task.start):
+        end = 1 + max(free.get(task.device, 0), ready.get(task.micro_batch, 0))
+        free[task.device] = ready[task.micro_batch] = end
+        steps |= {task.update} if task.kind == "backward" else set()
+    return max(free.values()) + step * len(steps)
+
+
 def utilisation(schedule: Schedule) -> float:
     """The part of all devices' time, from 0 to 1, in which they work."""
     return sum(task.duration for task in schedule) / (devices_of(schedule) * makespan(schedule))
