@@ -13,8 +13,8 @@ core, to rounding; later, rounding alone leads trainings apart.
 
   python -m benchmarks.pipeline [--quick] [--json FILE]
 
-With --quick only the three arms of `pipelined_speedup`, briefly, and compiled `exact`, so that the digests are those
-of the very runs that are timed. The figure lies beside the JSON.
+With --quick only the three arms of `pipelined_speedup`, briefly, without waiting for idle cores, and compiled `exact`,
+so that the digests are those of the very runs that are timed. The figure lies beside the JSON.
 """
 
 from benchmarks import timing
