@@ -34,20 +34,24 @@ class Patience:
         self.left = seconds
 
     def observed(self, run: Callable[[], Sample]) -> Observed:
-        """Measures when the machine is idle, and again if it was disturbed, as long as there is patience left."""
-        attempts, foreign = 0, 1.0
-        while not attempts or (foreign > QUIET and attempts < ATTEMPTS and self.left > 0):
-            attempts += 1
+        """Measures when the machine is idle, and again if it was disturbed, as long as there is patience left.
+
+        Returns:
+          The quietest measurement, and how many attempts there were.
+        """
+        found: list[Observed] = []
+        while not found or (found[-1].foreign > QUIET and len(found) < ATTEMPTS and self.left > 0):
             self.wait()
             load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
             before, start = busy_seconds(), time.monotonic()
             sample = run()
             elapsed, after = time.monotonic() - start, busy_seconds()
             if before is None or after is None:
-                return Observed(*sample, None, load, attempts)
+                return Observed(*sample, None, load, 1)
             foreign = max(0.0, (after - before - sample.cpu) / elapsed)
+            found.append(Observed(*sample, foreign, load, 1))
             self.left -= elapsed if foreign > QUIET else 0
-        return Observed(*sample, foreign, load, attempts)
+        return min(found, key=lambda one: one.foreign)._replace(attempts=len(found))
 
     def wait(self, interval: float = 0.5) -> None:
         """Until all cores together were busy for less than `QUIET` of an interval."""

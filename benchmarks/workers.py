@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
@@ -16,6 +16,7 @@ from al_jax.engines import exact as exactness
 from al_jax.launch import free_port
 
 Functions = dict[str, Callable[..., Any]]
+PATIENCE = 1800.0  # seconds for one answer, of which the longest take some minutes
 
 
 class Worker:
@@ -36,6 +37,8 @@ class Worker:
         self.pipe.send((name, args))
 
     def answer(self) -> Any:
+        if not self.pipe.poll(PATIENCE):
+            _give_up([self])
         try:
             return self.pipe.recv()
         except EOFError:
@@ -66,7 +69,9 @@ class Group:
     def answer(self) -> list[Any]:
         answers, waiting = {}, {worker.pipe: worker for worker in self.workers}
         while waiting:  # whoever speaks first is heard first, so that a dead rank is noticed while others wait for it
-            for pipe in wait(list(waiting)):
+            if not (ready := wait(list(waiting), PATIENCE)):
+                _give_up(self.workers)
+            for pipe in ready:
                 worker = waiting.pop(pipe)
                 answers[worker] = worker.answer()
         return [answers[worker] for worker in self.workers]
@@ -78,6 +83,13 @@ class Group:
     def join(self) -> None:
         for worker in self.workers:
             worker.join()
+
+
+def _give_up(workers: Sequence[Worker]) -> NoReturn:
+    """Kills processes that hang, which would not end when they are asked to."""
+    for worker in workers:
+        worker.process.kill()
+    raise SystemExit(f"a process of the benchmark hangs: it has not answered for {PATIENCE:g} seconds")
 
 
 def two_cores() -> tuple[int, int]:

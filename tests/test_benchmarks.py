@@ -1,14 +1,19 @@
 """The benchmarks run and leave a record; what they measure is not tested."""
 
+import itertools
 import json
 import math
+import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
+from unittest import mock
 
 import jax
+import numpy as np
 import pytest
 
 import al_jax as al
@@ -146,19 +151,59 @@ def test_quick_pipelines_have_a_speedup_and_equal_digests(run, tiny):
 
 
 def test_no_number_is_printed_when_digests_differ(run, tiny, monkeypatch, capsys):
-    from benchmarks.pipeline import arms
+    from benchmarks.pipeline.arms import Crew
+    from benchmarks.pipeline.one_device import Trained
 
-    def compare(case, *_):
-        arms.refuse(case, "the digests differ")
+    class Trainees:
+        """In place of the processes on one core or on two, which end with the same parameters but for a digest."""
 
-    monkeypatch.setattr("benchmarks.pipeline.compare.compare", compare)
-    with pytest.raises(SystemExit, match="no number is printed: tiny: the digests differ"):
+        def __init__(self, cores):
+            self.trained = Trained([np.zeros(2)], [np.ones(2)], f"digest on {len(cores)} cores", memory=0)
+
+        def __call__(self, name, *given):
+            return self.trained if name == "train" else [("component 1", 1)] * 2
+
+        def ask(self, name, *given):
+            pass
+
+        def answer(self):
+            return [self.trained] * 2
+
+    monkeypatch.setattr(Crew, "open", lambda crew, kind, cores, *given, **named: Trainees(cores))
+    with pytest.raises(SystemExit, match=r"no number is printed: tiny: the digests .* differ: .*1 cores.*2 cores"):
         run("pipeline")
     record = json.loads(Path(sys.argv[-1]).read_text())
     assert record["digest_equal"] is False
     assert record["pipelined_speedup"] is None
     assert not record["cases"]
     assert not capsys.readouterr().out
+
+
+def test_of_disturbed_measurements_the_quietest_counts(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import quiet
+
+    busy, clock = iter([0, 1.5, 2, 2.9, 4, 5.8]), itertools.count()  # before and after each, which takes a second
+    monkeypatch.setattr(quiet, "busy_seconds", lambda: next(busy))
+    monkeypatch.setattr(quiet, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(quiet.Patience, "wait", lambda patience: None)
+    samples = iter([quiet.Sample(wall, cpu=0.5) for wall in (1, 2, 3)])
+    found = quiet.Patience(100).observed(lambda: next(samples))
+    assert (found.wall, found.foreign, found.attempts) == (2, pytest.approx(0.4), 3)
+
+
+def test_a_process_that_does_not_answer_is_killed(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import workers
+
+    monkeypatch.setattr(workers, "PATIENCE", 0.01)
+    worker, group = object.__new__(workers.Worker), object.__new__(workers.Group)
+    worker.pipe, _theirs = multiprocessing.Pipe()
+    worker.process, group.workers = mock.Mock(), [worker]
+    for asked, killed in ((worker, 1), (group, 2)):
+        with pytest.raises(SystemExit, match=r"hangs: it has not answered for 0\.01 seconds"):
+            asked.answer()
+        assert worker.process.kill.call_count == killed
 
 
 @pytest.mark.slow
