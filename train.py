@@ -53,11 +53,11 @@ def main(argv):
                 status = 128 + stopped.signal
             else:
                 # ---- What it reached.
-                reached = summary.summarise(this, finished)
+                reached = summary.summarise(this, finished, watch.alive)
                 if distributed.first():
                     summary.leave(this, reached)
                     print_summary(reached, workdir)
-    company.leave(status)
+        company.leave(status)
 
 
 if __name__ == "__main__":

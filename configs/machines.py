@@ -131,7 +131,8 @@ def tuned(variant):
     """Longer, with a cosine and the best rate of 1e-3, 3e-3 and 1e-2 on validation images, 10 epochs of one seed.
 
     Target propagation takes noise on the images in place of another rate, and twice 40 epochs, as its layers rest in
-    every other one: 95.2 % of validation images with seed 0, 94.7 after 40. What is better for trees is all images for each, and more rounds.
+    every other one: 95.2 % of validation images with seed 0, 94.7 after 40. What is better for trees is all images for
+    each, and more rounds.
     """
     experiment = (names_of_variant(variant) or ["baseline"])[0]
     if experiment == "decision_linear":

@@ -29,6 +29,18 @@ import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
+# Runs train.py with the rest of its command line, where every checkpoint takes so many seconds longer.
+SLOW_SAVES = """
+import runpy, sys, time
+from al_jax.training.checkpoint import Checkpoints
+save = Checkpoints.save
+def slowly(*given):
+    time.sleep({0})
+    save(*given)
+Checkpoints.save = slowly
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 # For processes beside each other, since one may read what the other has written in part, and for full disks.
 NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 BOUND = 120  # seconds in which a process must have left, with room for a slow machine

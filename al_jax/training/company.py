@@ -22,7 +22,7 @@ from al_jax.training.errors import ConfigError, RunError
 LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same command may succeed later
 LOOK = 0.5  # seconds between two looks at the others
 FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
-PATIENCE = 30.0  # seconds that process 0 waits for the others at the end
+PATIENCE = 30.0  # seconds that process 0 waits for the others at the end, and they for its answer
 PEER = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in errors of collectives without their other side
 SAVED = "it cannot save, the same command continues from the last checkpoint"
 
@@ -53,14 +53,22 @@ def join(config: Config) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process; several end together, the first one last."""
+    """Ends this process; several end together, when the first one has written everything, and that one last.
+
+    A process that left earlier would look like a failure to what started it, and end a first one that still writes.
+    Call it within a `Watch`, whose deadline bounds the waiting.
+    """
     if distributed.size() > 1:
-        distributed.tell("done", "")
         if distributed.first():
+            distributed.tell("done", "")
             deadline = time.monotonic() + PATIENCE
             while len(distributed.told("done")) < distributed.size() and time.monotonic() < deadline:
                 time.sleep(LOOK / 10)
             time.sleep(LOOK)  # what JAX reports when it finds process 0 gone would look like a failure
+        else:
+            while 0 not in distributed.told("done"):
+                time.sleep(LOOK / 10)
+            distributed.tell("done", "")
         _exit(status)
     sys.exit(status)
 
@@ -70,6 +78,7 @@ def give_up(sentence: str) -> NoReturn:
     if distributed.size() == 1:
         sys.exit(sentence)
     print(sentence, file=sys.stderr)
+    _exit_within(PATIENCE, 1)
     try:
         distributed.tell("gone", sentence.removeprefix("error: "))
         if distributed.first():
@@ -156,6 +165,13 @@ def _exit(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _exit_within(seconds: float, status: int) -> None:
+    """Ends this process after some seconds, whatever it waits for: a call of process 0 has no deadline of its own."""
+    timer = threading.Timer(seconds, _exit, (status,))
+    timer.daemon = True
+    timer.start()
 
 
 def _on_abort(sentence: str, status: int) -> None:

@@ -7,6 +7,7 @@ import time
 import pytest
 from processes import (
     FULL_DISK,
+    SLOW_SAVES,
     by_jax,
     digest_of,
     finish,
@@ -26,23 +27,31 @@ def alone(workdir, **fields):
     return finish(start(0, {}, workdir, engine="sequential", devices=1, **fields))
 
 
+def newest(workdir):
+    """The update of the last whole checkpoint, -1 before the first."""
+    return max(Checkpoints(workdir, 3).steps(), default=-1)
+
+
 @pytest.mark.slow
 def test_after_the_death_of_any_process_the_other_leaves_and_the_run_goes_on(tmp_path):
     undisturbed, workdir, moment = tmp_path / "undisturbed", tmp_path / "killed", random.Random()
     assert alone(undisturbed, checkpoint_seconds=1000)[0] == 0
     for victim in range(2):
-        done = max(Checkpoints(workdir, 3).steps(), default=-1)
+        done = newest(workdir)
         processes = pair(workdir)
         wait_for_checkpoint(processes, workdir, after=done)
         time.sleep(moment.uniform(0, 0.3))
         kill(processes[victim])
-        status, _, errors = finish(processes[1 - victim])
+        status, output, errors = finish(processes[1 - victim])
         assert status == LOST, errors
+        if victim:  # the survivor is the one that speaks, and goes on from what the first pair left
+            assert f"Continuing after update {done} of" in output
         assert "it cannot save, the same command continues from the last checkpoint" in sentence(errors)
         assert f"so process {1 - victim} of 2 leaves" in sentence(errors)
+    done = newest(workdir)
     status, output, errors = alone(workdir, checkpoint_seconds=1000)  # fewer processes and devices than before
     assert status == 0, errors
-    assert "Continuing after update" in output
+    assert f"Continuing after update {done} of" in output
     assert digest_of(workdir) == digest_of(undisturbed)
 
 
@@ -58,6 +67,22 @@ def test_a_process_that_hangs_does_not_hold_the_other(tmp_path):
         kill(processes[stuck])
     assert status == LOST
     assert "no step was done for 8 seconds" in sentence(errors)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_asked_to_stop_stays_until_the_first_has_saved(tmp_path):
+    """One that left earlier looks like a failure to launchers and to srun, which then end the first as well."""
+    world, fields = by_jax(), {"epochs": 4000}
+    slow = start(0, world, tmp_path, before=("-c", SLOW_SAVES.format(1.5)), **fields)
+    processes = [slow, start(1, world, tmp_path, **fields)]
+    wait_for_checkpoint(processes, tmp_path)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    status, _, errors = finish(processes[1])
+    saved = newest(tmp_path)
+    first, output, _ = finish(slow)
+    assert status == first == 128 + signal.SIGTERM, errors
+    assert f"stopped after update {saved} of" in output
 
 
 @pytest.mark.slow
