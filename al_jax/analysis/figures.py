@@ -25,11 +25,8 @@ from al_jax.analysis.tables import analysed
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
-# Networks of the paper, and those that stand beside them in the figure of distances. MNIST's is the one of Table 5.
-PAIRS = {
-    "mnist_mlp:three": "mnist_mlp:backprop",
-    **{row.config: with_variants(row.config, "backprop") for _, rows in TABLES.values() for row in rows},
-}
+# Networks of the paper, and whose `:backprop` stands beside them. MNIST's is the one of Table 5.
+PAIRS = {"mnist_mlp:three": "mnist_mlp", **{row.config: row.config for _, rows in TABLES.values() for row in rows}}
 
 
 def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
@@ -37,9 +34,9 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
     found: dict[str, Callable[[], Figure]] = {}
     missing = []
     for config, other in PAIRS.items():
-        name = name_of(config)
-        (associated, short), (backprop, also_short) = analysed(results, config), analysed(results, other)
-        for arm, runs, mark in ((name, associated, short), (name_of(other), backprop, also_short)):
+        name, of_backprop = name_of(config), name_of(with_variants(other, "backprop"))
+        (associated, short), (backprop, also_short) = analysed(results, config), analysed(results, other, "backprop")
+        for arm, runs, mark in ((name, associated, short), (of_backprop, backprop, also_short)):
             if not runs:
                 missing.append(arm)
             elif found_maps := seeds_of(runs)[0]["analysis"].get("tsne"):

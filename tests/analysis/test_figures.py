@@ -36,6 +36,10 @@ def test_a_short_run_stands_in_for_a_full_one_and_one_without_an_analysis_does_n
     assert set(found) == {"by_depth_cifar_mlp", "early_exit_cifar_mlp"}
     assert found["by_depth_cifar_mlp"]().get_suptitle() == "cifar_mlp (short)"
     assert {"cifar_cnn", "cifar_mlp_backprop", "depth"} <= set(missing)
+    write_json(tmp_path / "cifar_mlp_short_backprop.json", {"name": "cifar_mlp_short_backprop", "runs": runs})
+    found, missing = figures.figures(tmp_path)
+    assert {"distances_cifar_mlp"} == set(found) - {"by_depth_cifar_mlp", "early_exit_cifar_mlp"}
+    assert "cifar_mlp_backprop" not in missing
 
 
 def test_maps_of_both_rules_are_drawn_from_results(tmp_path):
