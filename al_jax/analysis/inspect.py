@@ -150,7 +150,7 @@ def _distances(config: Config, network: Network, variables, test: Split, output:
 
     distances: dict[str, Any] = {"output": entry(class_distances(output, test.label))}
     if config.rule == "backprop":
-        distances["softmax"] = entry(class_distances(jax.nn.softmax(output), test.label))
+        distances["softmax"] = entry(class_distances(np.asarray(jax.nn.softmax(output)), test.label))
     images, labels = test.image[:LAYER_EXAMPLES], test.label[:LAYER_EXAMPLES]
     distances["layers"] = [
         {**place._asdict(), **entry(found)}

@@ -69,4 +69,6 @@ def layer_outputs(
     parts = [
         jax.device_get(run(list(variables), images[start : start + BATCH])) for start in range(0, len(images), BATCH)
     ]
-    return [Layer(*place, np.concatenate([part[place] for part in parts])) for place in sorted(parts[0])]
+    return [
+        Layer(place.number, place.kind, np.concatenate([part[place] for part in parts])) for place in sorted(parts[0])
+    ]

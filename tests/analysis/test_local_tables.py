@@ -64,8 +64,10 @@ def test_every_cell_without_a_result_says_so(tmp_path):
 def test_every_cell_is_of_a_config_that_makes_a_network(tmp_path, monkeypatch):
     asked = set()
     monkeypatch.setattr(local_tables, "either", lambda results, config: asked.add(config) or [])
-    local_tables.render(tmp_path)
-    assert len(asked) > 150
+    table_1(tmp_path, "CIFAR-10")  # data sets differ in nothing that makes a network
+    for table in (table_2, table_4, table_4_imagenet):
+        table(tmp_path)
+    assert len(asked) > 70
     for name in asked:
         stem, colon, variants = name.partition(":")
         config = read_config(f"{CONFIGS / stem}.py{colon}{variants}", {})
