@@ -1,4 +1,4 @@
-"""What learning machines cost: the gradient rule against `jax.grad`, and a ridge input step against scipy.
+"""What learning machines cost: gradients against `jax.grad`, a ridge input step against scipy, trees against sklearn.
 
 A chain of Flax modules under `al.machines.trainer` and a scan of `jax.grad` and optax written by hand train the same
 network with Adam on the same random batches, on one core; unless they end at the same parameters to rounding, no time
@@ -7,6 +7,10 @@ is measured. `ratio` is the time of an arm over that of the loop by hand; the ta
 The input step solves the normal equations of ridge regression for what to change in the input of a dense layer: in one
 call of a compiled function, and on the host by `scipy.linalg.lstsq` and by scipy's Cholesky. `ratio` is the time over
 that of `lstsq`; the target is at most 0.2.
+
+Of an ensemble of nine members the newest is grown and all are asked, by `al.machines.ensemble` and by scikit-learn's
+trees. `ratio` is the time over that of scikit-learn. The trees are not the same, as ties and random cuts fall
+otherwise: no time is measured unless they miss as much of their targets, to 5 % of the variance.
 
   python -m benchmarks.machines [--quick] [--json FILE]
 """
@@ -25,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from al_jax import machines
 from al_jax.losses import cross_entropy
 from al_jax.machines.least_squares import input_step
-from benchmarks import timing
+from benchmarks import timing, trees
 
 CLASSES, RIDGE = 10, 1e-2
 HAND, MACHINES = "jax.grad by hand", "al.machines"
@@ -57,8 +61,14 @@ class Solving(NamedTuple):
         return f"ridge {self.width}x{self.width}, batch {self.batch}"
 
 
-CASES = Training(128, 128, 784, updates=100), Training(512, 128, 784, updates=20), Solving(128, 128, updates=100)
-QUICK = Training(8, 4, 9, updates=4), Solving(8, 4, updates=4)
+Case = Training | Solving | trees.Growing
+CASES = (
+    Training(128, 128, 784, updates=100),
+    Training(512, 128, 784, updates=20),
+    Solving(128, 128, updates=100),
+    *trees.CASES,
+)
+QUICK = Training(8, 4, 9, updates=4), Solving(8, 4, updates=4), *trees.QUICK
 
 
 def modules_of(case: Training) -> list[nn.Module]:
@@ -154,7 +164,23 @@ def compare_solving(case: Solving, rounds: int) -> dict:
     return summary(case, samples, LSTSQ)
 
 
-def summary(case: Training | Solving, samples: timing.Samples, baseline: str) -> dict:
+def compare_growing(case: trees.Growing, rounds: int) -> dict:
+    """Checks that the arms learn as much, then times them."""
+    arms = trees.growing_arms(case)
+    missed = {name: trees.missed(case, run()) for name, run in arms.items()}
+    if not abs(missed[trees.SKLEARN] - missed[trees.MACHINES]) < 0.05:
+        raise SystemExit(f"{case.name}: no time is measured, the trees miss {missed} of their targets")
+    samples = timing.interleaved({name: lambda run=run: timing.measure(run) for name, run in arms.items()}, rounds)
+    return summary(case, samples, trees.SKLEARN) | {"missed": missed}
+
+
+def compare(case: Case, rounds: int) -> dict:
+    if isinstance(case, Training):
+        return compare_training(case, rounds)
+    return compare_solving(case, rounds) if isinstance(case, Solving) else compare_growing(case, rounds)
+
+
+def summary(case: Case, samples: timing.Samples, baseline: str) -> dict:
     return {
         "case": case.name,
         "ratio": {name: timing.ratio(samples, name, baseline) for name in samples},
@@ -174,13 +200,10 @@ def main():
     options = timing.arguments(__doc__, "machines")
     timing.one_core()
     cases, rounds = (QUICK, 3) if options.quick else (CASES, 15)
-    with threadpool_limits(1):  # scipy's
-        results = [
-            compare_training(case, rounds) if isinstance(case, Training) else compare_solving(case, rounds)
-            for case in cases
-        ]
+    with threadpool_limits(1):  # scipy's and scikit-learn's
+        results = [compare(case, rounds) for case in cases]
     rows = [row(result, name) for result in results for name in result["arms"]]
-    columns = ["network", "arm", "ms/update", "min to max", "ratio", "ratio of cpu time", "cpu/wall"]
+    columns = ["case", "arm", "ms/update", "min to max", "ratio", "ratio of cpu time", "cpu/wall"]
     record = {**timing.machine(), "rounds": rounds, "results": results}
     timing.report("Learning machines, one core", columns, rows, record, options.json)
 
