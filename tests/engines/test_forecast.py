@@ -153,6 +153,17 @@ def test_under_any_limit_the_tick_is_the_shortest_of_all_partitions_that_fit():
     assert traded > 10  # limits matter
 
 
+def test_of_half_a_billion_partitions_one_is_found_under_a_limit():
+    found, costs = fake_profile((16,) * 21 + (64,) * 21 + (256,) * 22), [1, 2] * 32
+    best = plan_partition(found, costs, 8, micro_batches=6)
+    needed = memory_of(found, best, 6).total
+    smaller = plan_partition(found, costs, 8, micro_batches=6, limit=needed - 1)
+    assert memory_of(found, smaller, 6).total < needed
+    assert tick_of(costs, smaller) > tick_of(costs, best)
+    with pytest.raises(ValueError, match="over 8 stages fits 100 bytes a device: give at least"):
+        plan_partition(found, costs, 8, micro_batches=6, limit=100)
+
+
 def partitions(components, stages):
     for cuts in itertools.combinations(range(1, components), stages - 1):
         yield tuple(end - start for start, end in itertools.pairwise((0, *cuts, components)))
