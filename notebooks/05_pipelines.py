@@ -33,7 +33,6 @@
 # %%
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -189,12 +188,13 @@ with tempfile.TemporaryDirectory() as folder:
     group = subprocess.Popen(words, cwd=ROOT, env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while group.poll() is None and not list(workdir.glob("checkpoints/*/SHA256SUMS")):
         time.sleep(0.1)
-    running = subprocess.run(["pgrep", "-f", f"train.py.*{workdir}"], capture_output=True, text=True).stdout.split()
-    second = next(pid for pid in running if b"JAX_PROCESS_ID=1" in Path(f"/proc/{pid}/environ").read_bytes())
-    os.kill(int(second), signal.SIGKILL)
-    print("launcher: ", group.communicate()[1].strip().splitlines()[0].replace(folder, "FOLDER"))
+    running = subprocess.run(["pgrep", "-P", str(group.pid)], capture_output=True, text=True).stdout.split()
+    for second in running[1:2]:  # in the order of their start; none if the run, which is short, has ended before
+        subprocess.run(["kill", "-KILL", second])
+    said = group.communicate()[1].strip().replace(folder, "FOLDER").splitlines()
+    print("launcher: ", *said[:1])
     left = [line for line in Path(folder, "logs", "process_0.log").read_text().splitlines() if "error" in line]
-    print("process 0:", left[-1])
+    print("process 0:", *left[-1:])
     print("saved:    ", *sorted((path.parent.name for path in workdir.glob("checkpoints/*/SHA256SUMS")), key=int))
     resumed, expected = one_process(workdir), one_process(undisturbed)
 
