@@ -24,9 +24,10 @@ def test_killed_at_random_moments_and_continued_on_other_devices_it_ends_in_the_
         wait_for_checkpoint([process], workdir, after=max(Checkpoints(workdir, 3).steps(), default=-1))
         time.sleep(moment.uniform(0, 0.3))
         kill(process)
+    newest = Checkpoints(workdir, 3).steps()[0]
     code, output, _ = finish(start(workdir, checkpoint_seconds=1000))
     assert code == 0
-    assert "Continuing after update" in output
+    assert f"Continuing after update {newest} of" in output
     assert digest_of(workdir) == digest_of(tmp_path / "undisturbed")
 
 
