@@ -10,7 +10,7 @@ that of `lstsq`; the target is at most 0.2.
 
 Of an ensemble of nine members the newest is grown and all are asked, by `al.machines.ensemble` and by scikit-learn's
 trees. `ratio` is the time over that of scikit-learn. The trees are not the same, as ties and random cuts fall
-otherwise: no time is measured unless they miss as much of their targets, to 5 % of the variance.
+otherwise: no time is measured if those of machines miss more of their targets, by 5 % of the variance.
 
   python -m benchmarks.machines [--quick] [--json FILE]
 """
@@ -165,10 +165,10 @@ def compare_solving(case: Solving, rounds: int) -> dict:
 
 
 def compare_growing(case: trees.Growing, rounds: int) -> dict:
-    """Checks that the arms learn as much, then times them."""
+    """Checks that machines learn no less, then times the arms."""
     arms = trees.growing_arms(case)
     missed = {name: trees.missed(case, run()) for name, run in arms.items()}
-    if not abs(missed[trees.SKLEARN] - missed[trees.MACHINES]) < 0.05:
+    if not missed[trees.MACHINES] < missed[trees.SKLEARN] + 0.05:
         raise SystemExit(f"{case.name}: no time is measured, the trees miss {missed} of their targets")
     samples = timing.interleaved({name: lambda run=run: timing.measure(run) for name, run in arms.items()}, rounds)
     return summary(case, samples, trees.SKLEARN) | {"missed": missed}

@@ -20,7 +20,7 @@ class Growing(NamedTuple):
 
     Attributes:
       cuts: random ones among which a node chooses; None: all. scikit-learn's extra trees draw one of each of so many
-        features.
+        features, anywhere between its extremes, which parts a node less evenly than values of its samples do.
       joint: one tree answers all outputs; otherwise each has its own.
     """
 
@@ -40,8 +40,8 @@ class Growing(NamedTuple):
 
 
 CASES = [
-    Growing(2000, features, 32, 11, 9, cuts, joint)
-    for features, cuts in ((64, None), (784, 200))
+    Growing(samples, features, 32, 11, 9, cuts, joint)
+    for samples, features, cuts in ((2000, 64, None), (5000, 784, 200))
     for joint in (False, True)
 ]
 QUICK = [Growing(64, 5, 2, 8, 2, None, False), Growing(64, 5, 2, 8, 2, 4, True)]
@@ -64,7 +64,7 @@ def _by_machine(case: Growing) -> Callable:
     trees = machines.tree_layer(case.outputs, case.depth, feedback=None, cuts=case.cuts, joint=case.joint)
     ring = machines.ensemble(trees, case.members)
 
-    def grow(state, step):
+    def grow(state, x, t, step):  # data as arguments, or compilation would sort it
         key = jax.random.fold_in(jax.random.key(0), step)
         y, residuals = ring.forward(state.params, state.fixed, x, key, True)
         context = machines.Context(None, None, step, key)
@@ -75,7 +75,7 @@ def _by_machine(case: Growing) -> Callable:
     held = [jax.jit(ring.init)(jax.random.key(1), x)]
 
     def run():
-        held[0], answer = compiled(held[0], jnp.int32(next(steps)))
+        held[0], answer = compiled(held[0], x, t, jnp.int32(next(steps)))
         return answer
 
     return run

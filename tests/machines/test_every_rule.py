@@ -52,7 +52,7 @@ RULES = {
     "search": below(machines.searched(HIDDEN, machines.elitist(4, 1, 0.1), feedback=None)),
     "decision": machines.climbed(
         machines.with_noise(from_linen(HIDDEN, SGD), 0.5, explore=True),
-        machines.ensemble(machines.tree_classifier(4, 3, feedback=None), 2),
+        machines.tree_classifier(4, 3, feedback=None, cuts=4),
         candidates=2,
         score=machines.label_rate,
     ),
