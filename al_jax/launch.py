@@ -89,8 +89,6 @@ class Group:
             self._wait_while(lambda deadline=deadline: time.monotonic() < deadline)
             end()
         self._read_on()
-        self.kill()
-        self._read_on()
         if failed is None:
             return 0
         self._report(failed)
@@ -102,7 +100,7 @@ class Group:
             time.sleep(LOOK)
 
     def _read_on(self) -> None:
-        """Lets the readers come to the end of what the processes said."""
+        """Lets the readers come to the end of what the processes said; whoever left their group may hold it open."""
         deadline = time.monotonic() + LAST
         for reader in self._readers:
             reader.join(max(0, deadline - time.monotonic()))

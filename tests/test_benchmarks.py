@@ -12,11 +12,15 @@ import types
 from pathlib import Path
 from unittest import mock
 
+import flax.linen as nn
 import jax
 import numpy as np
+import optax
 import pytest
 
 import al_jax as al
+from al_jax.components import call_block
+from al_jax.losses import cross_entropy
 
 ROOT = Path(__file__).parents[1]
 
@@ -222,6 +226,56 @@ def test_gpipe_trains_what_backprop_on_one_device_does(tiny, remat):
         held, _ = made.step(made.place(start), batches)
     end = trainer.components(state)[0].params
     assert timing.movement_apart(start[0].params, end, made.parameters(held)) < 1e-3
+
+
+@pytest.mark.slow
+def test_mixed_versions_take_gradients_by_the_weights_at_hand_of_activations_by_older_ones(tiny, monkeypatch):
+    """On two stages the lower one has made one update between a micro-batch's two passes, the upper one none."""
+    from benchmarks import timing
+    from benchmarks.pipeline import backward
+    from benchmarks.pipeline.cases import PREPARE
+    from benchmarks.pipeline.passes import cut
+
+    case, rate = tiny._replace(widths=(8, 32, 32)), 0.05
+    optimizer = optax.sgd(rate)
+    monkeypatch.setattr(backward, "OPTIMIZER", optimizer)
+    lower, upper = cut(case, 2)
+    assert [name for name, _ in lower] == ["blocks_0", "blocks_1"]
+    trainer, batches = al.sequential(case.backprop(), optimizer, prepare=PREPARE), case.batches()
+    start = trainer.components(trainer.init(jax.random.key(0), case.shapes()))
+    with jax.numpy_dtype_promotion("standard"):
+        made = backward.pipeline(case, jax.devices()[:2], backward.Schedule(mixed=True), start)
+        held, _ = made.step(made.place(start), batches)
+
+    def upper_loss(weights, x, label):
+        for name, layer in upper:
+            x = layer.apply({"params": weights[name]}, x, True, method=call_block)
+        return cross_entropy(x, label)
+
+    @jax.jit
+    def mixture(made_by, weights, image, label):
+        """Gradients by `weights`, where the lower layers' inputs and the slopes of their ELUs are those of others."""
+        x, inputs, slopes, gradients = PREPARE(image, None, True).reshape(len(image), -1), [], [], {}
+        for name, _ in lower:
+            inputs.append(x)
+            x, pull = jax.vjp(nn.elu, x @ made_by[name]["Dense_0"]["kernel"] + made_by[name]["Dense_0"]["bias"][None])
+            slopes.append(pull)
+        above, down = jax.grad(upper_loss, (0, 1))({name: weights[name] for name, _ in upper}, x, label)
+        for (name, _), own, pull in reversed(list(zip(lower, inputs, slopes, strict=True))):
+            (down,) = pull(down)
+            gradients[name] = {"Dense_0": {"kernel": own.T @ down, "bias": down.sum(0)}}
+            down = down @ weights[name]["Dense_0"]["kernel"].T
+        return {**gradients, **above}
+
+    def trained(behind):
+        versions = [start[0].params]
+        for number, (image, label) in enumerate(zip(batches["image"], batches["label"], strict=True)):
+            gradients = mixture(versions[max(number - behind, 0)], versions[-1], image, label)
+            versions.append(jax.tree.map(lambda w, g: w - rate * g, versions[-1], gradients))
+        return versions[-1]
+
+    apart = [timing.movement_apart(start[0].params, trained(behind), made.parameters(held)) for behind in range(3)]
+    assert apart[1] < 1e-4 < 1e-2 < min(apart[0], apart[2])
 
 
 def test_the_bound_counts_the_fullest_stage_and_the_ticks_that_filling_takes(tiny):

@@ -137,8 +137,7 @@ def test_the_launcher_ends_the_others_when_one_fails(tmp_path, monkeypatch, capf
         assert (tmp_path / "logs" / f"process_{rank}.log").read_text().startswith(f"rank {rank} of 3")
 
 
-def test_what_a_process_leaves_behind_does_not_hold_the_launcher(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "LAST", 1.0)
+def test_what_a_process_leaves_behind_does_not_hold_the_launcher(tmp_path):
     before, program = set(threading.enumerate()), tmp_path / "program.py"
     program.write_text(GROUP)
     words = [f"--program={program}", f"--logs={tmp_path / 'logs'}", "--processes=2"]
