@@ -31,7 +31,7 @@ EXPERIMENTS = {
 }
 SMALL = {"updates_per_call": 15, "examples": 960, "epochs": 4, "learning_rate": 1e-2, "schedule": "constant"}
 FEW_TREES = {"tree_depth": 5, "members": 4, "batch_size": 32}
-SLOW = ("decision_linear", "neural_decision")
+SLOW = {"decision_linear": {**FEW_TREES, "tree_cuts": 20}, "neural_decision": FEW_TREES}
 
 
 def train(workdir, config, interrupted=lambda: False):
@@ -42,7 +42,7 @@ def train(workdir, config, interrupted=lambda: False):
 
 def shrunk(variant, **fields):
     config = runpy.run_path(str(CONFIG))["get_config"](f"{variant},smoke")
-    config.update({**SMALL, **(FEW_TREES if variant in SLOW else {}), **fields})
+    config.update({**SMALL, **SLOW.get(variant, {}), **fields})
     return config
 
 
