@@ -12,7 +12,7 @@ authors' code.
 
 Where the next component has fewer layers than a branch, the branch goes on with those of the one above it. A component
 hears of the next one only, which passes on what it has heard itself, two updates older: that old in a pipeline too,
-where it takes a tick to hear and another to say.
+where it takes a tick to hear and another to say. A frozen component hears nothing, and passes on what it has.
 """
 
 import itertools
@@ -29,6 +29,7 @@ from al_jax.types import ComponentState, Network, PyTree
 
 AVERAGE = "momentum"  # the collection of variables in which η'' lies
 PASSED_ON = "passed_on"  # that of weights which the component below wants, and this one only hears of
+UPDATE = "update"  # in a message whose weights are passed on, which update they are from before
 STATISTICS = "batch_stats"
 Rule = Callable[..., Network]
 
@@ -170,7 +171,7 @@ def momentum(
             return network
         parts = [
             part._replace(
-                tell=_tell(block, min(depth, own), passed) if index else None,
+                tell=_tell(block, min(depth, own), passed, passes[index - 1] > 0) if index else None,
                 hear=_hear(decay, passed) if index < len(blocks) - 1 else None,
             )
             for index, (part, block, own, passed) in enumerate(
@@ -186,12 +187,14 @@ def _layers_of(block: nn.Module) -> tuple[nn.Module, ...]:
     return tuple(block.layers) if isinstance(block, Stack) else (block,)
 
 
-def _tell(block: nn.Module, own: int, passed: int) -> Callable[[ComponentState], PyTree]:
+def _tell(block: nn.Module, own: int, passed: int, numbered: bool) -> Callable[[ComponentState], PyTree]:
     """The weights of the block's first layers, and of those above it as it heard of them two updates ago, by number."""
 
     def tell(state: ComponentState):
         f = state.params.get("f", {})
         told = {str(i): f.get(f"layers_{i}", {}) for i in range(own)} if isinstance(block, Stack) else {"0": f}
+        if numbered:
+            told[UPDATE] = state.updates
         if not passed:
             return told
         kept = _of(state.model_state, PASSED_ON)
@@ -206,13 +209,14 @@ def _tell(block: nn.Module, own: int, passed: int) -> Callable[[ComponentState],
 def _hear(decay: float, passed: int) -> Callable[[PyTree, PyTree], PyTree]:
     def hear(model_state, message):
         average = _of(model_state, AVERAGE)
-        average = jax.tree.map(lambda average, above: decay * average + (1 - decay) * above, average, message)
+        above = {index: message[index] for index in average}
+        average = jax.tree.map(lambda average, above: decay * average + (1 - decay) * above, average, above)
         model_state = {**model_state, AVERAGE: _in_branch(average)}
         if not passed:
             return model_state
         kept = _of(model_state, PASSED_ON)
-        latest = {index: message[index] for index in kept["latest"]}
-        kept = {"latest": latest, "before": kept["latest"], "heard": kept["heard"] + 1}
+        latest = {index: above[index] for index in kept["latest"]}
+        kept = {"latest": latest, "before": kept["latest"], "heard": message[UPDATE] + 1}
         return {**model_state, PASSED_ON: _in_branch(kept)}
 
     return hear

@@ -81,6 +81,22 @@ def test_weights_from_farther_up_come_two_updates_later_for_each_component_betwe
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
 
 
+def test_what_is_passed_on_is_as_old_before_and_after_hearing_also_in_a_warm_start():
+    """In a pipeline a component speaks before it hears of the last update; a warm start keeps what was heard before."""
+    network = al.momentum(greedy, depth=2)(al.networks.mlp([5, 4, 4]), 3)
+    optimizer = optax.sgd(0.1)
+    _, speaker, above = random_components(network, optimizer, BATCH)
+    kept = {**speaker.model_state["passed_on"]["branch"]["average"], "heard": jnp.int32(70)}
+    speaker = speaker._replace(model_state={**speaker.model_state, "passed_on": {"branch": {"average": kept}}})
+    _, middle, top = network.components
+    for update in range(3):
+        late = speaker = speaker._replace(updates=jnp.int32(update))
+        if update:
+            news = top.tell(above._replace(updates=jnp.int32(update - 1)))
+            speaker = speaker._replace(model_state=middle.hear(speaker.model_state, news))
+        jax.tree.map(np.testing.assert_array_equal, middle.tell(speaker), middle.tell(late))
+
+
 def test_an_update_of_several_micro_batches_is_heard_once():
     network = al.momentum(greedy, decay=DECAY)(blocks(), 3)
     trainer = al.sequential(network, optax.sgd(0.0), accumulate=2)
