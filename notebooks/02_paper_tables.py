@@ -33,7 +33,7 @@ from pathlib import Path
 
 from IPython.display import Markdown, display
 
-from al_jax.analysis import depth, pictures, tables
+from al_jax.analysis import depth, maps, pictures, tables
 from al_jax.analysis.inspect import inspect
 from al_jax.analysis.layers import layer_outputs
 from al_jax.training import load
@@ -124,4 +124,5 @@ print({name: f"{value:.2f}" for name, value in analysis["distances"]["output"].i
 network, components = load.load(workdir)
 test = run.held_out["test"]
 layers = layer_outputs(network, [part.variables for part in components], test.image, [1, 3, 5])
-display(pictures.tsne({"input": test.image / 255.0, **{f"layer {x.number}": x.output for x in layers}}, test.label))
+points = {"input": test.image / 255.0, **{f"layer {x.number}": x.output for x in layers}}
+display(maps.draw(maps.place(points, test.label)))

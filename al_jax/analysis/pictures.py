@@ -11,16 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from al_jax.analysis import maps
 from al_jax.training.plots import COLOURS, finish, line_style
 
 MOST_NUMBERS = 8  # blocks whose CKA is written into the map
 Runs = Sequence[Mapping[str, Any]]
-
-
-def tsne(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) -> Figure:
-    """A t-SNE map of each set of points `(N, ...)`, coloured by class."""
-    return maps.draw(maps.place(points, labels, seed))
 
 
 def exits(found: Sequence[Mapping[str, Any]], full: tuple[float, float]) -> Figure:
