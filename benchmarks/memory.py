@@ -5,7 +5,7 @@ program: its arguments (parameters, optimizer state, one micro-batch) and its te
 most. A GPU's convolutions have other work space: `benchmarks.memory_measured` measures it, on no GPU so far. DGL has
 its authors' head here, with three dense layers (`mlp_sr`); `configs/local_learning.py` takes AugLocal's of two.
 
-  python -m benchmarks.memory [NETWORK ...] [--quick] [--json FILE]
+  python -m benchmarks.memory [NETWORK ...] [--arms PATTERN] [--quick] [--json FILE]
 
 Arms that the JSON has already are not compiled again, so delete it after changes of the code. Rematerialisation needs
 one thing of the CPU compiler, which only this benchmark asks for: by default it drops the barriers that keep the second
@@ -14,6 +14,7 @@ forward pass apart from the first one before it merges equal work, and nothing i
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from benchmarks.compiled import Program, compile_updates, total
 KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9, nesterov=True))
 INFOPRO = {"infopro_first": "5,0.5", "infopro_last": "0.5,1"}  # both losses of every component count
-ARMS = (("greedy", False), ("infopro", False), ("predsim", False), ("greedy", True), ("infopro", True))  # remat or not
+ARMS = tuple((rule, remat) for remat in (False, True) for rule in ("greedy", "infopro", "predsim"))
 END_TO_END = {"rule": "greedy", "components": 1}  # the plain network
 SMALL, LARGE = ((32, 32, 3), 10, 1024), ((224, 224, 3), 1000, 128)  # image, classes, batch
 # Network: image, classes, batch, and (components, cuts) of the local rules.
@@ -91,6 +92,7 @@ def rows_of(network: str, arms: Mapping[str, Mapping[str, int]]) -> list[list[st
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)}; all by default")
+    parser.add_argument("--arms", default="", help="a regular expression; end to end is always there")
     parser.add_argument("--quick", action="store_true", help="one small network: a check, not a measurement")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -103,7 +105,8 @@ def main():
     for network, (image, _, batch, cuts) in chosen.items():
         entry = found.setdefault(network, {"image": image, "batch": batch, "arms": {}})
         for name, fields in arms_of(cuts, options.quick):
-            if name not in entry["arms"]:
+            wanted = name == "end to end" or re.search(options.arms, name)
+            if wanted and name not in entry["arms"]:
                 entry["arms"][name] = ahead_of_time(network, fields)
                 print(network, name, f"{total(entry['arms'][name]) / 1e9:.2f} GB", flush=True)
                 timing.write(path, {**timing.machine(), "networks": found})

@@ -215,9 +215,9 @@ def test_a_process_that_does_not_answer_is_killed(monkeypatch):
 def test_gpipe_trains_what_backprop_on_one_device_does(tiny, remat):
     from benchmarks import timing
     from benchmarks.pipeline.backward import Schedule, pipeline
-    from benchmarks.pipeline.cases import OPTIMIZER, PREPARE
+    from benchmarks.pipeline.cases import PREPARE
 
-    batches, trainer = tiny.batches(), al.sequential(tiny.backprop(), OPTIMIZER, prepare=PREPARE)
+    batches, trainer = tiny.batches(), al.sequential(tiny.backprop(), tiny.optimizer, prepare=PREPARE)
     state = trainer.init(jax.random.key(0), tiny.shapes())
     start = trainer.components(state)
     state, _ = trainer.step(state, batches)
@@ -233,12 +233,12 @@ def test_mixed_versions_take_gradients_by_the_weights_at_hand_of_activations_by_
     """On two stages the lower one has made one update between a micro-batch's two passes, the upper one none."""
     from benchmarks import timing
     from benchmarks.pipeline import backward
-    from benchmarks.pipeline.cases import PREPARE
+    from benchmarks.pipeline.cases import PREPARE, Case
     from benchmarks.pipeline.passes import cut
 
     case, rate = tiny._replace(widths=(8, 32, 32)), 0.05
     optimizer = optax.sgd(rate)
-    monkeypatch.setattr(backward, "OPTIMIZER", optimizer)
+    monkeypatch.setattr(Case, "optimizer", optimizer)
     lower, upper = cut(case, 2)
     assert [name for name, _ in lower] == ["blocks_0", "blocks_1"]
     trainer, batches = al.sequential(case.backprop(), optimizer, prepare=PREPARE), case.batches()

@@ -9,7 +9,7 @@ and say what they saw.
 
 Nothing is printed unless sequential and pipelined AL end in the same digest of parameters and optimizer state (under
 `exact`), and all arms but mixed versions and torch's have, after a few updates, the parameters of their rule on one
-core, to rounding; later, rounding alone leads trainings apart.
+core, to rounding. That is checked with ELUs for ReLUs: rounding opens and shuts ReLUs, and trainings go apart.
 
   python -m benchmarks.pipeline [--quick] [--json FILE]
 

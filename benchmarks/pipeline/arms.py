@@ -24,7 +24,7 @@ TORCH, TORCH_GPIPE, TORCH_1F1B = "torch backprop, one core", "torch GPipe", "tor
 ORDER = (BACKPROP, BACKPROP_TWO, NAIVE, MIXED, GPIPE, REMAT, TORCH, TORCH_GPIPE, TORCH_1F1B)
 ORDER += (ASSOCIATED, ASSOCIATED_TWO, COPIES, PIPELINED)
 TORCH_HERE = importlib.util.find_spec("torch") is not None
-ROUNDING = 1e-2  # how far apart trainings that agree may end, in units of how far they moved
+ROUNDING = 1e-3  # how far apart trainings that agree may end, in units of how far they moved
 
 
 class Arm(NamedTuple):

@@ -12,7 +12,7 @@ import al_jax as al
 from al_jax.engines import placement
 from al_jax.engines.packing import pack, unpack
 from benchmarks.pipeline import programs
-from benchmarks.pipeline.cases import OPTIMIZER, Case
+from benchmarks.pipeline.cases import Case
 from benchmarks.pipeline.passes import cut, make_passes
 
 
@@ -45,17 +45,17 @@ def pipeline(case: Case, devices: Sequence[jax.Device], schedule: Schedule, star
     cuts, mesh = cut(case, stages), Mesh(np.asarray(devices)[:, None], placement.AXES)
     batch = {"image": ((case.batch // number, *case.image), np.uint8), "label": ((case.batch // number,), np.int32)}
     shapes = [jax.ShapeDtypeStruct(*batch[name]) for name in ("image", "label")]
-    held = _held(start, cuts)
+    held = _held(case, start, cuts)
     passes = make_passes(cuts, [params for params, _ in held], *shapes, schedule.remat)
     layouts = programs.layouts_of(held, passes)
     make = programs.mixed if schedule.mixed else programs.gpipe
-    program = make(passes, layouts, OPTIMIZER, *(() if schedule.mixed else (number,)))
+    program = make(passes, layouts, case.optimizer, *(() if schedule.mixed else (number,)))
     state = P(*placement.AXES)
     mapped = jax.shard_map(program, mesh=mesh, in_specs=(state, P()), out_specs=(state, P(None, *placement.AXES)))
     compiled = jax.jit(mapped, donate_argnums=0)
 
     def place(components):
-        packed = [pack(layouts.held, stage, own) for stage, own in enumerate(_held(components, cuts))]
+        packed = [pack(layouts.held, stage, own) for stage, own in enumerate(_held(case, components, cuts))]
         return placement.spread(packed, mesh)
 
     def step(state, batches):
@@ -72,8 +72,8 @@ def pipeline(case: Case, devices: Sequence[jax.Device], schedule: Schedule, star
     return Pipeline(place, step, parameters)
 
 
-def _held(components, cuts) -> list[tuple[Any, Any]]:
+def _held(case: Case, components, cuts) -> list[tuple[Any, Any]]:
     """Parameters and fresh optimizer state of each stage."""
     (whole,) = components
     params = [{name: whole.params[name] for name, _ in layers} for layers in cuts]
-    return [(own, OPTIMIZER.init(own)) for own in params]
+    return [(own, case.optimizer.init(own)) for own in params]

@@ -17,7 +17,7 @@ from benchmarks.quiet import Patience
 from benchmarks.workers import Group, Worker
 
 DIGEST_UPDATES = 6
-CHECKED_UPDATES = 6  # before rounding grows
+CHECKED_UPDATES = 6
 STAGES = 2
 LEFT_OUT = "left out by --quick"
 NO_TORCH = "left out, torch is not installed (pip install -e .[bench])"
@@ -103,7 +103,7 @@ def offers(partition: Sequence[int], quick: bool) -> list[ranks.Stages]:
 
 def check(case: Case, chosen: Chosen) -> None:
     """Refuses arms that differ by more than rounding after the first updates, in processes of their own."""
-    crew = Crew(case._replace(updates=CHECKED_UPDATES), chosen, exact=False)
+    crew = Crew(case._replace(updates=CHECKED_UPDATES, smooth=True), chosen, exact=False)
     worker = crew.open(Worker, crew.cores[:1], one_device.functions, False)
     group = crew.open(Group, crew.cores, ranks.functions, False)
     partition = even_partition(len(case.blocks()), STAGES)

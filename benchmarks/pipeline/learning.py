@@ -20,7 +20,7 @@ import al_jax as al
 from al_jax.rules import with_codes
 from benchmarks import timing
 from benchmarks.pipeline.backward import Schedule, pipeline
-from benchmarks.pipeline.cases import CLASSES, OPTIMIZER, PREPARE, Case, digits
+from benchmarks.pipeline.cases import CLASSES, PREPARE, Case, digits
 from benchmarks.workers import Functions, Worker, start_jax, two_cores
 
 ACCURACY = 0.95
@@ -72,7 +72,7 @@ def curve(case: Case, rule: str, seed: int) -> list[float]:
     batches = case.batches()
     calls = [{name: x[at : at + EVERY] for name, x in batches.items()} for at in range(0, case.updates, EVERY)]
     network = case.network("associated" if rule == "associated" else "backprop")
-    trainer = al.sequential(network, OPTIMIZER, prepare=PREPARE)
+    trainer = al.sequential(network, case.optimizer, prepare=PREPARE)
     state = trainer.init(jax.random.key(seed), case.shapes())
     images, labels = digits(case.image, "test")
 
@@ -99,7 +99,7 @@ def curve(case: Case, rule: str, seed: int) -> list[float]:
 def trained_codes(case: Case, seed: int):
     """Encoders and decoders of all components, trained on one example of each class."""
     labels = np.arange(CLASSES, dtype=np.int32)
-    trainer = al.sequential(al.label_codes(CLASSES, (case.code,) * len(case.blocks())), OPTIMIZER)
+    trainer = al.sequential(al.label_codes(CLASSES, (case.code,) * len(case.blocks())), case.optimizer)
     state = trainer.init(jax.random.key(seed), {"label": labels})
     state, _ = trainer.step(state, {"label": np.tile(labels, (CODE_UPDATES, 1))})
     return trainer.components(state)

@@ -12,7 +12,7 @@ import al_jax as al
 from al_jax.chain import signal_shapes
 from al_jax.training.digest import digest
 from benchmarks import timing
-from benchmarks.pipeline.cases import CLASSES, OPTIMIZER, PREPARE, Case
+from benchmarks.pipeline.cases import CLASSES, PREPARE, Case
 from benchmarks.pipeline.costs import compiled_by
 from benchmarks.workers import Functions, start_jax
 
@@ -40,7 +40,7 @@ def functions(case: Case, exact: bool = False) -> Functions:
     arms = {}
 
     def trainer_of(rule: str, micro_batches: int) -> al.Trainer:
-        return al.sequential(case.network(rule), OPTIMIZER, prepare=PREPARE, accumulate=micro_batches, exact=exact)
+        return al.sequential(case.network(rule), case.optimizer, prepare=PREPARE, accumulate=micro_batches, exact=exact)
 
     @functools.cache
     def start(rule: str):
@@ -95,7 +95,7 @@ def components_alone(case: Case, states: Sequence[al.ComponentState], exact: boo
         kind = str(jax.tree.map(jnp.shape, (state, shapes)))
         if kind not in arm_of:
             signals = jax.tree.map(drawn, shapes)
-            alone = al.sequential(al.compose([part]), OPTIMIZER, accumulate=case.micro_batches, exact=exact)
+            alone = al.sequential(al.compose([part]), case.optimizer, accumulate=case.micro_batches, exact=exact)
             held, _ = alone.step(alone.place([state]), signals)
             arm_of[kind] = f"component {index + 1}"
             found[arm_of[kind]] = timing.training(alone.step, held, signals)

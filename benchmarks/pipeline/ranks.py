@@ -14,7 +14,7 @@ import al_jax as al
 from al_jax.chain import signal_shapes
 from benchmarks import timing
 from benchmarks.pipeline.backward import Schedule, pipeline
-from benchmarks.pipeline.cases import OPTIMIZER, PREPARE, Case
+from benchmarks.pipeline.cases import PREPARE, Case
 from benchmarks.pipeline.costs import compiled_by
 from benchmarks.pipeline.one_device import Trained, bytes_of, first_repetition
 from benchmarks.workers import Functions, start_jax
@@ -39,7 +39,7 @@ def functions(rank: int, address: str, case: Case, exact: bool = False) -> Funct
         partition, number = stages
         trainer = al.pipelined(
             case.associated(),
-            OPTIMIZER,
+            case.optimizer,
             jax.devices(),
             partition=partition,
             accumulate=number,
@@ -58,7 +58,7 @@ def functions(rank: int, address: str, case: Case, exact: bool = False) -> Funct
         return trained
 
     def train_backprop(schedule: Schedule) -> Trained:
-        batches, trainer = case.batches(), al.sequential(case.backprop(), OPTIMIZER, jax.local_devices())
+        batches, trainer = case.batches(), al.sequential(case.backprop(), case.optimizer, jax.local_devices())
         start = trainer.components(trainer.init(jax.random.key(0), case.shapes()))
         made = pipeline(case, jax.devices(), schedule, start)
         (state, _), memory = compiled_by(lambda: made.step(made.place(start), batches))
