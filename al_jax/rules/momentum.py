@@ -55,17 +55,22 @@ class MomentumBranch(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        trained = [
+        branches: list[nn.Module] = [
             Stack(tuple(layer.clone() for layer in self.layers), self.remat, name=f"bias_{index}")
             for index in range(self.biases)
         ]
-        total = sum(branch(x, train) for branch in trained)
-        averaged = _Average(self.layers, self.remat, self.passes, name="average")(x, train) if self.average else 0
-        if not self.scaled:
-            return total + averaged
-        scale = self.param("scale", nn.initializers.ones, ())
-        scale = scale.astype(x.dtype)
-        return scale * total + (2 - scale) * averaged
+        if self.average:
+            branches.append(_Average(self.layers, self.remat, self.passes, name="average"))
+        scale = self.param("scale", nn.initializers.ones, ()).astype(x.dtype) if self.scaled else None
+        total = 0
+        for index, branch in enumerate(branches):
+            y = branch(x, train)
+            if scale is not None:
+                y = (scale if index < self.biases else 2 - scale) * y
+            total = total + y
+            if self.remat:  # gradients go back through one branch after another, so one at a time is computed anew
+                x, total = jax.lax.optimization_barrier((x, total))
+        return total
 
 
 class _Average(nn.Module):
