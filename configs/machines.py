@@ -45,21 +45,21 @@ DIFFERENCE = {
     "batch_size": 100,
     "schedule": "cosine",
 }
-# biotorch's LeNet on CIFAR-10 (github.com/jsalbert/biotorch, le_net_cifar and its configs for Adam): network, images,
-# rate and epochs. Its rate drops to a tenth after 100, 150 and 200 epochs, here at 40, 60 and 80 % and once more by half;
-# its kernels are Glorot's with biases of 1, here LeCun's with 0; its weight decay of 1e-4 is left out, and where it
-# keeps the best epoch on validation images, the last one counts here.
+# A LeNet on CIFAR-10, to stand beside biotorch's (github.com/jsalbert/biotorch), which is another network: three
+# convolutions of 3x3 with 32, 64 and 128 channels, their average over pixels and 256 units, without batch norm; of its
+# 250 epochs the best counts. Here two convolutions of 5x5 with 6 and 16 channels, 120 and 84 units, the last epoch, and
+# batch norm, without which feedback alignment diverges under Adam: to 24 % after 10 epochs, and direct feedback
+# alignment to 23 %.
 LENET = {
     "dataset": "cifar10",
     "network": "lenet",
     "units": "128,32",
-    "layer": "relu",
+    "layer": "norm_relu",
     "normalisation": "standardise",
     "augmentation": "crop_flip",
-    "validation": 5000,
-    "schedule": "steps",
-    "learning_rate": 1e-4,
-    "epochs": 250,
+    "validation": 0,
+    "schedule": "cosine",
+    "epochs": 50,
 }
 EXPERIMENTS = {
     # A.1: FC128-ReLU-BN, FC32-ReLU-BN, FC10.

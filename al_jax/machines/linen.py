@@ -135,20 +135,15 @@ class Layer(nn.Module):
 class ConvLayer(nn.Module):
     """A convolution without padding, what follows, and 2x2 max pooling, as in LeNet.
 
-    `(B, H, W, C) -> (B, (H - 4) // 2, (W - 4) // 2, width)` for kernels of 5x5; with `average`, which pools over all
-    pixels, `(B, width)`. Raises ValueError where the image is smaller than the kernel.
+    `(B, H, W, C) -> (B, (H - 4) // 2, (W - 4) // 2, width)` for kernels of 5x5.
     """
 
     width: int
     kernel: int = 5
     then: tuple = (nn.relu,)
-    average: bool = False
 
     @nn.compact
     def __call__(self, x, train):
         kernel = (self.kernel, self.kernel)
-        if min(x.shape[1:3]) < self.kernel:
-            raise ValueError(f"{x.shape[1]}x{x.shape[2]} pixels are fewer than a kernel of {self.kernel}x{self.kernel}")
         x = nn.Conv(self.width, kernel, padding="VALID", conv_general_dilated=conv_general_dilated)(x)
-        x = After(self.then)(x, train)
-        return x.mean((1, 2)) if self.average else nn.max_pool(x, (2, 2), strides=(2, 2))
+        return nn.max_pool(After(self.then)(x, train), (2, 2), strides=(2, 2))

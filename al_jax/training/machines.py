@@ -163,14 +163,14 @@ class Features(nn.Module):
 
 
 def hidden_layers(config: Config) -> Sequence[nn.Module]:
-    """The modules below the output layer; a LeNet has those of biotorch (github.com/jsalbert/biotorch)."""
+    """The modules below the output layer."""
     then = then_of(config)
     if config.network == "lenet":
         return (
-            machines.ConvLayer(32, 3, then),
-            machines.ConvLayer(64, 3, then),
-            machines.ConvLayer(128, 3, then, average=True),
-            machines.Layer(256, then),
+            machines.ConvLayer(6, then=then),
+            machines.ConvLayer(16, then=then),
+            machines.Layer(120, then),
+            machines.Layer(84, then),
         )
     return tuple(machines.Layer(width, then) for width in fields.units_of(config))
 

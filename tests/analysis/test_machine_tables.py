@@ -43,7 +43,7 @@ def test_tables_say_what_differs_from_what_is_published(tmp_path):
     assert len(notes) == len(DIFFERS)
     for name in ("decision_linear", "target_propagation", "feedback_alignment", "neural_decision"):
         assert any(f"`{name}`" in note for note in notes)
-    assert "here the last epoch counts" in lenet(tmp_path)
+    assert "biotorch's network is another" in lenet(tmp_path)
 
 
 @pytest.fixture(scope="module")
