@@ -42,7 +42,7 @@ class MomentumBranch(nn.Module):
       biases: how many trained branches η' there are.
       average: whether there is the average η''.
       scaled: weighs the two by `s` and `2 - s` with a trained s, as MAN++ (Su et al. 2025) does.
-      remat: whether gradients compute the inside of layers anew.
+      remat: whether gradients compute the inside of layers anew, those of one branch after another.
       passes: of how many of the layers the component below wants the weights, too.
     """
 
@@ -68,7 +68,7 @@ class MomentumBranch(nn.Module):
             if scale is not None:
                 y = (scale if index < self.biases else 2 - scale) * y
             total = total + y
-            if self.remat:  # gradients go back through one branch after another, so one at a time is computed anew
+            if self.remat:  # its transpose: the gradients of a branch wait for those of the one after it
                 x, total = jax.lax.optimization_barrier((x, total))
         return total
 

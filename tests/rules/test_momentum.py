@@ -13,6 +13,7 @@ from support import ConvBlock, first, make_batches, parameter_shapes, random_com
 import al_jax as al
 from al_jax import rules
 from al_jax.networks import Stack
+from al_jax.rules.momentum import MomentumBranch
 
 BATCHES = make_batches(4, size=4, shape=(4, 4, 1), classes=3)
 BATCH, KEY = first(BATCHES), jax.random.key(0)
@@ -211,7 +212,7 @@ def test_with_rematerialisation_gradients_need_one_branch_at_a_time():
     x = jax.ShapeDtypeStruct((8, 32, 32, 8), jnp.float32)
 
     def temporaries(**options):
-        branch = rules.MomentumBranch((ConvBlock(8, norm=True), ConvBlock(8, norm=True)), remat=True, **options)
+        branch = MomentumBranch((ConvBlock(8, norm=True), ConvBlock(8, norm=True)), remat=True, **options)
         variables = jax.eval_shape(lambda key: branch.init(key, jnp.zeros(x.shape), True), KEY)
 
         def loss(params, others, x):
