@@ -10,6 +10,7 @@ AUTHORS = {
     "autoencoder_rate": 2.0,
     "epsilon_hat": True,
     "bridge": "paper",
+    "bridge_hidden": "sigmoid",
     "codes": "online",
 }
 

@@ -60,7 +60,8 @@ def test_the_authors_arms_have_the_authors_numbers_of_parameters(key):
 def test_the_fair_arm_is_the_inference_network_with_the_same_budget(key):
     ours, fair = read(*key), read(*key, "backprop")
     assert count(fair)[0] == count(ours)[1]
-    allowed = {"rule", "activation", "codes", "learning_rate"}  # each rule has its own rate, out of the same search
+    # Each rule has its own rate, out of the same search, and its own hidden units: backprop ReLUs.
+    allowed = {"rule", "activation", "bridge_hidden", "codes", "learning_rate"}
     assert {name for name in ours if ours[name] != fair[name]} <= allowed
 
 
@@ -73,7 +74,8 @@ def test_the_authors_recipe():
         config = read(name, "authors")
         assert (config.batch_size, config.epochs, config.schedule) == (32, 200, "steps")
         assert (config.learning_rate, config.autoencoder_rate, config.epsilon_hat) == (1e-4, 2.0, True)
-        assert (config.augmentation, config.codes, config.bridge) == ("authors", "online", "paper")
+        assert (config.augmentation, config.codes) == ("authors", "online")
+        assert (config.bridge, config.bridge_hidden) == ("paper", "sigmoid")
     assert read("cifar_resnet", "authors_backprop").learning_rate == 1e-3
     assert read("cifar_resnet", "authors_backprop").l2 == 1e-4
     assert read("cifar_resnet", "cifar100", "authors_backprop").l2 == 5e-4
