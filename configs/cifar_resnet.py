@@ -11,9 +11,9 @@
 Variants add up, as in `:resnet32,cifar100,short,backprop`.
 
 Not run at its full length yet. How it was chosen: ResNet-8 on 10,000 images, 10 epochs, batches of 64, codes of 128
-units, on 5000 validation images (`results/ablations/resnet8_*.json`, with all their fields;
-`python -m al_jax.analysis.results table results/ablations/*.json` makes a table). With four components, bridges pooled
-to 4x4, standard units, and a rate of 3e-3 (`resnet8_standard_*`), by the bridges' hidden units, and backprop on the same
+units, on 5000 validation images (`results/ablations/resnet8_*.json`, with all their fields; `python -m
+al_jax.analysis.results table results/ablations/*.json` makes a table). With four components, bridges pooled to 4x4,
+standard units, and a rate of 3e-3 (`resnet8_standard_*`), by the bridges' hidden units, and backprop on the same
 inference network:
 
 | | validation | test accuracy by the first 1 to 4 components, seed 0 |
