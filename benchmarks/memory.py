@@ -12,11 +12,9 @@ one thing of the CPU compiler, which only this benchmark asks for: by default it
 forward pass apart from the first one before it merges equal work, and nothing is saved on a CPU.
 """
 
-import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -90,18 +88,15 @@ def rows_of(network: str, arms: Mapping[str, Mapping[str, int]]) -> list[list[st
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.arguments_of(__doc__, "one small network")
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)}; all by default")
     parser.add_argument("--arms", default="", help="a regular expression; end to end is always there")
-    parser.add_argument("--quick", action="store_true", help="one small network: a check, not a measurement")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = timing.parse(parser, "memory")
     if unknown := set(options.networks) - set(NETWORKS):
         parser.error(f"there is no network {min(unknown)}: choose from {', '.join(NETWORKS)}")
     jax.config.update("jax_platforms", "cpu")
     chosen = QUICK if options.quick else {name: NETWORKS[name] for name in options.networks or NETWORKS}
-    path = options.json or Path("results", "benchmarks", "memory.json")
-    found = json.loads(path.read_text())["networks"] if path.exists() else {}
+    found = json.loads(options.json.read_text())["networks"] if options.json.exists() else {}
     for network, (image, _, batch, cuts) in chosen.items():
         entry = found.setdefault(network, {"image": image, "batch": batch, "arms": {}})
         for name, fields in arms_of(cuts, options.quick):
@@ -109,7 +104,7 @@ def main():
             if wanted and name not in entry["arms"]:
                 entry["arms"][name] = ahead_of_time(network, fields)
                 print(network, name, f"{total(entry['arms'][name]) / 1e9:.2f} GB", flush=True)
-                timing.write(path, {**timing.machine(), "networks": found})
+                timing.write(options.json, {**timing.machine(), "networks": found})
     rows = [row for network, entry in found.items() for row in rows_of(network, entry["arms"])]
     timing.show("Memory of an update", ["network", "arm", "total", "of it arguments", "to end to end"], rows)
 

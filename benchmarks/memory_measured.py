@@ -9,7 +9,6 @@ arms' times are taken one after another, with nothing else on the device. On a C
 count there.
 """
 
-import argparse
 import functools
 import json
 import os
@@ -102,14 +101,12 @@ def row(name: str, arm: Mapping[str, Any], predicted: Mapping[str, int] | None, 
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.arguments_of(__doc__, "one small network and update")
     parser.add_argument("network", nargs="?", default="resnet32", choices=sorted(NETWORKS))
     parser.add_argument("--arms", default="", help="a regular expression; end to end is always there")
     parser.add_argument("--updates", type=int, default=2, help="in one dispatch, whose images count as memory")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="one small network and update: a check, not a measurement")
-    parser.add_argument("--json", type=Path, default=Path("results", "benchmarks", "memory_measured.json"))
-    options = parser.parse_args()
+    options = timing.parse(parser, "memory_measured")
     network = next(iter(QUICK)) if options.quick else options.network
     if options.quick:
         options.updates = options.rounds = 1

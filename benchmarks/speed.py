@@ -20,7 +20,6 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -168,16 +167,14 @@ def row(result: dict, name: str) -> list[str]:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one tiny network: a check, not a measurement")
+    parser = timing.arguments_of(__doc__, "one tiny network")
     parser.add_argument("--accelerator", action="store_true", help="JAX's default device in place of one core")
     parser.add_argument("--networks", default="", help="a regular expression")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=DTYPES, help="what layers compute in")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--updates", type=int, default=2, help="in one dispatch")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("results", "benchmarks", "speed.json"))
-    options = parser.parse_args()
+    options = timing.parse(parser, "speed")
     if not options.accelerator:
         timing.one_core()
     size = 256 if options.quick else 8192 if options.accelerator else 2048

@@ -134,12 +134,25 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def arguments(doc: str, name: str) -> argparse.Namespace:
-    """`--quick` for tiny sizes that show only that the benchmark runs, and where the JSON goes."""
+def arguments_of(doc: str, quick: str = "tiny sizes and few rounds") -> argparse.ArgumentParser:
+    """`--quick` for sizes that show only that the benchmark runs, and where the JSON goes."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds: a check, not a measurement")
-    parser.add_argument("--json", type=Path, default=Path("results", "benchmarks", f"{name}.json"))
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help=f"{quick}: a check, not a measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="instead of the one in results/benchmarks")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+    """The arguments, `json` among them: a check has a file of its own, and leaves what was measured alone."""
+    options = parser.parse_args()
+    file = f"{name}_quick.json" if options.quick else f"{name}.json"
+    options.json = options.json or Path("results", "benchmarks", file)
+    return options
+
+
+def arguments(doc: str, name: str) -> argparse.Namespace:
+    """Those of a benchmark that has no others."""
+    return parse(arguments_of(doc), name)
 
 
 def report(title: str, columns: list[str], rows: list[list[str]], record: dict[str, Any], path: Path) -> None:
