@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from al_jax.components import groups_of
-from al_jax.types import Batch, Network, PyTree, Signal
+from al_jax.types import Batch, Component, Network, PyTree, Signal
 
 
 def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], tuple[Any, ...]]:
@@ -38,11 +38,12 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
         if bad := [name for name, loss in outputs[1].items() if loss.shape != ()]:
             raise ValueError(f"component {index + 1} ({part.name}): its loss {bad[0]!r} is not a scalar")
         before = {name: tree for name, tree in variables.items() if name != "params"}
-        if _types(before) != _types(dict(outputs[2])):
+        if changed := _types(before) ^ _types(dict(outputs[2])):
             raise ValueError(
-                f"component {index + 1} ({part.name}): training changes the shapes of its model state "
-                f"({', '.join(before) or 'none'}); keep what it sows out of it"
+                f"component {index + 1} ({part.name}): training changes the shape or type of its model state "
+                f"{min(changed)[0]}; keep what it sows out of it, and float64 images out of float32 networks"
             )
+        _check_labels(f"component {index + 1} ({part.name})", part, variables.get("params", {}))
         entering.append(signal)
         leaving.append(outputs)
         signal = outputs[0]
@@ -68,8 +69,19 @@ def check_cuttable(network: Network, signals: Sequence[Signal]) -> None:
             )
 
 
-def _types(tree: PyTree) -> PyTree:
-    return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+def _types(tree: PyTree) -> set[tuple[str, tuple[int, ...], str]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {(jax.tree_util.keystr(path), leaf.shape, leaf.dtype.name) for path, leaf in leaves}
+
+
+def _check_labels(name: str, part: Component, params: PyTree) -> None:
+    try:
+        jax.tree.map(lambda _label, _group: None, groups_of(part.labels, params), params)
+    except ValueError:
+        raise ValueError(
+            f"{name}: labels must name a group for each of its parameters, {', '.join(sorted(params))}, and names "
+            f"{part.labels}"
+        ) from None
 
 
 def parameter_counts(network: Network, params: Sequence[PyTree]) -> tuple[int, int]:

@@ -7,7 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from al_jax.types import Component, Network, PyTree
+from al_jax.arguments import not_negative
+from al_jax.types import Component, Network, Prepare, PyTree
+
+OTHER_FLAGS = {"training", "is_training", "deterministic", "use_running_average"}
 
 
 def component(
@@ -21,11 +24,13 @@ def component(
       module: the component of index 1 receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use
         batch norm and draw random numbers from any stream.
       labels: a tree prefix of the module's parameters that names groups of them.
-      rates: factor on the optimizer's updates of each group; 1 where it is silent.
+      rates: factor on the optimizer's updates of each group, 0 or more; 1 where it is silent.
 
     Raises:
-      ValueError: `rates` names a group that `labels` does not.
+      ValueError: it is no module, or `rates` names a group that `labels` does not, or has a negative one.
     """
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"al.component takes a Flax module, not {module!r}; of a class, give an instance")
 
     def init(key, signal):
         return module.init(key, jax.lax.stop_gradient(signal), True)
@@ -42,6 +47,8 @@ def component(
     if unknown := set(rates or {}) - set(groups):
         raise ValueError(f"rates names the group {min(unknown)!r}, but labels has only {', '.join(sorted(groups))}")
     rates = {**groups, **(rates or {})}
+    for group, rate in rates.items():
+        not_negative(f"the rate of {group!r}", rate)
     return Component(init, apply, labels, rates, type(module).__name__, module)
 
 
@@ -52,10 +59,19 @@ def compose(components: Iterable[Component], predict: Callable[..., jax.Array] |
       components: from the input upwards.
       predict: `(variables, images, depth=None) -> scores`, the path of inference; without it the network trains, and
         asking it for a prediction raises a `ValueError`.
+
+    Raises:
+      ValueError: there is no component, one is none, or `predict` takes no depth.
     """
+    if isinstance(components, Network):
+        raise ValueError("al.compose takes components, and this is a network already")
     components = tuple(components)
     if not components:
         raise ValueError("al.compose needs at least one component")
+    if other := [part for part in components if not isinstance(part, Component)]:
+        raise ValueError(f"al.compose takes components, not {type(other[0]).__name__}: al.component makes one of a Flax module")
+    if predict is not None and not {"depth"} & inspect.signature(predict).parameters.keys():
+        raise ValueError("predict must take (variables, images, depth=None)")
     return Network(components, predict or _no_prediction, (True,) * len(components))
 
 
@@ -64,8 +80,14 @@ def _no_prediction(variables, images, depth=None):
 
 
 def freeze(network: Network, indices: Iterable[int]) -> Network:
-    """Keeps the components at `indices` (from 0) as they are: they compute, in inference mode, and never change."""
-    indices = set(indices)
+    """Keeps the components at `indices` (from 0) as they are: they compute, in inference mode.
+
+    Their parameters and model state never change; their optimizers count on.
+
+    Raises:
+      ValueError: there is no such component.
+    """
+    indices = {indices} if isinstance(indices, int) else set(indices)
     if outside := [i for i in indices if not 0 <= i < len(network.components)]:
         raise ValueError(f"cannot freeze component {outside[0]}: the network has 0 to {len(network.components) - 1}")
     components = tuple(_frozen(part) if i in indices else part for i, part in enumerate(network.components))
@@ -76,11 +98,12 @@ def _frozen(part: Component) -> Component:
     def apply(variables, signal, key, train):
         return part.apply(jax.lax.stop_gradient(variables), signal, key, False)
 
-    # A rate of zero also stills optimizers that move parameters without a gradient, such as weight decay.
-    return part._replace(apply=apply, labels="frozen", rates={"frozen": 0.0}, hear=None)
+    # A rate of zero also stills optimizers that move parameters without a gradient, such as weight decay. The module by
+    # itself would train.
+    return part._replace(apply=apply, labels="frozen", rates={"frozen": 0.0}, module=None, hear=None)
 
 
-def with_prepare(network: Network, prepare: Callable[[jax.Array, jax.Array, bool], jax.Array] | None) -> Network:
+def with_prepare(network: Network, prepare: Prepare | None) -> Network:
     """Lets component 1 and inference see `prepare(image, key, train)` in place of the batch's images."""
     if prepare is None:
         return network
@@ -132,6 +155,15 @@ def groups_of(prefix: PyTree, tree: PyTree) -> PyTree:
 
 
 def call_block(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
-    """Calls a Flax module with `train` if it takes one; plain layers do not."""
-    takes_train = "train" in inspect.signature(type(block).__call__).parameters
-    return block(x, train=train) if takes_train else block(x)
+    """Calls a Flax module with `train` if it takes one; plain layers do not.
+
+    Raises:
+      ValueError: it has a flag of another name for that, with a default, and would train as if it did not.
+    """
+    parameters = inspect.signature(type(block).__call__).parameters
+    if "train" in parameters:
+        return block(x, train=train)
+    # Flax's own layers have such flags too, None by default, for whoever makes them to set.
+    if flags := [name for name in OTHER_FLAGS & parameters.keys() if parameters[name].default is not None]:
+        raise ValueError(f"{type(block).__name__} takes {flags[0]!r}: a block's flag for training is called 'train'")
+    return block(x)

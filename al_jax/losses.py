@@ -13,6 +13,28 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
-    """Mean softmax cross-entropy of `(B, C)` scores and `(B,)` integer labels, in float32."""
+    """Mean softmax cross-entropy of `(B, C)` scores and `(B,)` integer labels, in float32; NaN for labels of no class.
+
+    Raises:
+      ValueError: the labels are not one integer for each row of scores.
+    """
+    _check_labels(label, scores.shape[:1])
+    label = jnp.where(label < 0, scores.shape[1], label)  # -1 is no class, and not the last one
     log_probabilities = nn.log_softmax(scores.astype(jnp.float32))
     return -jnp.mean(jnp.take_along_axis(log_probabilities, label[:, None], axis=1))
+
+
+def one_hot(label: jax.Array, classes: int) -> jax.Array:
+    """The one-hot rows `(B, C)` of `(B,)` integer labels; NaN for labels of no class.
+
+    Raises:
+      ValueError: the labels are not one integer for each example.
+    """
+    _check_labels(label, label.shape[:1])
+    known = (label >= 0) & (label < classes)
+    return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
+
+
+def _check_labels(label: jax.Array, shape: tuple[int, ...]) -> None:
+    if label.shape != shape or not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(f"labels are integers of the shape {shape}, not {label.dtype} {label.shape}")

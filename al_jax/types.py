@@ -12,6 +12,7 @@ import jax
 PyTree = Any
 Signal = PyTree  # what travels up between components; only the rule that made it looks inside
 Variables = Mapping[str, PyTree]  # {"params": ..., "batch_stats": ...}, as Flax Linen names them
+Prepare = Callable[[jax.Array, jax.Array, bool], jax.Array]  # (image, key, train) -> image
 Batch = Mapping[str, Any]  # arrays, or their shapes: {"image": (B, ...), "label": (B,)}
 
 
@@ -109,13 +110,15 @@ class Trainer(NamedTuple):
     """What an engine makes of a network, an optimizer and devices. Its state is opaque.
 
     Attributes:
-      init: `(key, batch) -> state`, with one micro-batch, or its shapes.
+      init: `(key, batch) -> state`, with one micro-batch, or its shapes. Like `step`, it may be traced by `jax.jit`,
+        `jax.vmap`, `jax.eval_shape` where there is one device and no `exact`.
       step: `(state, batches, valid=None) -> (state, metrics)`. Consumes the state and trains on `(M, B, ...)`
         micro-batches, or on the first `valid` of them.
       flush: `state -> state`. Consumes the state and finishes updates that are still in flight.
       components: `state -> components`, the canonical tuple of `ComponentState`, flushed; leaves the state as it is.
       place: `components -> state`, the inverse, on any engine and any number of devices.
-      predict: `(state, images, depth=None) -> scores`.
+      predict: `(state, images, depth=None) -> scores`, float32 `(B, classes)`, of images that `prepare` has not seen. A
+        pipeline first brings its components to one device, each time.
       reads: `(M, B) -> bool (M, B)`, which examples of a call this process must bring; what stands in place of the
         others is never looked at. None: all, as in a single process.
     """

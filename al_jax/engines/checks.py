@@ -1,20 +1,24 @@
 """Refusals of the engines, each one sentence, before anything is compiled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from al_jax.types import Batch
+import jax
+
+from al_jax.arguments import whole
+from al_jax.types import Batch, ComponentState, Network, PyTree
 
 
 def check_cut(shards: int, data: int, accumulate: int) -> None:
     """Refuses shards that do not spread evenly over the data axis, and counts below one."""
-    if shards < 1 or shards % data:
+    if whole("shards", shards) % data:
         raise ValueError(f"shards is {shards}: it must be a multiple of the {data} devices that share a micro-batch")
-    if accumulate < 1:
-        raise ValueError(f"accumulate is {accumulate}: it must be 1 or more micro-batches for an update")
+    whole("accumulate", accumulate)
 
 
 def check_batch(batch: Batch, shards: int, axis: int = 0) -> None:
     """Refuses arrays that differ in length along the axis of examples, or that do not divide into slices."""
+    _check_arrays(batch, axis)
     sizes = {name: x.shape[axis] for name, x in batch.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"the arrays of a micro-batch must have one length, but they have {sizes}")
@@ -24,6 +28,7 @@ def check_batch(batch: Batch, shards: int, axis: int = 0) -> None:
 
 def check_batches(batches: Batch, shards: int, accumulate: int, valid: int | None) -> int:
     """Refuses micro-batches that end within an update; returns how many of them count."""
+    _check_arrays(batches, axis=1)
     numbers = {name: x.shape[0] for name, x in batches.items()}
     if len(set(numbers.values())) != 1:
         raise ValueError(f"all arrays must hold the same number of micro-batches, but they hold {numbers}")
@@ -39,24 +44,52 @@ def check_batches(batches: Batch, shards: int, accumulate: int, valid: int | Non
     return valid
 
 
-def check_components(found: int, components: int) -> None:
-    """Refuses the components of another network."""
+def _check_arrays(batch: Batch, axis: int) -> None:
+    if not isinstance(batch, Mapping):
+        raise ValueError(f"a batch is a dict of arrays, with an 'image' and a 'label', not a {type(batch).__name__}")
+    for name, x in batch.items():
+        if len(getattr(x, "shape", ())) <= axis:
+            found = f"has the shape {x.shape}" if hasattr(x, "shape") else f"is a {type(x).__name__}"
+            wanted = "one row for each example" if axis == 0 else "micro-batches (M, B, ...); x[None] makes one of x"
+            raise ValueError(f"{name!r} of the batch {found}: it must be an array of {wanted}")
+
+
+def check_number(found: int, components: int) -> None:
+    """Refuses the components of a network of another size."""
     if found != components:
         raise ValueError(f"{found} components for a network of {components}: place those of the same network")
 
 
-def check_devices(devices: int, data: int, components: int) -> int:
-    """Refuses device counts that do not make whole stages, or more stages than components; returns the stages."""
-    if devices < 1 or data < 1 or devices % data:
-        raise ValueError(f"{devices} devices do not divide into stages of {data}")
-    if devices // data > components:
-        raise ValueError(f"{devices // data} stages for {components} components: use at most one stage a component")
-    return devices // data
+def check_components(components: Sequence[ComponentState], network: Network, optimizers: Sequence[Any]) -> None:
+    """Refuses the components of another network, and the states of other optimizers."""
+    check_number(len(components), len(network.components))
+    for index, (state, optimizer) in enumerate(zip(components, optimizers, strict=True)):
+        if _types(jax.eval_shape(optimizer.init, state.params)) != _types(state.opt_state):
+            raise ValueError(
+                f"the state of component {index + 1}'s optimizer is not this one's: place components that were trained "
+                "with it, or put opt_state=optimizer.init(params) into them"
+            )
+
+
+def _types(tree: PyTree) -> PyTree:
+    return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+def check_devices(devices: Sequence[jax.Device], data: int, components: int) -> int:
+    """Refuses devices that do not make whole stages, or more stages than components; returns the stages."""
+    if not isinstance(devices, Sequence):
+        raise ValueError(f"devices is {devices!r}: give the devices themselves, as jax.devices()[:2]")
+    if not devices or len(devices) % whole("data", data):
+        raise ValueError(f"{len(devices)} devices do not divide into stages of {data}")
+    stages = len(devices) // data
+    if stages > components:
+        raise ValueError(f"{stages} stages for {components} components: give at most one stage a component")
+    return stages
 
 
 def check_partition(partition: Sequence[int], components: int, stages: int) -> tuple[int, ...]:
     """Refuses blocks that do not cover the components, one block of at least one component for each stage."""
-    partition = tuple(partition)
+    partition = tuple(whole("a stage of partition", size, 0) for size in partition)
     if len(partition) != stages or sum(partition) != components or min(partition) < 1:
         raise ValueError(
             f"partition is {partition}: it must give {stages} stages at least one component each, {components} in all"

@@ -17,7 +17,7 @@ FLAG = "--xla_cpu_max_isa=AVX"  # the newest instruction set without fused multi
 
 def request() -> None:
     """Sets the environment that `exact` needs; call it before JAX's backend starts."""
-    if _flag_applies() and FLAG not in os.environ.get("XLA_FLAGS", ""):
+    if _flag_applies() and not _flag_is_set():
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}".strip()
     # Reductions depend on the size of the thread pool, and several host devices share one of at least two threads.
     if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
@@ -25,10 +25,10 @@ def request() -> None:
 
 
 def compiler_options(exact: bool) -> dict[str, str] | None:
-    """Options for `jax.jit`; warns where `exact` cannot be kept."""
+    """Options for `jax.jit`; warns where a CPU would not keep `exact`, which is not promised elsewhere."""
     if not exact:
         return None
-    if jax.default_backend() == "cpu" and _flag_applies() and FLAG not in os.environ.get("XLA_FLAGS", ""):
+    if jax.default_backend() == "cpu" and _flag_applies() and not _flag_is_set():
         warnings.warn(
             f"exact=True without XLA_FLAGS={FLAG}: fused multiply-adds may make engines differ in the last bit. "
             "Set it before JAX starts (al_jax.engines.exact.request()).",
@@ -40,3 +40,7 @@ def compiler_options(exact: bool) -> dict[str, str] | None:
 def _flag_applies() -> bool:
     """Whether the flag can switch it off here; XLA knows it for x86 processors only."""
     return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _flag_is_set() -> bool:
+    return FLAG in os.environ.get("XLA_FLAGS", "").split()  # AVX2 and AVX512, which begin alike, have that instruction

@@ -13,11 +13,23 @@ Optimizer = optax.GradientTransformation | Callable[[int], optax.GradientTransfo
 
 
 def optimizers_of(network: Network, optimizer: Optimizer) -> tuple[optax.GradientTransformationExtraArgs, ...]:
-    """One transformation for each component; its update also takes the objective's `value` and `grad`."""
+    """One transformation for each component; its update also takes the objective's `value` and `grad`.
+
+    Raises:
+      ValueError: the network is none, or the optimizer is no transformation and no function that makes one.
+    """
+    if not isinstance(network, Network):
+        raise ValueError(f"an engine takes a network, of a rule or al.compose, not a {type(network).__name__}")
     given: Any = optimizer
     if hasattr(given, "update"):
         return (_packable(given),) * len(network.components)
-    return tuple(_packable(given(index)) for index in range(len(network.components)))
+    made = [given(index) if callable(given) else given for index in range(len(network.components))]
+    if other := [one for one in made if not hasattr(one, "update")]:
+        raise ValueError(
+            f"a {type(other[0]).__name__} is no optimizer: give an optax transformation, or a function of the "
+            "component's index that makes one"
+        )
+    return tuple(map(_packable, made))
 
 
 def _packable(optimizer: Any) -> optax.GradientTransformationExtraArgs:

@@ -23,6 +23,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from al_jax.arguments import whole
 from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
@@ -34,7 +35,7 @@ from al_jax.engines.partition import blocks_of, even_partition
 from al_jax.engines.placement import AXES, fed_here, feed, gather, home, spread
 from al_jax.engines.program import Layouts, make_program
 from al_jax.engines.update import Slices, hold, initialise
-from al_jax.types import Batch, Metrics, Network, Signal, Trainer
+from al_jax.types import Batch, Metrics, Network, Prepare, Signal, Trainer
 
 Shapes = tuple[tuple[str, jax.ShapeDtypeStruct], ...]  # a dict of shapes, hashable
 
@@ -74,7 +75,7 @@ def pipelined(
     partition: Sequence[int] | None = None,
     shards: int = 1,
     accumulate: int = 1,
-    prepare=None,
+    prepare: Prepare | None = None,
     exact: bool = False,
 ) -> Trainer:
     """Trains the components of a network on several devices at once, each device on another micro-batch.
@@ -87,7 +88,8 @@ def pipelined(
       optimizer: one optax transformation for all components, or a function of the component's index that gives one.
         Each is given its component's objective, but none can compute it anew, as line searches do. One that branches
         to constants by `lax.cond`, as optax's `reduce_on_plateau` does, fails JAX's check of `shard_map`.
-      devices: `stages * data` of them, stage by stage.
+      devices: `stages * data` of them, stage by stage. A CPU is one, until `jax.config.update("jax_num_cpu_devices",
+        p)` makes p of it, before anything is computed.
       data: devices in each stage that share its micro-batch.
       partition: the number of components of each stage; as even as possible by default.
       shards: slices of a micro-batch, a multiple of `data`. Batch norm sees a slice; gradients are averaged in order.
@@ -98,11 +100,11 @@ def pipelined(
     Raises:
       ValueError: more stages than components, or a partition, `shards` or `accumulate` that does not fit.
     """
-    stages = checks.check_devices(len(devices), data, len(network.components))
+    stages = checks.check_devices(devices, data, len(network.components))
     checks.check_cut(shards, data, accumulate)
-    sizes = checks.check_partition(
-        partition or even_partition(len(network.components), stages), len(network.components), stages
-    )
+    if partition is None:
+        partition = even_partition(len(network.components), stages)
+    sizes = checks.check_partition(partition, len(network.components), stages)
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
     slices = Slices(shards, data, "data" if data > 1 else None)
@@ -116,7 +118,7 @@ def pipelined(
         return place(initialise(network, optimizers, key, batch))
 
     def place(components):
-        checks.check_components(len(components), len(network.components))
+        checks.check_components(components, network, optimizers)
         blocks = blocks_of([hold(state, accumulate) for state in components], sizes)
         said = [say(own, block) for own, block in zip(workers, blocks, strict=True)]
         layout, telling = in_place_layout(blocks), ranked_layout(said)
@@ -186,6 +188,7 @@ def pipelined(
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def predict(state, images, depth=None):
+        depth = None if depth is None else whole("depth", depth)
         images = jax.device_put(images, here)
         return predict_compiled([part.variables for part in components(state)], images, depth=depth)
 

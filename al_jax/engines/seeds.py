@@ -1,6 +1,6 @@
 """Several seeds of one network in one run: the sequential engine with an axis of seeds in front of everything."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from al_jax.engines import exact as exactness
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.sequential import make_run
 from al_jax.engines.update import hold, initialise
-from al_jax.types import Network, Trainer
+from al_jax.types import Network, Prepare, Trainer
 
 
 def over_seeds(
@@ -20,7 +20,7 @@ def over_seeds(
     *,
     shards: int = 1,
     accumulate: int = 1,
-    prepare: Callable | None = None,
+    prepare: Prepare | None = None,
     exact: bool = False,
 ) -> Trainer:
     """Makes a trainer whose keys, batches, components and metrics have a leading axis of seeds.
@@ -51,7 +51,7 @@ def over_seeds(
         return place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn))
 
     def place(components):
-        checks.check_components(len(components), len(network.components))
+        checks.check_number(len(components), len(network.components))
         own = jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
         return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(own)
 

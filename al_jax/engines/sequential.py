@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
@@ -13,7 +14,7 @@ from al_jax.engines.messages import make_workers, work_through
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.pipelined import pipelined
 from al_jax.engines.update import Held, Slices, hold, initialise
-from al_jax.types import Batch, Metrics, Network, Trainer
+from al_jax.types import Batch, Metrics, Network, Prepare, Trainer
 
 State = tuple[Held, ...]
 Run = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
@@ -26,7 +27,7 @@ def sequential(
     *,
     shards: int = 1,
     accumulate: int = 1,
-    prepare=None,
+    prepare: Prepare | None = None,
     exact: bool = False,
 ) -> Trainer:
     """Trains all components of a network on each micro-batch in turn.
@@ -69,7 +70,7 @@ def sequential(
         return place(initialise(network, optimizers, key, batch))
 
     def place(components):
-        checks.check_components(len(components), len(network.components))
+        checks.check_components(components, network, optimizers)
         held = tuple(hold(state, accumulate) for state in components)
         return jax.device_put(held, device, may_alias=False)  # copies, since a step consumes its state
 
@@ -81,6 +82,7 @@ def sequential(
         return compiled(state, jax.device_put(dict(batches), device), jnp.int32(valid))
 
     def predict(state, images, depth=None):
+        depth = None if depth is None else whole("depth", depth)
         images = jax.device_put(images, device)
         return predict_compiled([held.state.variables for held in state], images, depth=depth)
 
@@ -97,7 +99,7 @@ def make_run(network: Network, optimizers, shards: int, accumulate: int) -> Run:
         entering, leaving = signal_shapes(network, jax.tree.map(lambda x: x[0], batches))
         if shards > 1:
             check_cuttable(network, entering)
-        losses = jax.tree.map(lambda loss: jnp.full((number,), jnp.nan, loss.dtype), tuple(out[1] for out in leaving))
+        losses = jax.tree.map(lambda _: jnp.full((number,), jnp.nan, jnp.float32), tuple(out[1] for out in leaving))
 
         def tick(m, carry):
             state, metrics = carry

@@ -49,6 +49,10 @@ def initialise(
 ) -> tuple[ComponentState, ...]:
     """Draws the state of every component; `batch` gives shapes only."""
     draw = functools.partial(draw_components, network, optimizers, batch=batch)
+    if not hasattr(key, "dtype"):
+        raise ValueError(f"the key is {key!r}: give a random key, as jax.random.key(0)")
+    if isinstance(key, jax.core.Tracer):  # options of a compilation are for the outermost
+        return draw(key)
     # Drawing is rare and its code long: compiling it thoroughly would take longer than it saves.
     return jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(key)
 
@@ -101,15 +105,16 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
         def objective(params):
             variables = {"params": params, **state.model_state}
             signal_up, losses, model_state = part.apply(variables, signal, key, True)
+            losses = {name: jnp.asarray(loss, jnp.float32) for name, loss in losses.items()}
             return _objective(losses), (signal_up, losses, model_state)
 
         gradients, outputs = jax.grad(objective, has_aux=True)(state.params)
         return gradients, *outputs
 
     def step(state: ComponentState, objective: jax.Array, gradients: PyTree) -> ComponentState:
-        told = {"value": objective, "grad": gradients}  # what some transformations ask for
+        extra = {"value": objective, "grad": gradients}  # what some transformations ask for
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **told)
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
         updates = _scale(part, updates)
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, opt_state=opt_state, updates=state.updates + 1)

@@ -67,7 +67,7 @@ def trainer(
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[draw(own, batch) for own in key])
 
     def place(components):
-        checks.check_components(len(components), len(parts))
+        checks.check_number(len(components), len(parts))
         return jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
 
     def step(state, batches, valid=None):

@@ -36,9 +36,8 @@ def kept_bytes(layers: Sequence[nn.Module], image: tuple[int, int, int]) -> list
 
         def kept(params, model_state, x, layer=layer):
             def forward(params, x):
-                return layer.apply(
-                    {"params": params, **model_state}, x, True, method=call_block, mutable=list(model_state)
-                )
+                variables, rngs = {"params": params, **model_state}, {"params": jax.random.key(0)}
+                return layer.apply(variables, x, True, method=call_block, mutable=list(model_state), rngs=rngs)
 
             y, backward, _ = jax.vjp(forward, params, x, has_aux=True)
             return y, jax.tree.leaves(backward)
@@ -51,8 +50,6 @@ def kept_bytes(layers: Sequence[nn.Module], image: tuple[int, int, int]) -> list
 
 def min_max_partition(costs: Sequence[float], parts: int) -> tuple[int, ...]:
     """Sizes of contiguous, non-empty parts whose largest sum is as small as possible.
-
-    Of several such partitions it is the one whose upper parts are largest.
 
     Raises:
       ValueError: there are fewer costs than parts.

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from al_jax.arguments import whole
 from al_jax.components import call_block
 from al_jax.networks.convolution import conv_general_dilated
 
@@ -111,7 +113,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:
-    """Blocks of so many layers each, from the input upwards.
+    """Blocks of so many layers each, from the input upwards; a layer that is there twice is copied.
 
     Args:
       layers: all of them.
@@ -120,21 +122,29 @@ def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:
     Raises:
       ValueError: the blocks do not take every layer, or one is empty.
     """
-    if isinstance(cuts, int):
-        if not 1 <= cuts <= len(layers):
+    if np.ndim(cuts) == 0:
+        cuts = whole("cuts", cuts)
+        if cuts > len(layers):
             raise ValueError(f"{len(layers)} layers cannot be cut into {cuts} blocks")
         cuts = [len(layers) // cuts + (index < len(layers) % cuts) for index in range(cuts)]
     if sum(cuts) != len(layers) or min(cuts, default=0) < 1:
         raise ValueError(f"cuts is {tuple(cuts)}: it must cut {len(layers)} layers into blocks of at least one")
     ends = [sum(cuts[: index + 1]) for index in range(len(cuts))]
+    layers = [layer.clone() for layer in layers]
     return tuple(Stack(tuple(layers[end - size : end])) for size, end in zip(cuts, ends, strict=True))
 
 
-def rematerialised(blocks: Sequence[Stack]) -> tuple[Stack, ...]:
-    """The same blocks with `remat`; parameters keep their places."""
-    return tuple(block.clone(remat=True) for block in blocks)
+def rematerialised(blocks: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
+    """The same blocks, but stacks of layers with `remat`, where parameters keep their places."""
+    return tuple(block.clone(remat=True) if isinstance(block, Stack) else block for block in blocks)
 
 
 def scaled(width: int, factor: float) -> int:
-    """A layer's width times a factor, at least one."""
+    """A layer's width times a factor, at least one.
+
+    Raises:
+      ValueError: the factor is not above 0.
+    """
+    if not factor > 0:
+        raise ValueError(f"a layer's width cannot be {factor} times what it is: give a factor above 0")
     return max(1, round(width * factor))

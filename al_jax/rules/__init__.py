@@ -7,7 +7,7 @@ from al_jax.rules.greedy import greedy
 from al_jax.rules.heads import AveragedClassifier, ConvHead, ImageHead, MlpSrHead, PooledClassifier, WideHead
 from al_jax.rules.infopro import Decoder, ImageDecoder, infopro
 from al_jax.rules.leak import leak
-from al_jax.rules.local import LocalComponent
+from al_jax.rules.local import Classification, LocalComponent, local
 from al_jax.rules.momentum import momentum
 from al_jax.rules.parts import Bridge, CodeLayer, NoBridge
 from al_jax.rules.predsim import Compared, predsim
@@ -17,6 +17,7 @@ __all__ = [
     "AveragedClassifier",
     "BackpropComponent",
     "Bridge",
+    "Classification",
     "CodeLayer",
     "Compared",
     "ConvHead",
@@ -35,6 +36,7 @@ __all__ = [
     "label_codes",
     "leak",
     "linear",
+    "local",
     "momentum",
     "predsim",
     "with_codes",

@@ -19,8 +19,20 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.components import call_block, component
-from al_jax.losses import mean_squared_error
-from al_jax.rules.parts import Bridge, CodeLayer, L2Kernels, Loss, Parts, l2_penalty, parts_of, up_to, widths_of
+from al_jax.losses import mean_squared_error, one_hot
+from al_jax.rules.parts import (
+    Bridge,
+    CodeLayer,
+    L2Kernels,
+    Loss,
+    Parts,
+    check_l2,
+    l2_penalty,
+    lifted,
+    parts_of,
+    up_to,
+    widths_of,
+)
 from al_jax.types import Component, Network
 
 
@@ -54,7 +66,7 @@ class AssociatedComponent(nn.Module):
 
     def __call__(self, signal, train):
         if self.first:
-            code = jax.nn.one_hot(signal["label"], self.classes)
+            code = one_hot(signal["label"], self.classes)
             signal = {"features": signal["image"], "code": code, "label": signal["label"]}
         associated_loss, autoencoder_loss = self.losses
 
@@ -78,9 +90,15 @@ class AssociatedComponent(nn.Module):
         if self.classes >= len(label):
             code = call_block(self.g, code_below, train)
             return code, self.decode(code, train)
-        one_hot = jax.nn.one_hot(label, self.classes)
-        code = call_block(self.g, code_below[jnp.argmax(one_hot, axis=0)], train)
-        return _rows(one_hot, code), _rows(one_hot, self.decode(code, train))
+        of_class = jax.nn.one_hot(label, self.classes)
+        code = call_block(self.g, code_below[jnp.argmax(of_class, axis=0)], train)
+        decoded = self.decode(code, train)
+        if (self.g.variables.keys() | self.h.variables.keys()) - {"params"}:
+            raise ValueError(
+                f"a batch of {len(label)} shows the encoder and decoder each of the {self.classes} classes once, so "
+                "they cannot keep statistics of examples: leave batch norm out of them"
+            )
+        return _rows(of_class, code), _rows(of_class, decoded)
 
     def lift(self, features, train):
         return call_block(self.f, features, train)
@@ -111,7 +129,7 @@ def associated(
     """Folds a backbone into components of Associated Learning, one for each block.
 
     Args:
-      blocks: the f's, from the input upwards.
+      blocks: the f's, Flax modules `(x)` or `(x, train)`, from the input upwards.
       classes: length of the one-hot label t_0.
       code: width n of every code t_i, or one width for each component.
       bridge: b_i as a Flax module, or a function of the code width that makes one, or one of these for each component;
@@ -121,13 +139,13 @@ def associated(
       decoder: h_i, likewise by t_{i-1}'s width; by default one dense sigmoid layer.
       losses: the associated and the autoencoder loss, `(prediction, target) -> scalar`.
       autoencoder_rate: factor on the optimizer's updates of g and h; the authors train them at twice the rate.
-      l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name.
+      l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name; 0 or more.
       l2_kernels: over which kernels: f's (`blocks`), its convolutions' (`convolutions`), or also the bridge's and the
         autoencoder's (`all`).
       branches: for each component, what its bridge sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block, or `code`, parts or branches are not one for each.
+      ValueError: there is no block, `code`, parts or branches are not one for each, or `l2` is not as said.
 
     Example:
       >>> import jax, jax.numpy as jnp, al_jax as al
@@ -136,6 +154,7 @@ def associated(
       [('associated', 1.0), ('autoencoder', 2.0)]
     """
     codes = widths_of(code, blocks)
+    check_l2(l2, l2_kernels)
     below = (classes, *codes[:-1])
     branches = tuple(branches or (None,) * len(blocks))
     modules = [
@@ -191,10 +210,7 @@ def _prediction(modules: Sequence[AssociatedComponent]):
     def predict(variables, images, depth=None):
         """Scores `(B, classes)` by the first `depth` components, all by default."""
         chain = up_to(depth, modules, variables)
-        features = images
-        for module, own in chain:
-            features = module.apply(own, features, False, method="lift")
-        return _descend(chain, features)
+        return _descend(chain, list(lifted(chain, images))[-1])
 
     return predict
 
@@ -203,11 +219,7 @@ def _anytime(modules: Sequence[AssociatedComponent]):
     def anytime(variables, images, depth=None):
         """Scores `(depth, B, classes)` by the first 1, 2, …, `depth` components; features are lifted once."""
         chain = up_to(depth, modules, variables)
-        features, scores = images, []
-        for index, (module, own) in enumerate(chain):
-            features = module.apply(own, features, False, method="lift")
-            scores.append(_descend(chain[: index + 1], features))
-        return jnp.stack(scores)
+        return jnp.stack([_descend(chain[: k + 1], features) for k, features in enumerate(lifted(chain, images))])
 
     return anytime
 
@@ -221,6 +233,6 @@ def _descend(chain, features):
     return jnp.asarray(code, jnp.float32)
 
 
-def _rows(one_hot: jax.Array, of_classes: jax.Array) -> jax.Array:
+def _rows(of_class: jax.Array, codes: jax.Array) -> jax.Array:
     """Each example's row of `(C, n)`, exactly; a product, since the gradient of indexing is a race on accelerators."""
-    return jnp.matmul(one_hot.astype(of_classes.dtype), of_classes, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(of_class.astype(codes.dtype), codes, precision=jax.lax.Precision.HIGHEST)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.parts import Bridge, CodeLayer, L2Kernels, Loss, PartFactory, l2_penalty, part_of, widths_of
+from al_jax.rules.parts import Bridge, CodeLayer, L2Kernels, Loss, PartFactory, check_l2, l2_penalty, part_of, widths_of
 from al_jax.types import Network
 
 
@@ -56,20 +56,21 @@ def backprop(
     """Trains the inference path of `al.associated` end to end, the baseline with the same number of parameters.
 
     Args:
-      blocks: the f's, from the input upwards.
+      blocks: the f's, Flax modules `(x)` or `(x, train)`, from the input upwards.
       classes: number of scores.
       code: as for `al.associated`; the layers above the top bridge have the widths of the codes, from the top down.
       bridge: the module above the blocks, or a function of the code width that makes one.
-      decoder: the modules from there down to the first code, each a module or a function of a width.
+      decoder: what each layer from there down to the first code is a copy of, or a function of a width that makes one.
       head: the module that makes the scores, or a function of `classes`.
       loss: `(scores, label) -> scalar`.
       l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name.
       l2_kernels: over which kernels: those of the blocks, of their convolutions, or all.
 
     Raises:
-      ValueError: there is no block, or `code` does not give one width for each.
+      ValueError: there is no block, `code` does not give one width for each, or `l2` is not as said.
     """
     codes = widths_of(code, blocks)
+    check_l2(l2, l2_kernels)
     decoders = (*(part_of(decoder, width) for width in reversed(codes[:-1])), part_of(head, classes))
     blocks = tuple(block.clone() for block in blocks)  # one instance given twice must not share parameters
     module = BackpropComponent(blocks, part_of(bridge, codes[-1]), decoders, loss, l2, l2_kernels)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.components import call_block, component, compose
-from al_jax.losses import mean_squared_error
+from al_jax.losses import mean_squared_error, one_hot
 from al_jax.rules.parts import CodeLayer, Loss, Parts, parts_of, up_to
 from al_jax.types import ComponentState, Network
 
@@ -35,7 +35,7 @@ class CodeComponent(nn.Module):
         return call_block(self.h, code, train)
 
     def _below(self, signal):
-        return signal if self.classes is None else jax.nn.one_hot(signal["label"], self.classes)
+        return signal if self.classes is None else one_hot(signal["label"], self.classes)
 
 
 def label_codes(
@@ -96,7 +96,26 @@ def label_codes(
 
 
 def with_codes(components: Sequence[ComponentState], codes: Sequence[ComponentState]) -> tuple[ComponentState, ...]:
-    """Components of `al.associated` with the encoders and decoders that `al.label_codes` trained."""
-    return tuple(
-        own._replace(params={**own.params, **trained.params}) for own, trained in zip(components, codes, strict=True)
-    )
+    """Components of `al.associated` with the encoders and decoders that `al.label_codes` trained.
+
+    Args:
+      components: of the network, trained or not.
+      codes: of the chain of codes.
+
+    Returns:
+      The components with the parameters and model state of g and h replaced.
+
+    Raises:
+      ValueError: there is not one of both for each component, or codes have other widths.
+    """
+    if len(components) != len(codes):
+        raise ValueError(f"{len(codes)} codes for {len(components)} components: give one for each")
+    return tuple(_with_code(*pair, index + 1) for index, pair in enumerate(zip(components, codes, strict=True)))
+
+
+def _with_code(own: ComponentState, trained: ComponentState, number: int) -> ComponentState:
+    merged = {name: {**own.variables[name], **tree} for name, tree in trained.variables.items()}
+    if jax.tree.map(jnp.shape, merged) != jax.tree.map(jnp.shape, {name: own.variables[name] for name in merged}):
+        raise ValueError(f"the codes of component {number} are not of its network: give label_codes the same widths")
+    params = merged.pop("params", {})
+    return own._replace(params=params, model_state={**own.model_state, **merged})

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
+from al_jax.losses import cross_entropy
 from al_jax.rules.heads import MlpSrHead, PooledClassifier
 from al_jax.rules.local import Branches, Classification, local
-from al_jax.rules.parts import PartFactory, part_of
+from al_jax.rules.parts import Loss, PartFactory, part_of
 from al_jax.types import Network
 
 
@@ -16,15 +17,18 @@ def greedy(
     *,
     head: PartFactory = MlpSrHead,
     top: PartFactory = PooledClassifier,
+    loss: Loss = cross_entropy,
     branches: Branches | None = None,
 ) -> Network:
     """Makes a component of each block and an auxiliary classifier; one block alone is end-to-end backpropagation.
 
     Args:
-      blocks: of the backbone, from the input upwards.
+      blocks: of the backbone, Flax modules `(x)` or `(x, train)`, from the input upwards.
       classes: number of scores.
       head: the auxiliary classifier of every component but the top one, a Flax module or a function of `classes`.
       top: the classifier above the top block, likewise.
+      loss: `(scores, label) -> scalar` of all of them; `al.mean_squared_error` makes a regression of labels `(B,
+        classes)`.
       branches: for each component, what its classifier sees the features through; see `al.momentum`.
 
     Raises:
@@ -37,4 +41,4 @@ def greedy(
       4
     """
     heads = [*(part_of(head, classes) for _ in blocks[1:]), part_of(top, classes)]
-    return local(blocks, [Classification(head) for head in heads], branches)
+    return local(blocks, [Classification(head, loss) for head in heads], branches)

@@ -1,7 +1,7 @@
 """Classifiers that stand above blocks: the plain one of the network's top, and auxiliary heads.
 
-All take features `(B, H, W, C)`, or `(B, C)` where a network has no convolutions, and give scores `(B, classes)`. Dense
-kernels are drawn as PyTorch draws them, U(±1/√inputs), and biases are zero.
+All take features `(B, H, W, C)`, and all but `ImageHead` also `(B, C)`, as of networks without convolutions, and give
+scores `(B, classes)`. Dense kernels are drawn as PyTorch draws them, U(±1/√inputs), and biases are zero.
 """
 
 import math
@@ -121,6 +121,8 @@ class ImageHead(nn.Module):
 
     @nn.compact
     def __call__(self, features, train):
+        if features.ndim != 4:
+            raise ValueError(f"features of shape {features.shape} are no images (B, H, W, C): take a ConvHead")
         x = features
         narrow = 256 if x.shape[-1] >= 1024 else 128
         for width, size, stride in ((narrow, 1, 1), (256, 3, 2), (512, 3, 2), (2048, 1, 1)):

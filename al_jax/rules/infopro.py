@@ -26,8 +26,8 @@ from al_jax.types import Network
 Weights = tuple[float, float]
 TEMPERATURE = 0.07
 EMBEDDING = 128  # what contrast compares
-NARROWING = (128, 32, 12)  # channels before each doubling, up to three of them
-WIDER = (192, 64, 32, 12)  # with four, as MAN's code has them
+# Channels before each doubling; with four or more, of which the last is larger, as MAN's code has them.
+CHANNELS = {1: (12,), 2: (32, 12), 3: (128, 32, 12), 4: (192, 64, 32, 12)}
 
 
 class InfoPro(nn.Module):
@@ -48,6 +48,8 @@ class InfoPro(nn.Module):
     def __call__(self, features, signal, train):
         reconstruction, target = self.weights
         pixels = self.restore(signal["image"])
+        if not jnp.issubdtype(pixels.dtype, jnp.floating):
+            raise ValueError(f"the image is {pixels.dtype}: InfoPro reconstructs pixels in 0..1, see restore")
         logits = self.decoder(features, pixels.shape[1:], train).astype(jnp.float32)
         loss = optax.sigmoid_binary_cross_entropy(logits, pixels).mean()
         own = self.target(features, signal, train)
@@ -78,7 +80,8 @@ class Decoder(nn.Module):
 class ImageDecoder(nn.Module):
     """InfoPro's decoder for large images: convolutions that get narrower while the features double their size.
 
-    `(B, 28, 28, C)` goes through 128 channels at 28 pixels, 32 at 56 and 12 at 112 to an image of 224.
+    `(B, 28, 28, C)` goes through 128 channels at 28 pixels, 32 at 56 and 12 at 112 to an image of 224. It takes images
+    only, not flat features.
     """
 
     dtype: jnp.dtype | None = None
@@ -86,10 +89,12 @@ class ImageDecoder(nn.Module):
     @nn.compact
     def __call__(self, features, shape, train):
         options = {"dtype": self.dtype, "conv_general_dilated": conv_general_dilated}
+        if features.ndim != 4:
+            raise ValueError(f"features of shape {features.shape} are no images (B, H, W, C): take the plain Decoder")
         doublings = round(math.log2(shape[0] / features.shape[1]))
-        x, widths = features, NARROWING[-doublings:] if 0 < doublings < 4 else WIDER if doublings else ()
+        x, widths = features, CHANNELS.get(min(doublings, 4), ())
         for index, width in enumerate(widths):
-            pointwise = index == 0 or (widths is WIDER and index == 1)
+            pointwise = index < (2 if len(widths) == 4 else 1)
             x = nn.Conv(width, (1, 1) if pointwise else (3, 3), **options)(x)
             x = nn.relu(batch_norm(train, self.dtype, HE)(x))
             x = resize(x, (2 * x.shape[1], 2 * x.shape[2]))
@@ -174,13 +179,15 @@ def infopro(
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block, or not one share for each component but the top one.
+      ValueError: there is no block, or not one share in 0..1 for each component but the top one.
     """
     auxiliary = max(len(blocks) - 1, 0)
     if shares is None:
         shares = [index / max(auxiliary - 1, 1) for index in range(auxiliary)]
     if len(shares) != auxiliary:
         raise ValueError(f"{len(shares)} shares for {auxiliary} components below the top one: give one for each")
+    if not all(0 <= share <= 1 for share in shares):
+        raise ValueError(f"shares is {tuple(shares)}: each must be from 0, as the first, to 1, as the last")
     objectives = []
     for share in shares:
         low, high = ((1 - share) * a + share * b for a, b in zip(first, last, strict=True))

@@ -44,7 +44,7 @@ def leak(rule: Rule, alpha: float) -> Rule:
       A rule with the same arguments.
 
     Raises:
-      ValueError: `alpha` is no fraction; and, from the rule made, components as under `al.momentum`.
+      ValueError: `alpha` is no fraction; and, from the rule made, components as under `al.momentum` or `al.freeze`.
 
     Example:
       >>> import al_jax as al
@@ -59,7 +59,9 @@ def leak(rule: Rule, alpha: float) -> Rule:
         network = rule(blocks, classes, *arguments, **options)
         modules = [part.module for part in network.components if part.module is not None]
         if len(modules) < len(network.components) or any(part.hear for part in network.components):
-            raise ValueError("leak takes rules whose components are Flax modules that tell each other nothing")
+            raise ValueError(
+                "leak takes rules whose components are Flax modules, none of them frozen, that tell each other nothing"
+            )
         names = [f"parts_{index}" for index in range(len(modules))]
         labels = {name: _prefixed(name, part.labels) for name, part in zip(names, network.components, strict=True)}
         rates = {

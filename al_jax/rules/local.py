@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.parts import up_to
+from al_jax.rules.parts import Loss, lifted, up_to
 from al_jax.types import Network
 
 Branches = Sequence[nn.Module | None]
@@ -53,12 +53,13 @@ class LocalComponent(nn.Module):
 
 
 class Classification(nn.Module):
-    """The plainest objective, the cross-entropy of a classifier `head`."""
+    """The plainest objective, the loss of a classifier `head`."""
 
     head: nn.Module
+    loss: Loss = cross_entropy
 
     def __call__(self, features, signal, train):
-        return {"prediction": cross_entropy(self.scores(features, train), signal["label"])}
+        return {"prediction": self.loss(self.scores(features, train), signal["label"])}
 
     def scores(self, features, train):
         return call_block(self.head, features, train)
@@ -81,8 +82,10 @@ def local(
     Raises:
       ValueError: there is no block, or not one objective and branch for each.
     """
+    if not blocks:
+        raise ValueError("a network needs at least one block")
     branches = tuple(branches or (None,) * len(blocks))
-    if not blocks or not len(blocks) == len(objectives) == len(branches):
+    if not len(blocks) == len(objectives) == len(branches):
         raise ValueError(
             f"{len(blocks)} blocks, {len(objectives)} objectives, {len(branches)} branches: give one for each block"
         )
@@ -106,11 +109,7 @@ def _prediction(modules: Sequence[LocalComponent]):
     def predict(variables, images, depth=None):
         """Scores `(B, classes)` by the objective of component `depth`, the top one by default."""
         chain = up_to(depth, modules, variables)
-        features = images
-        for module, own in chain:
-            features = module.apply(own, features, False, method="lift")
-        module, own = chain[-1]
-        return _scores(module, own, features)
+        return _scores(*chain[-1], list(lifted(chain, images))[-1])
 
     return predict
 
@@ -118,11 +117,9 @@ def _prediction(modules: Sequence[LocalComponent]):
 def _anytime(modules: Sequence[LocalComponent]):
     def anytime(variables, images, depth=None):
         """Scores `(depth, B, classes)` of the first 1, 2, …, `depth` components."""
-        features, found = images, []
-        for module, own in up_to(depth, modules, variables):
-            features = module.apply(own, features, False, method="lift")
-            found.append(_scores(module, own, features))
-        return jnp.stack(found)
+        chain = up_to(depth, modules, variables)
+        above = zip(chain, lifted(chain, images), strict=True)
+        return jnp.stack([_scores(module, own, features) for (module, own), features in above])
 
     return anytime
 

@@ -15,6 +15,7 @@ hears of the next one only, which passes on what it has heard itself, two update
 where it takes a tick to hear and another to say. A frozen component hears nothing, and passes on what it has.
 """
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -157,6 +158,9 @@ def momentum(
         )
     if biases < 0 or depth < 1 or not (biases or average):
         raise ValueError("give momentum a depth of at least 1, and a bias or the average")
+
+    if "branches" not in inspect.signature(rule).parameters:
+        raise ValueError("momentum takes a local rule with branches=, and no rule that has momentum already")
 
     def with_momentum(blocks: Sequence[nn.Module], classes: int, *arguments: Any, **options: Any) -> Network:
         layers = [_layers_of(block) for block in blocks]

@@ -1,13 +1,14 @@
 """The small parts that the rules put between and above the blocks of a backbone."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax.arguments import not_negative, whole
 from al_jax.components import call_block
 from al_jax.networks.layers import batch_norm
 from al_jax.types import PyTree
@@ -111,7 +112,8 @@ def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[i
     """One code width for each block."""
     if not blocks:
         raise ValueError("a network needs at least one block")
-    codes = tuple(code) if isinstance(code, Sequence) else (int(code),) * len(blocks)
+    codes = (code,) * len(blocks) if np.ndim(code) == 0 else code
+    codes = tuple(whole("code", width) for width in codes)
     if len(codes) != len(blocks):
         raise ValueError(f"code gives {len(codes)} widths for {len(blocks)} blocks: give one number, or one for each")
     return codes
@@ -125,6 +127,14 @@ def up_to(depth: int | None, modules: Sequence[nn.Module], variables: Sequence[A
     return list(zip(modules, variables, strict=True))[:depth]
 
 
+def lifted(chain: Sequence[tuple[Any, Any]], images: jax.Array) -> Iterator[jax.Array]:
+    """The features above the first 1, 2, … of these modules with their variables, in inference."""
+    features = images
+    for module, own in chain:
+        features = module.apply(own, features, False, method="lift")
+        yield features
+
+
 def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:
     """One part for each width: from a module or a function for all of them, or from one of these for each."""
     given = list(parts) if isinstance(parts, Sequence) else [parts] * len(widths)
@@ -136,6 +146,13 @@ def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:
 def part_of(part: PartFactory, width: int) -> nn.Module:
     """A copy of the module, so that no two parts share parameters, or what the function makes for this width."""
     return part.clone() if isinstance(part, nn.Module) else part(width)
+
+
+def check_l2(weight: float, kernels: str) -> None:
+    """Refuses negative weights, and kernels of no known kind."""
+    not_negative("l2", weight)
+    if kernels not in get_args(L2Kernels):
+        raise ValueError(f"l2_kernels is {kernels!r}: choose from {', '.join(get_args(L2Kernels))}")
 
 
 def l2_penalty(weight: float, params: PyTree, convolutions: bool = False) -> jax.Array:

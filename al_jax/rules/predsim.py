@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.components import call_block
-from al_jax.losses import cross_entropy, mean_squared_error
+from al_jax.losses import cross_entropy, mean_squared_error, one_hot
 from al_jax.networks.convolution import conv_general_dilated
 from al_jax.rules.heads import AveragedClassifier, PooledClassifier, dense
 from al_jax.rules.local import Branches, Classification, local
@@ -32,7 +32,7 @@ class PredSim(nn.Module):
 
     def __call__(self, features, signal, train):
         prediction = cross_entropy(self.scores(features, train), signal["label"])
-        targets = similarity(jax.nn.one_hot(signal["label"], self.classes))
+        targets = similarity(one_hot(signal["label"], self.classes))
         loss = mean_squared_error(similarity(self.compared(features)), targets)
         return {"prediction": (1 - self.beta) * prediction, "similarity": self.beta * loss}
 
