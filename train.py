@@ -35,7 +35,7 @@ def main(argv):
 
     workdir = Path(flags.FLAGS.workdir).expanduser() if flags.FLAGS.workdir else None
     if config.evaluate:
-        this = load.load_run(workdir or Path(), config.data_dir)
+        this = load.load_run(workdir or Path(), config.data_dir, command_line.given_fields())
         print_summary(summary.summarise(this, load.finished(this)), this.workdir)
         return
     name, status = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem, 0

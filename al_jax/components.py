@@ -69,8 +69,10 @@ def compose(components: Iterable[Component], predict: Callable[..., jax.Array] |
     if not components:
         raise ValueError("al.compose needs at least one component")
     if other := [part for part in components if not isinstance(part, Component)]:
-        raise ValueError(f"al.compose takes components, not {type(other[0]).__name__}: al.component makes one of a Flax module")
-    if predict is not None and not {"depth"} & inspect.signature(predict).parameters.keys():
+        raise ValueError(
+            f"al.compose takes components, not {type(other[0]).__name__}: al.component makes one of a Flax module"
+        )
+    if predict is not None and "depth" not in inspect.signature(predict).parameters:
         raise ValueError("predict must take (variables, images, depth=None)")
     return Network(components, predict or _no_prediction, (True,) * len(components))
 

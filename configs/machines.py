@@ -128,6 +128,11 @@ EXPERIMENTS = {
 }
 
 
+def experiment_of(variant):
+    """The experiment that a variant names, the baseline where it names none."""
+    return next((name for name in names_of_variant(variant) if name in EXPERIMENTS), "baseline")
+
+
 def tuned(variant):
     """Longer, with a cosine and the best rate of 1e-3, 3e-3 and 1e-2 on validation images, 10 epochs of one seed.
 
@@ -135,7 +140,7 @@ def tuned(variant):
     every other one: 95.2 % of validation images with seed 0, 94.7 after 40. What is better for trees is all images for
     each, and more rounds.
     """
-    experiment = (names_of_variant(variant) or ["baseline"])[0]
+    experiment = experiment_of(variant)
     if experiment == "decision_linear":
         return {"batch_size": 50_000, "epochs": 12}
     if experiment == "target_propagation":
@@ -172,9 +177,11 @@ def get_config(variant=""):
         schedule="constant",
         validation=10_000,
     )
+    experiment = experiment_of(variant)
+    others = [name for name in names_of_variant(variant) if name != experiment]
     return with_variant(
         config,
-        variant or "baseline",
+        ",".join([experiment, *others]),
         {
             **EXPERIMENTS,
             "tuned": tuned(variant),

@@ -143,12 +143,12 @@ print(f"nine layers: the gradients differ by {apart:.1e} of their norm")
 # |---|---|---|
 # | 1, direct feedback alignment | the output's error times a fixed random matrix | nothing |
 # | 2, difference target propagation | its feedback | target $x + g(t) - g(y)$; $g$ learns to undo the layer |
-# | 3, least squares | its feedback | the smallest change of its input that makes good the error |
+# | 3, least squares | its feedback | the change of its input that leaves least of the error for its length |
 # | 4, feedback alignment | its feedback | the error through a fixed random matrix, not its weights |
 # | 5, gradient | the gradient of the loss | the gradient at its input |
 #
 # "Its feedback" stands for the gradient of $\frac12|y - t|^2$, where $y$ is the layer's output and $t$ its target.
-# Layer 1 hears the error directly, so nothing is lost when nothing arrives from above.
+# Layer 1 hears the error directly, and not what layer 2 hands down.
 
 # %%
 WIDTH, BATCH = 64, 32

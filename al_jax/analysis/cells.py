@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from al_jax.analysis.published import TABLES, name_of, with_variants
-from al_jax.analysis.results import FREE, PATHS, numbers_of, record, seeds_of
+from al_jax.analysis.results import FREE, PATHS, analysed, numbers_of, record, seeds_of
 from al_jax.analysis.search import read_config
 from al_jax.data import DataError
 from al_jax.training.config import MACHINES, default_config
@@ -69,8 +69,8 @@ class Task(NamedTuple):
     @property
     def inspected(self) -> bool:
         """Whether nothing is left to measure; of learning machines `inspect` measures nothing."""
-        rule = read_json(self.summary)["config"]["rule"]
-        return rule in MACHINES or (self.workdir / "analysis.json").exists()
+        summary = read_json(self.summary)
+        return summary["config"]["rule"] in MACHINES or analysed(self.workdir, summary)
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """What is to be done next, nothing where all is done."""
@@ -107,8 +107,8 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
 
     Raises:
       Stopped: before that; the same call continues.
-      RunError: a run failed, its own message stands above; or there is no train.py to run; or a config has changed
-        since it was trained.
+      RunError: at the end, some runs failed, whose own messages stand above; at once, there is no train.py to run, or a
+        config cannot be read or has changed since it was trained.
     """
     _refuse(arguments)
     if not TRAIN.exists():
@@ -116,18 +116,23 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
     deadline = time.monotonic() + 60 * given.minutes
     cells = {}
     for config in configs:
+        read_config(config, {})  # before anything is trained
+    for config in configs:
         path = given.results / f"{name_of(config)}.json"
         kept, tasks = _plan(config, path, given)
         for trained in [*kept, *(read_json(task.summary) for task in tasks if task.trained)]:
             _refuse_stale(config, path, trained["config"])
         if tasks:
             cells[path] = kept, tasks
-    waiting = [task for _, tasks in cells.values() for task in tasks]
-    for done in _work_through(waiting, arguments, given.jobs, deadline):
+    waiting, failed = [task for _, tasks in cells.values() for task in tasks], {}
+    for done in _work_through(waiting, arguments, given.jobs, deadline, failed):
         for path, (kept, tasks) in cells.items():
             if done in tasks and not any(task.command(arguments) for task in tasks):
                 record(path, [task.workdir for task in tasks], kept)
                 print(path, flush=True)
+    if failed:
+        runs = ", ".join(f"{workdir} with exit status {status}" for workdir, status in failed.items())
+        raise RunError(f"what these runs said stands above: {runs}")
 
 
 def _plan(config: str, path: Path, given: argparse.Namespace) -> tuple[list[Mapping[str, Any]], list[Task]]:
@@ -153,8 +158,13 @@ def _plan(config: str, path: Path, given: argparse.Namespace) -> tuple[list[Mapp
     return kept, tasks
 
 
-def _work_through(tasks: Sequence[Task], arguments: Sequence[str], jobs: int, deadline: float) -> Iterator[Task]:
-    """Yields each task when it is done; so many are worked on at a time, each in a process of its own."""
+def _work_through(
+    tasks: Sequence[Task], arguments: Sequence[str], jobs: int, deadline: float, failed: dict[Path, int]
+) -> Iterator[Task]:
+    """Yields each task when it is done; so many are worked on at a time, each in a process of its own.
+
+    A run that fails does not hold the others up: its workdir and exit status go into `failed`.
+    """
     waiting, running = list(tasks), dict[Task, subprocess.Popen]()
     # A process that shares a device must not take all of its memory.
     environment = {**os.environ, **({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if jobs > 1 else {})}
@@ -171,19 +181,16 @@ def _work_through(tasks: Sequence[Task], arguments: Sequence[str], jobs: int, de
                 else:
                     yield task
             for task in [task for task, process in running.items() if process.poll() is not None]:
-                _check(task.workdir, running.pop(task).returncode)
-                waiting.insert(0, task)  # there may be more to do of it
+                status = running.pop(task).returncode
+                if status in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+                    raise Stopped
+                if status:
+                    failed[task.workdir] = status
+                else:
+                    waiting.insert(0, task)  # there may be more to do of it
             time.sleep(POLL)
     finally:
         _stop(running.values())
-
-
-def _check(workdir: Path, status: int) -> None:
-    """Refuses to go on after a process that was stopped or failed."""
-    if status in (128 + signal.SIGTERM, 128 + signal.SIGINT):
-        raise Stopped
-    if status:
-        raise RunError(f"the run in {workdir} failed with exit status {status}: what it said stands above")
 
 
 def _stop(processes: Iterable[subprocess.Popen]) -> None:

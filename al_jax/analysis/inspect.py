@@ -28,6 +28,7 @@ from al_jax.data import DataError, Split
 from al_jax.training import load
 from al_jax.training.codes import decoded_shares
 from al_jax.training.config import MACHINES, Config
+from al_jax.training.digest import digest
 from al_jax.training.errors import RunError
 from al_jax.training.networks import build_codes
 from al_jax.training.records import read_json, write_json
@@ -57,7 +58,8 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
     for components, entry in zip(
         per_seed(run, load.finished(run).components), summary.get("seeds", [summary]), strict=True
     ):
-        analysis = _without_images(run, network, components, entry.get("losses", {}))
+        analysis = {"digest": digest(components)}  # of what it is an analysis
+        analysis |= _without_images(run, network, components, entry.get("losses", {}))
         if isinstance(test, Split):
             variables = [part.variables for part in components]
             scores = _scores(network, variables, test.image)

@@ -51,11 +51,27 @@ def _summary(workdir: Path) -> dict[str, Any]:
     """summary.json without paths, and each seed's analysis in it."""
     summary = read_json(workdir / "summary.json")
     for field in PATHS:
-        summary["config"].pop(field)
-    if (path := workdir / "analysis.json").exists():
-        for entry, analysis in zip(summary.get("seeds", [summary]), read_json(path)["seeds"], strict=True):
-            entry["analysis"] = analysis
+        path = summary["config"].pop(field)
+        if field == "warm_start" and path:  # what it began with is part of a result, by its folder's name
+            summary["config"][field] = Path(path).name
+    if (workdir / "analysis.json").exists():
+        if not analysed(workdir, summary):
+            raise RunError(
+                f"{workdir} was trained on since its analysis: run python -m al_jax.analysis.inspect {workdir} again"
+            )
+        entries = summary.get("seeds", [summary])
+        for entry, analysis in zip(entries, read_json(workdir / "analysis.json")["seeds"], strict=True):
+            entry["analysis"] = {name: value for name, value in analysis.items() if name != "digest"}
     return summary
+
+
+def analysed(workdir: Path, summary: Mapping[str, Any]) -> bool:
+    """Whether there is an analysis of the run's last state."""
+    path = workdir / "analysis.json"
+    if not path.exists():
+        return False
+    found = [analysis.get("digest") for analysis in read_json(path)["seeds"]]
+    return found == [entry["digest"] for entry in seeds_of([summary])]
 
 
 def table(paths: Sequence[Path]) -> str:
@@ -68,8 +84,8 @@ def table(paths: Sequence[Path]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for path in paths:
-        runs = read_json(path)["runs"]
-        if "config" not in runs[0]:
+        runs = read_json(path).get("runs")
+        if not runs or "config" not in runs[0]:
             continue
         seeds = seeds_of(runs)
         rows.append(
@@ -106,7 +122,8 @@ def minutes_a_seed(runs: Sequence[Mapping[str, Any]]) -> float:
 
 
 def hardware_of(runs: Sequence[Mapping[str, Any]]) -> str:
-    return runs[0]["processor"] if runs[0]["backend"] == "cpu" else runs[0]["device"]
+    found = [run["processor"] if run["backend"] == "cpu" else run["device"] for run in runs]
+    return "; ".join(dict.fromkeys(found))
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from al_jax.training.records import read_json, write_json
 from al_jax.training.run import claimed, set_up
 
 Space = Mapping[str, str]
-RULES = {"associated": (), "backprop": ("backprop",)}
+ARMS = ((), ("backprop",))
 
 
 def draw(space: Space, seed: int, trial: int) -> dict[str, Any]:
@@ -83,16 +83,19 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
     entries: list[dict[str, Any]] = []
     if path.exists():
         found = read_json(path)
-        if any(found[name] != asked[name] for name in asked):
+        if any(found.get(name) != asked[name] for name in asked):
             raise RunError(f"{path} holds another search: give another --out")
         entries = found["trials"]
     done = {(entry["trial"], entry["rule"]) for entry in entries}
+    specs = {read_config(own, fields).rule: own for own in (with_variants(spec, *arm) for arm in ARMS)}
+    if len(specs) < len(ARMS):
+        raise ConfigError(f"{spec} trains by backprop already: give the config that its variant stands beside")
     for trial in range(trials):
         setting = draw(space, seed, trial)
-        for rule, variants in RULES.items():
+        for rule, own in specs.items():
             if (trial, rule) in done:
                 continue
-            config = read_config(with_variants(spec, *variants), fields)
+            config = read_config(own, fields)
             config.update({**setting, "eval_every": config.epochs})
             entry = {"trial": trial, "rule": rule, **setting, "validation_accuracy": 0.0}
             try:
@@ -118,8 +121,10 @@ def read_config(spec: str, fields: Mapping[str, str]) -> Config:
 def best(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The trial of the highest validation accuracy of each rule."""
     trials: Sequence[Mapping[str, Any]] = found["trials"]
-    by_rule = {rule: [entry for entry in trials if entry["rule"] == rule] for rule in RULES}
-    return {rule: max(own, key=lambda entry: entry["validation_accuracy"]) for rule, own in by_rule.items() if own}
+    by_rule: dict[str, list] = {}
+    for entry in trials:
+        by_rule.setdefault(entry["rule"], []).append(entry)
+    return {rule: max(own, key=lambda entry: entry["validation_accuracy"]) for rule, own in by_rule.items()}
 
 
 def _pairs(entries: Sequence[str]) -> dict[str, str]:

@@ -35,6 +35,11 @@ def start(coordinator: str = "", processes: int = 0, process: int = -1, timeout:
     """
     coordinator = coordinator or coordinator_of_environment()
     if not coordinator:
+        if processes > 1 or process > 0:
+            raise ValueError(
+                f"num_processes is {processes} and process_id {process}, but there is no coordinator: give "
+                "coordinator=host:port, or auto on a cluster"
+            )
         return
     processes = processes or int(os.environ.get("JAX_NUM_PROCESSES", 0))
     process = process if process >= 0 else int(os.environ.get("JAX_PROCESS_ID", -1))

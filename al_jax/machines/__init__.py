@@ -39,7 +39,7 @@ from al_jax.machines.straight_through import argmax_through, round_through, sign
 from al_jax.machines.target_propagation import target_propagation
 from al_jax.machines.trainer import as_network, trainer
 from al_jax.machines.trees import tree_classifier, tree_layer
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
+from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn, replaced
 from al_jax.machines.votes import majority_vote, mean_vote, rate_vote, sign_vote, stochastic_votes
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "rate_vote",
     "repeat_input",
     "repeat_params",
+    "replaced",
     "reversible",
     "reversible_batch_norm",
     "reversible_leaky_relu",

@@ -40,7 +40,7 @@ def predict_tree(tree: Tree, x: jax.Array) -> jax.Array:
     return tree.value[node]
 
 
-def fit_tree(x: jax.Array, t: jax.Array, depth: int, key: jax.Array, *, order: jax.Array | None = None) -> Tree:
+def fit_tree(x: jax.Array, t: jax.Array, key: jax.Array, *, depth: int, order: jax.Array | None = None) -> Tree:
     """Grows a tree that splits wherever a node's targets differ, until it is `depth` deep.
 
     The best split leaves the least sum of squares; for targets that are one-hot codes of classes this is Gini's index.
@@ -50,12 +50,12 @@ def fit_tree(x: jax.Array, t: jax.Array, depth: int, key: jax.Array, *, order: j
     Args:
       x: float32 `(B, features)`.
       t: float32 `(B, outputs)`, all in one tree; `vmap` over targets `(B, 1)` gives a tree for each.
-      depth: static, the most splits above a leaf.
       key: draws the order of the features.
+      depth: static, the most splits above a leaf.
       order: `jnp.argsort(x, axis=0)`, where it is known.
     """
-    columns = jax.random.permutation(key, x.shape[1])
-    order = (jnp.argsort(x, axis=0) if order is None else order)[:, columns]
+    columns = jax.random.permutation(key, jnp.arange(x.shape[1], dtype=jnp.int32))
+    order = jnp.int32(jnp.argsort(x, axis=0) if order is None else order)[:, columns]
     pure = 1e-8 * jnp.mean(jnp.square(t - t.mean(0, keepdims=True)))
 
     def grow(carry, _):
@@ -72,15 +72,19 @@ def fit_tree(x: jax.Array, t: jax.Array, depth: int, key: jax.Array, *, order: j
         low, high = (x[order[at, chosen], columns[chosen]] for at in (place, jnp.minimum(place + 1, len(x) - 1)))
         split = (spread > pure * jnp.float32(count)) & (gain[place] >= 0)
         threshold = jnp.where(split, _between(low, high), jnp.finfo(jnp.float32).max)
-        right = jnp.where(split, place + 1, jnp.arange(len(x)))
+        right = jnp.where(split, place + 1, _places(x))
         goes = _taken(x, columns[chosen][node]) > threshold[node]
         node = jnp.where(goes, right[node], node)
         return (order, _parted(order, goes, owner, right), node), (columns[chosen], threshold, right)
 
-    stay = jnp.broadcast_to(jnp.arange(len(x))[:, None], order.shape)
+    stay = jnp.broadcast_to(_places(x)[:, None], order.shape)
     start = (order, stay, jnp.zeros(len(x), jnp.int32))
     (_, _, leaf), levels = jax.lax.scan(grow, start, length=depth)
     return Tree(*levels, means_of(t, leaf, jnp.zeros(len(x), jnp.int32).at[leaf].add(1)))
+
+
+def _places(rows):
+    return jnp.arange(len(rows), dtype=jnp.int32)
 
 
 def _taken(x, feature):
@@ -93,12 +97,12 @@ def means_of(t, node, count):
 
 def _gains(x, centred, order, owner, size):
     """By how much a cut behind each position of each feature lessens its node's squares, below 0 where it cannot be."""
-    position = jnp.arange(len(x))
+    position = _places(x)
     # The targets of every node sum to zero, so the sum from its start is the sum from position 0.
     sums = _running(centred[order])
     left = position - owner + 1
     weight = jnp.float32(size) / jnp.float32(jnp.maximum(left * (size - left), 1))
-    column = jnp.arange(x.shape[1])[None]
+    column = jnp.arange(x.shape[1], dtype=jnp.int32)[None]
     # On CPU a second gather is several times faster than a shift of the first, which does not fuse.
     differ = x[order, column] < x[jnp.concatenate([order[1:], order[-1:]]), column]
     return jnp.where(differ & (left < size)[:, None], jnp.sum(sums * sums, axis=2) * weight[:, None], -1.0)
@@ -116,7 +120,7 @@ def _running(x):
 def _best_feature(gains):
     """For each position the greatest gain and the first feature that has it."""
     best = gains.max(axis=1)
-    columns = jnp.arange(gains.shape[1])
+    columns = jnp.arange(gains.shape[1], dtype=jnp.int32)
     # On CPU two reductions are several times faster than `argmax`.
     return best, jnp.where(gains == best[:, None], columns[None], len(columns) - 1).min(axis=1)
 
@@ -124,7 +128,7 @@ def _best_feature(gains):
 def _best_place(gain, owner):
     """For each node the first position that has its greatest gain; any for names that no node has."""
     best = jnp.full(len(gain), -jnp.inf).at[owner].max(gain)
-    position = jnp.arange(len(gain))
+    position = _places(gain)
     first = jnp.where(gain == best[owner], position, len(gain) - 1)
     return jnp.full(len(gain), len(gain) - 1).at[owner].min(first)
 
@@ -141,10 +145,10 @@ def _parted(order, goes, owner, right):
     # Which samples are in a node does not depend on the feature, so one column tells how many moved before it.
     first = jnp.int32(moves[:, 0])
     sooner = (jnp.cumsum(first) - first)[owner]
-    position = jnp.arange(len(order))
+    position = _places(order)
     return jnp.where(moves, (right[owner] - sooner - 1)[:, None] + moved, (position + sooner)[:, None] - moved)
 
 
 def _moved(order, target):
-    column = jnp.arange(order.shape[1])[None]
+    column = jnp.arange(order.shape[1], dtype=jnp.int32)[None]
     return jnp.zeros_like(order).at[target, column].set(order, unique_indices=True, mode="promise_in_bounds")

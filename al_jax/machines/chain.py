@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import jax
 
-from al_jax.machines.fitting import Fitted
-from al_jax.machines.types import Machine, MachineState, begin, learn
+from al_jax.machines.fitting import holds_fitted
+from al_jax.machines.types import Machine, MachineState, Unheard, begin, learn
 
 
 def chain(*machines: Machine, name: str = "chain") -> Machine:
@@ -51,10 +51,7 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
         return tuple(gradients), feedback, metrics
 
     def update(state, residuals, gradients, context):
-        return joined(
-            machine.update(own, residuals[index], gradients[index], at(context, index))
-            for index, (machine, own) in enumerate(zip(machines, split(state), strict=True))
-        )
+        return update_parts(machines, state, residuals, gradients, context)
 
     def learn_down(state, residuals, feedback, context):
         states, metrics = split(state), {}
@@ -66,20 +63,28 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
 
     needs = frozenset().union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
-    hears, tells = any(machine.hears for machine in machines), all(machine.tells for machine in machines)
+    silent = next((index for index in reversed(range(len(machines))) if not machines[index].tells), 0)
+    hears, tells = any(machine.hears for machine in machines[silent:]), all(machine.tells for machine in machines)
     return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective, hears, tells)
 
 
+def update_parts(machines: Sequence[Machine], state: MachineState, residuals, gradients, context) -> MachineState:
+    """The updates of machines whose states are joined, each with its own draws."""
+    parts = enumerate(zip(machines, split(state), residuals, gradients, strict=True))
+    return joined(machine.update(*own, at(context, index)) for index, (machine, *own) in parts)
+
+
 def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState]) -> None:
-    """Raises ValueError for a machine that learns by feedback of which nothing reaches it."""
+    """Raises Unheard for a machine that learns by feedback of which nothing reaches it."""
     for index, (machine, state) in enumerate(zip(machines, states, strict=True)):
-        if not machine.hears or machine.needs or not _learns(state):
+        if not machine.hears or not _learns(state):
             continue
-        for above in machines[index + 1 :]:
+        for place, above in enumerate(machines[index + 1 :], index + 1):
             if not above.tells:
-                raise ValueError(
-                    f"machine {machine.name!r} would never learn, since {above.name!r} above it hands no feedback "
-                    "down: give it a rule that hears the error or the label, or freeze it by al.machines.feedback_only"
+                raise Unheard(
+                    f"machine {label(index, machine)!r} would never learn, since {label(place, above)!r} above hands "
+                    "no feedback down: give it a rule that hears the error or the label, or freeze it by "
+                    "al.machines.feedback_only"
                 )
             if above.needs:  # it tells more than it is told
                 break
@@ -87,8 +92,7 @@ def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState])
 
 def _learns(state: MachineState) -> bool:
     """Whether there is something to learn: parameters, or a model that is fitted."""
-    fixed = jax.tree.leaves(state.fixed, is_leaf=lambda node: isinstance(node, Fitted))
-    return bool(jax.tree.leaves(state.params)) or any(isinstance(node, Fitted) for node in fixed)
+    return bool(jax.tree.leaves(state.params)) or holds_fitted(state.fixed)
 
 
 def label(index: int, machine: Machine) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.chain import at, joined, label, split
+from al_jax.machines.chain import at, joined, label, split, update_parts
 from al_jax.machines.fitting import InputRule
+from al_jax.machines.orders import remembering
 from al_jax.machines.schedules import Schedule, value_at
 from al_jax.machines.scores import Score, ScoreFunction, target_distance
 from al_jax.machines.search import best_per_sample
@@ -72,10 +73,7 @@ def climbed(
         return (gradients_below, gradients), below, {lower: {**metrics_below, **climb}, upper: metrics}
 
     def update(state, residuals, gradients, context):
-        return joined(
-            machine.update(own, residuals[0][index], gradients[index], at(context, index))
-            for index, (machine, own) in enumerate(zip((incoming, outgoing), split(state), strict=True))
-        )
+        return update_parts((incoming, outgoing), state, residuals[0], gradients, context)
 
     def learn_down(state, residuals, feedback, context):
         own, climb = taught(state.params, state.fixed, residuals, feedback, context)
@@ -118,10 +116,6 @@ def gaussian_climb(
     """The machine, handing down better inputs that `gaussian_search` finds instead of feedback of its own."""
     rule = gaussian_search(candidates, sigma, score)
 
-    def forward(params, fixed, x, key, train):
-        y, residuals = machine.forward(params, fixed, x, key, train)
-        return y, (residuals, x, key)
-
     def searched(params, fixed, residuals, feedback, context):
         _, x, key = residuals
         better = rule(lambda x: machine.forward(params, fixed, x, key, True)[0], x, feedback, context)
@@ -131,15 +125,11 @@ def gaussian_climb(
         gradients, _, metrics = machine.backward(params, fixed, residuals[0], feedback, context)
         return gradients, searched(params, fixed, residuals, feedback, context), metrics
 
-    def update(state, residuals, gradients, context):
-        return machine.update(state, residuals[0], gradients, context)
-
     def learn_and_search(state, residuals, feedback, context):
         learned, _, metrics = learn(machine, state, residuals[0], feedback, context)
         return learned, searched(state.params, state.fixed, residuals, feedback, context), metrics
 
-    whole = machine._replace(forward=forward, backward=backward, update=update, learn=learn_and_search, parts=())
-    return whole._replace(tells=True)
+    return remembering(machine)._replace(backward=backward, learn=learn_and_search, tells=True)
 
 
 def _climb(own: jax.Array, draws: jax.Array, scored: Callable[[jax.Array], Score]):

@@ -7,7 +7,7 @@ from al_jax.machines.types import Context, Feedback, Machine, PyTree
 
 
 def differentiable(machine: Machine):
-    """The function `(params, fixed, x, key, train) -> y` whose derivative is what the machine hands down.
+    """The function `(params, fixed, x, key, train, step=0) -> y` whose derivative is what the machine hands down.
 
     Of its parameters the "gradient" is what `machine.backward` finds, of its input `feedback.delta`; the cotangent
     that reaches its output is its own feedback. So feedback alignment, least squares, learned inverses or evolution
@@ -15,8 +15,9 @@ def differentiable(machine: Machine):
     `al.machines.from_linen`.
 
     A derivative is all that comes back. What an update does beside it does not happen: `fixed` stays as it was given,
-    with batch statistics, averages, feedback matrices that move and the counters that schedules follow; inner loops,
-    orders of work, phases and masks of parameters play no part, and the number of the update is always 0.
+    with batch statistics, averages, feedback matrices that move and the counters that schedules follow. What belongs to
+    feedback and gradients does: the steps of `repeat_input`, and at update number `step` the phases and noise of target
+    propagation; `repeat_params`, `with_phase`, `step_then_feedback` and `masked(params=...)` play no part.
 
     Raises:
       ValueError: the machine needs the network's error or the label, of which a layer inside `jax.grad` hears nothing;
@@ -29,24 +30,26 @@ def differentiable(machine: Machine):
             "inside jax.grad hears nothing: train it with al.machines.trainer"
         )
 
-    def call(params: PyTree, fixed: PyTree, x: PyTree, key: jax.Array, train: bool) -> PyTree:
+    def call(
+        params: PyTree, fixed: PyTree, x: PyTree, key: jax.Array, train: bool, step: int | jax.Array = 0
+    ) -> PyTree:
         @jax.custom_vjp
-        def run(params, fixed, x, key):
+        def run(params, fixed, x, key, step):
             return machine.forward(params, fixed, x, key, train)[0]
 
-        def ahead(params, fixed, x, key):
+        def ahead(params, fixed, x, key, step):
             y, residuals = machine.forward(params, fixed, x, key, train)
-            return y, (params, fixed, residuals, y, key)
+            return y, (params, fixed, residuals, y, key, step)
 
         def back(kept, delta):
-            params, fixed, residuals, y, key = kept
-            context = Context(None, None, jnp.int32(0), jax.random.fold_in(key, 1))
+            params, fixed, residuals, y, key, step = kept
+            context = Context(None, None, step, jax.random.fold_in(key, 1))
             gradients, below, _ = machine.backward(params, fixed, residuals, Feedback.along(y, delta), context)
             _refuse_other_than_gradients(machine, gradients, params)
-            return gradients, None, below.delta, None
+            return gradients, None, below.delta, None, None
 
         run.defvjp(ahead, back)
-        return run(params, fixed, x, key)
+        return run(params, fixed, x, key, jnp.int32(step))
 
     return call
 

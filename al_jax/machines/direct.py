@@ -56,10 +56,7 @@ def direct_feedback_alignment(
 
     def delta_of(matrix, y, context):
         if context.error.shape[1:] != (classes,):
-            raise ValueError(
-                f"machine {name!r} was built for {classes} classes, but the network's error is "
-                f"{context.error.shape}: give it classes={context.error.shape[-1]}"
-            )
+            raise ValueError(_other_classes(name, classes, context.error.shape))
         return jnp.tensordot(context.error.astype(matrix.dtype), matrix, 1), {}
 
     return _direct(module, optimizer, "feedback", draw, delta_of, "error", name)
@@ -88,7 +85,7 @@ def local_classifier(
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: no positive number of classes.
+      ValueError: no positive number of classes; from `backward`, the network has another number of them.
     """
     name = _checked(name or type(module).__name__, classes)
 
@@ -97,6 +94,9 @@ def local_classifier(
         return drawn.reshape(*features, classes)
 
     def delta_of(matrix, y, context):
+        if context.error is not None and context.error.shape[1:] != (classes,):
+            raise ValueError(_other_classes(name, classes, context.error.shape))
+
         def of_output(y):
             return loss(jnp.tensordot(y.astype(matrix.dtype), matrix, y.ndim - 1), context.label)
 
@@ -144,3 +144,10 @@ def _checked(name: str, classes: int) -> str:
     if classes < 1:
         raise ValueError(f"machine {name!r}: classes is {classes}, but must be at least 1")
     return name
+
+
+def _other_classes(name: str, classes: int, error: tuple[int, ...]) -> str:
+    return (
+        f"machine {name!r} was built for {classes} classes, but the network's error is {error}: give it "
+        f"classes={error[-1]}"
+    )

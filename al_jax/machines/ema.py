@@ -17,10 +17,12 @@ def ema_params(machine: Machine, decay: float, *, every: int | None = None) -> M
       every: updates after which learning goes on from the average; None: never.
 
     Raises:
-      ValueError: the decay is not a share.
+      ValueError: the decay is not a share, or there are no updates.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"machines.ema_params: decay is {decay}, it must be from 0 to 1")
+    if every is not None and every < 1:
+        raise ValueError(f"machines.ema_params: every is {every}, it must be 1 or more updates, or None for never")
 
     def init(key, x):
         state = machine.init(key, x)

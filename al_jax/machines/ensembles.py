@@ -35,14 +35,15 @@ def ensemble(
       aggregate: `(votes (n, B, ...), weights (n,)) -> (B, ...)`; weights are 1 for voters, which come first from the
         oldest to the newest, and 0 for the rest.
       every: updates of each learner.
-      restart: a further learner is drawn afresh; otherwise it goes on from a copy of the newest.
+      restart: a further learner is drawn afresh, with all that lies in its `fixed`; otherwise it goes on from a copy
+        of the newest.
       boost: from 0 to 1, above 0 for `mean_vote` of arrays; what others miss is known of one batch, so a large share
         asks for large batches.
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: there are no members, or they never learn, or they make good less than nothing, more than all, or
-        what others miss in a vote that is no mean.
+      ValueError: there are no members, or they never learn, or they make good less than nothing, more than all, what
+        others miss in a vote that is no mean, or of a target that they do not hear.
     """
     name = name or f"ensemble of {machine.name}"
     if members < 1 or every < 1:
@@ -51,6 +52,8 @@ def ensemble(
         )
     if not 0 <= boost <= 1:
         raise ValueError(f"machine {name!r} makes good a share of what others miss: boost from 0 to 1, not {boost}")
+    if boost and not machine.hears:
+        raise ValueError(f"machine {name!r} hears no target, so there is nothing to make good: set boost=0")
     if boost and aggregate is not mean_vote:
         raise ValueError(
             f"machine {name!r} makes good what others miss of a mean: leave aggregate=mean_vote, or set boost=0"
@@ -103,9 +106,8 @@ def ensemble(
         rest = jax.tree.map(lambda leaf, own: leaf.at[newest].set(own), rest, learner)
         return rest._replace(fixed={"members": rest.fixed, "updates": updates + 1})
 
-    return Machine(
-        init, forward, backward, update, needs=machine.needs, name=name, hears=machine.hears, tells=machine.tells
-    )
+    about = {field: getattr(machine, field) for field in ("needs", "effective", "hears", "tells")}
+    return Machine(init, forward, backward, update, name=name, **about)
 
 
 def voters(updates: jax.Array, members: int, every: int) -> tuple[jax.Array, jax.Array]:

@@ -48,8 +48,9 @@ def estimator(
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: the estimator cannot do that, or is not a function of its data; or, when an update runs, the fitted
-        estimators need more bytes than there are.
+      ValueError: the estimator cannot do that, or is not a function of its data.
+      jax.errors.JaxRuntimeError: when an update runs, a fit fails on the host, as of a classifier that sees one class,
+        or the fitted estimators need more bytes than there are.
     """
     sample = make_estimator()
     name = name or type(sample).__name__

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.types import Context, Feedback, Machine, MachineState
+from al_jax.machines.types import Context, Feedback, Machine, MachineState, PyTree
 
 InputRule = Callable[[Callable[[jax.Array], jax.Array], jax.Array, Feedback, Context], jax.Array]
 
@@ -65,6 +65,13 @@ def fitted(
     needs = frozenset({"label"} if label else ())
     return Machine(
         begin, forward, backward, update, needs=needs, name=name, hears=not label, tells=feedback is not None
+    )
+
+
+def holds_fitted(fixed: PyTree) -> bool:
+    """Whether a machine learns in what it keeps in `fixed`, where masks and phases of parameters do not reach."""
+    return any(
+        isinstance(node, Fitted) for node in jax.tree.leaves(fixed, is_leaf=lambda node: isinstance(node, Fitted))
     )
 
 

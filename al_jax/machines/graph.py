@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.chain import at, joined, label, split
+from al_jax.machines.chain import at, joined, label, split, update_parts
 from al_jax.machines.types import Context, Feedback, Machine, PyTree, begin, learn
 
 INPUT = "input"
@@ -96,10 +96,7 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
         return tuple(gradients), below, metrics
 
     def update(state, residuals, gradients, context):
-        return joined(
-            machine.update(own, residuals[0][index], gradients[index], at(context, index))
-            for index, (machine, own) in enumerate(zip(machines, split(state), strict=True))
-        )
+        return update_parts(machines, state, residuals[0], gradients, context)
 
     def learn_down(state, residuals, feedback, context):
         states, metrics = split(state), {}
@@ -127,6 +124,8 @@ def _check(nodes: Mapping[str, Node], output: str) -> None:
         )
     read = {output, *(key for node in nodes.values() for key in node.inputs)}
     for index, (own, node) in enumerate(nodes.items()):
+        if isinstance(node.inputs, str) or not node.inputs:
+            raise ValueError(f"node {own!r} reads {node.inputs!r}: give it a tuple of names, as ('input',)")
         if own in (INPUT, "above", *GLOBAL):
             raise ValueError(f"a node cannot be called {own!r}, which means something else: rename it")
         if missing := [key for key in node.inputs if key != INPUT and key not in names[:index]]:

@@ -90,7 +90,7 @@ def solve_ridge(a: jax.Array, b: jax.Array, ridge: Number) -> jax.Array:
         return jnp.linalg.lstsq(a, b)[0]
     wide = a.shape[0] < a.shape[1]
     gram = _product(a, a.T) if wide else _product(a.T, a)
-    least = jnp.finfo(gram.dtype).eps * jnp.trace(gram)
+    least = jnp.maximum(jnp.finfo(gram.dtype).eps * jnp.trace(gram), jnp.finfo(gram.dtype).tiny)
     gram += jnp.maximum(ridge, least) * jnp.eye(len(gram), dtype=gram.dtype)
     return (_product(_divided(b.T, gram), a) if wide else _divided(_product(b.T, a), gram)).T
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from al_jax.machines.fitting import holds_fitted
 from al_jax.machines.types import Feedback, Machine, PyTree, learn
 
 Mask = Callable[[jax.Array, jax.Array], jax.Array]  # (key, zeros of the shape of what is masked) -> booleans
@@ -21,7 +22,24 @@ def masked(
       input: units and examples of the input that shall change; for the others nothing is handed down.
       params: a tree prefix of the parameters, or of booleans of their shapes, True where they may move. An optimizer
         may remember what it would have done to the others.
+
+    Raises:
+      ValueError: the machine does not listen to its output's feedback, which `output` restricts; or, from `init`,
+        `params` is no prefix of its parameters, or it learns outside of them, as trees do.
     """
+    if output is not None and not (machine.hears or machine.tells):
+        raise ValueError(f"machine {machine.name!r} takes no feedback for its output: output= has nothing to mask")
+
+    def init(key, x):
+        state = machine.init(key, x)
+        if params is not True and holds_fitted(state.fixed):
+            raise ValueError(f"machine {machine.name!r} fits a model, which is no parameter: use feedback_only")
+        try:
+            jax.tree.map(lambda _mask, _own: None, params, state.params)
+        except ValueError:
+            shapes = jax.tree.map(jnp.shape, state.params)
+            raise ValueError(f"machine {machine.name!r}: params is no prefix of its parameters {shapes}") from None
+        return state
 
     def forward(params, fixed, x, key, train):
         y, residuals = machine.forward(params, fixed, x, key, train)
@@ -53,7 +71,8 @@ def masked(
         return kept(after, state), handed_down(residuals, below, context), metrics
 
     hears = machine.hears and params is not False
-    return machine._replace(forward=forward, backward=backward, update=update, learn=learn_part, parts=(), hears=hears)
+    whole = machine._replace(init=init, forward=forward, backward=backward, update=update, learn=learn_part)
+    return whole._replace(parts=(), hears=hears)
 
 
 def _only(mask: Mask | None, stream: int, value: jax.Array, feedback: Feedback, context) -> Feedback:

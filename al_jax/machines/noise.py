@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.machines.schedules import Schedule, refuse_negative, value_at
-from al_jax.machines.types import Feedback, Machine, MachineState, learn
+from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
 
 
 def with_noise(machine: Machine, scale: Schedule, *, explore: bool = False) -> Machine:
@@ -48,7 +48,7 @@ def with_dropout(machine: Machine, rate: Schedule) -> Machine:
 
 
 def _corrupted(machine: Machine, corrupt, strength: Schedule, explore: bool) -> Machine:
-    """The machine on `corrupt(x, strength, key)`; `fixed` counts the updates for the strength's schedule."""
+    """The machine on `corrupt(x, strength, key)`; `fixed` has the number of the update for the strength's schedule."""
 
     def init(key, x):
         state = machine.init(key, x)
@@ -73,11 +73,11 @@ def _corrupted(machine: Machine, corrupt, strength: Schedule, explore: bool) -> 
         return gradients, handed_down(residuals, below), metrics
 
     def update(state, residuals, gradients, context):
-        return _outer(machine.update(_inner(state), residuals[0], gradients, context), state)
+        return _outer(machine.update(_inner(state), residuals[0], gradients, context), context)
 
     def learn_inner(state, residuals, feedback, context):
         inner, below, metrics = learn(machine, _inner(state), residuals[0], feedback, context)
-        return _outer(inner, state), handed_down(residuals, below), metrics
+        return _outer(inner, context), handed_down(residuals, below), metrics
 
     whole = machine._replace(init=init, forward=forward, backward=backward, update=update, learn=learn_inner, parts=())
     return whole._replace(tells=machine.tells or explore)
@@ -87,5 +87,5 @@ def _inner(state: MachineState) -> MachineState:
     return state._replace(fixed=state.fixed["machine"])
 
 
-def _outer(inner: MachineState, before: MachineState) -> MachineState:
-    return inner._replace(fixed={"machine": inner.fixed, "step": before.fixed["step"] + 1})
+def _outer(inner: MachineState, context: Context) -> MachineState:
+    return inner._replace(fixed={"machine": inner.fixed, "step": context.step + 1})

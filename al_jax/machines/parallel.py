@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.chain import at, joined, label, split
+from al_jax.machines.chain import at, joined, label, split, update_parts
 from al_jax.machines.types import Feedback, Machine, begin, learn
 
 
@@ -45,7 +45,9 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
         return jnp.concatenate(outputs, axis=-1), (residuals, outputs, x)
 
     def below(x, deltas):
-        return Feedback.along(x, sum(deltas[1:], deltas[0]) if inputs is None else jnp.concatenate(deltas, axis=-1))
+        if inputs is not None:
+            return Feedback.along(x, jnp.concatenate(deltas, axis=-1))
+        return Feedback.along(x, jax.tree.map(lambda first, *others: sum(others, first), *deltas))
 
     def work_down(turn, residuals, feedback, context):
         _, outputs, x = residuals
@@ -68,10 +70,7 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
         return tuple(gradients), handed, metrics
 
     def update(state, residuals, gradients, context):
-        return joined(
-            machine.update(own, residuals[0][index], gradients[index], at(context, index))
-            for index, (machine, own) in enumerate(zip(machines, split(state), strict=True))
-        )
+        return update_parts(machines, state, residuals[0], gradients, context)
 
     def learn_all(state, residuals, feedback, context):
         states, metrics = split(state), {}

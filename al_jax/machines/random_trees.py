@@ -23,15 +23,15 @@ def fit_random_tree(x: jax.Array, t: jax.Array, key: jax.Array, *, depth: int, c
       depth: static, the most splits above a leaf.
       cuts: static, pairs of a feature and a sample that a node draws.
     """
-    names = jnp.arange(2**depth)
+    names = jnp.arange(2**depth, dtype=jnp.int32)
 
     def grow(carry, level):
         # `order` has the samples of a node side by side, from `first[node]` on.
         node, order, first = carry
         key_feature, key_sample = jax.random.split(jax.random.fold_in(key, level))
         count = jnp.zeros(len(names), jnp.int32).at[node].add(1)
-        feature = jax.random.randint(key_feature, (len(names), cuts), 0, x.shape[1])
-        share = jax.random.uniform(key_sample, feature.shape)
+        feature = jax.random.randint(key_feature, (len(names), cuts), 0, x.shape[1], jnp.int32)
+        share = jax.random.uniform(key_sample, feature.shape, jnp.float32)
         sample = jnp.minimum(jnp.int32(share * jnp.float32(count)[:, None]), count[:, None] - 1)  # rounded down
         threshold = x[order[first[:, None] + sample], feature]
         passes = jnp.float32(jnp.take_along_axis(x, feature[node], axis=1) > threshold[node])
@@ -47,8 +47,8 @@ def fit_random_tree(x: jax.Array, t: jax.Array, key: jax.Array, *, depth: int, c
         first = first.at[jnp.where(split, right, len(names))].set(first + stay, mode="drop")
         return (jnp.where(goes, right[node], node), order, first), (feature, threshold, right)
 
-    start = (jnp.zeros(len(x), jnp.int32), jnp.arange(len(x)), jnp.zeros(len(names), jnp.int32))
-    (leaf, _, _), levels = jax.lax.scan(grow, start, jnp.arange(depth))
+    start = (jnp.zeros(len(x), jnp.int32), jnp.arange(len(x), dtype=jnp.int32), jnp.zeros(len(names), jnp.int32))
+    (leaf, _, _), levels = jax.lax.scan(grow, start, jnp.arange(depth, dtype=jnp.int32))
     return Tree(*levels, means_of(t, leaf, jnp.zeros(len(names), jnp.int32).at[leaf].add(1)))
 
 
@@ -68,6 +68,6 @@ def _parted(order, goes, node, first, stay):
     node, goes = node[order], goes[order]
     before = jnp.cumsum(jnp.int32(goes)) - jnp.int32(goes)
     gone = before - before[first[node]]
-    stayed = jnp.arange(len(order)) - first[node] - gone
+    stayed = jnp.arange(len(order), dtype=jnp.int32) - first[node] - gone
     place = first[node] + jnp.where(goes, stay[node] + gone, stayed)
     return jnp.zeros_like(order).at[place].set(order, unique_indices=True)

@@ -18,7 +18,7 @@ def repeat_input(
 ) -> Machine:
     """Searches the input that a machine wants by several steps of an optimizer; the last one is the target below.
 
-    The machine's own gradients come from the input that it really had.
+    The machine learns from the input that it really had; the search runs at the parameters before its update.
 
     Args:
       machine: whose feedback is followed.
@@ -31,9 +31,8 @@ def repeat_input(
     """
     _check(times, "repeat_input")
 
-    def backward(params, fixed, residuals, feedback, context):
-        residuals, x, key = residuals
-        gradients, _, metrics = machine.backward(params, fixed, residuals, feedback, context)
+    def searched(params, fixed, residuals, feedback, context):
+        _, x, key = residuals
 
         def step(_, carry):
             moved, opt_state = carry
@@ -45,10 +44,18 @@ def repeat_input(
             return optax.apply_updates(moved, changes), opt_state
 
         moved, _ = jax.lax.fori_loop(0, times, step, (x, optimizer.init(x)))
-        return gradients, Feedback.toward(x, moved), metrics
+        return Feedback.toward(x, moved)
+
+    def backward(params, fixed, residuals, feedback, context):
+        gradients, _, metrics = machine.backward(params, fixed, residuals[0], feedback, context)
+        return gradients, searched(params, fixed, residuals, feedback, context), metrics
+
+    def learn_and_search(state, residuals, feedback, context):
+        learned, _, metrics = learn(machine, state, residuals[0], feedback, context)
+        return learned, searched(state.params, state.fixed, residuals, feedback, context), metrics
 
     needs = machine.needs | ({"label"} if loss else frozenset())
-    return remembering(machine)._replace(backward=backward, needs=needs)
+    return remembering(machine)._replace(backward=backward, learn=learn_and_search, needs=needs)
 
 
 def repeat_params(
@@ -67,9 +74,11 @@ def repeat_params(
         stays.
 
     Raises:
-      ValueError: there are no updates; or, when one is traced, the batch has fewer examples.
+      ValueError: there are no updates, or no examples of each; or, when one is traced, the batch has fewer examples.
     """
     _check(times, "repeat_params")
+    if batch is not None and batch < 1:
+        raise ValueError(f"machines.repeat_params draws {batch} examples: give it at least 1")
 
     def learn_often(state, residuals, feedback, context):
         residuals, x, key = residuals
@@ -84,7 +93,7 @@ def repeat_params(
         return jax.lax.fori_loop(0, times, once, state), below, metrics
 
     needs = machine.needs | ({"label"} if loss else frozenset())
-    return remembering(machine)._replace(learn=learn_often, needs=needs)
+    return remembering(machine)._replace(learn=learn_often, needs=needs, hears=machine.hears and loss is None)
 
 
 def _check(times: int, name: str) -> None:

@@ -162,5 +162,6 @@ def _spread(statistics: PyTree, x: jax.Array, epsilon: float) -> tuple[jax.Array
 
 
 def _check_margin(margin: float, below: float) -> None:
-    if not 0 < margin < below:
-        raise ValueError(f"the margin of a reversible layer is {margin}: it must be between 0 and {below}")
+    least = float(jnp.finfo(jnp.float32).eps)  # what 1 can be told from
+    if not least <= margin < below:
+        raise ValueError(f"the margin of a reversible layer is {margin}: it must be from {least:.1e} to below {below}")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from al_jax.machines.fitting import holds_fitted
 from al_jax.machines.types import Feedback, Machine, learn
 
 Number = float | jax.Array
@@ -67,7 +68,16 @@ def with_phase(machine: Machine, when: When) -> Machine:
     Args:
       machine: any.
       when: from the number of an update whether the machine learns, such as `alternating` returns.
+
+    Raises:
+      ValueError: from `init`, the machine fits a model, as trees do, which lies in `fixed`.
     """
+
+    def init(key, x):
+        state = machine.init(key, x)
+        if holds_fitted(state.fixed):
+            raise ValueError(f"machine {machine.name!r} fits a model, which is no parameter and knows no phase")
+        return state
 
     def kept(after, before, context):
         def chosen(field):
@@ -83,7 +93,7 @@ def with_phase(machine: Machine, when: When) -> Machine:
         after, below, metrics = learn(machine, state, residuals, feedback, context)
         return kept(after, state, context), below, metrics
 
-    return machine._replace(update=update, learn=learn_in_phase if machine.learn else None, parts=())
+    return machine._replace(init=init, update=update, learn=learn_in_phase if machine.learn else None, parts=())
 
 
 def with_step(machine: Machine, size: Schedule) -> Machine:
@@ -112,4 +122,5 @@ def with_step(machine: Machine, size: Schedule) -> Machine:
         state, below, metrics = learn(machine, state, residuals, feedback, context)
         return state, scaled(below, context), metrics
 
-    return machine._replace(backward=backward, learn=learn_scaled if machine.learn else None, parts=())
+    whole = machine._replace(backward=backward, learn=learn_scaled if machine.learn else None, parts=())
+    return whole._replace(tells=machine.tells and not is_zero(size))

@@ -83,6 +83,6 @@ def _trees(width, depth, feedback, cuts, joint, label, name):
                 f"{len(x)}: draw it with a batch of that size"
             )
         order = jnp.argsort(x, axis=0)
-        return jax.vmap(lambda t, key: fit_tree(x, t, depth, key, order=order), (1, 0))(targets, keys)
+        return jax.vmap(lambda t, key: fit_tree(x, t, key, depth=depth, order=order), (1, 0))(targets, keys)
 
     return fitted(init, predict, fit, width, label=label, feedback=feedback, name=name)

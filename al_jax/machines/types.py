@@ -13,6 +13,10 @@ import jax.numpy as jnp
 PyTree = Any
 
 
+class Unheard(ValueError):
+    """A machine that would never learn, since no feedback reaches it."""
+
+
 class MachineState(NamedTuple):
     """All that a machine knows between two updates.
 
@@ -102,6 +106,14 @@ class Machine(NamedTuple):
     tells: bool = True
 
 
+def replaced(machine: Machine, **functions: Any) -> Machine:
+    """The machine with other functions, such as an `update` of one's own, one after the other as usual.
+
+    An order of work that the machine had, as that of an inner loop, gives way, since it would go past them.
+    """
+    return machine._replace(**{"learn": None, "parts": (), **functions})
+
+
 def learn(
     machine: Machine, state: MachineState, residuals: PyTree, feedback: Feedback, context: Context
 ) -> tuple[MachineState, Feedback, dict[str, Any]]:
@@ -127,6 +139,8 @@ def begin(machine: Machine, key: jax.Array, x: PyTree) -> tuple[MachineState, Py
         y = jax.eval_shape(lambda s, x, k: machine.forward(s.params, s.fixed, x, k, True)[0], state, x, key)
         if any(leaf.size == 0 for leaf in jax.tree.leaves(y)):  # which a convolution makes of images too small for it
             raise ValueError("nothing is left of it")
+    except Unheard:
+        raise
     except Exception as error:
         found = jax.tree.map(lambda leaf: f"{leaf.dtype.name}{list(leaf.shape)}", x)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,11 +1,14 @@
 """The command line of train.py and of plans: flags with clear refusals, and signals that ask a run to stop."""
 
+import inspect
 import re
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -26,6 +29,9 @@ def parser(default: Path, define: Callable[[], None] = define_workdir) -> Callab
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
+        if {"--help", "-h", "-help"} & set(argv[1:]):
+            print(_help())
+            sys.exit()
         sys.argv = argv = [argv[0], *_file_first(argv[1:])]  # config_flags reads sys.argv, not what it is given
         _refuse_unknown(argv[1:], default.parent)
         try:
@@ -44,6 +50,20 @@ def parser(default: Path, define: Callable[[], None] = define_workdir) -> Callab
         return rest
 
     return parse
+
+
+def given_fields() -> dict[str, Any]:
+    """The fields that the command line gives, by name."""
+    return {name: flags.FLAGS.config[name] for name in config_flags.get_override_values(flags.FLAGS["config"])}
+
+
+def _help() -> str:
+    """What the program says of itself, and the fields with their defaults and what the source says of them."""
+    source = inspect.getsource(default_config)
+    fields = textwrap.dedent(
+        source[source.index("# Data.") : source.index("        }\n")].replace("\n            ", "\n")
+    )
+    return f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nFields and their defaults:\n\n{fields}"
 
 
 def _file_first(arguments: Sequence[str]) -> list[str]:
@@ -70,7 +90,7 @@ def _explain(error: Exception) -> str:
         cause = cause.__cause__ or cause.__context__ or cause
     if isinstance(cause, ConfigError):
         return str(cause)
-    reason = (str(cause).splitlines() or [""])[0]
+    reason = (str(cause).splitlines() or str(error).splitlines() or [type(cause).__name__])[0]
     frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if frame.name in ("get_config", "<module>")]
     inside = [frame for frame in frames if Path(frame.filename).name != "train.py"]
     if not inside:

@@ -53,7 +53,8 @@ def default_config(**fields: Any) -> Config:
             "augmentation": "none",  # none | crop | crop_flip | reflect_crop_flip | jitter | authors | resized_crop
             "padding": 0,  # pixels around an image that crop and *crop_flip add; 0: an eighth of its height
             # Network and rule.
-            "network": "mlp",  # mlp | vanilla_cnn | vgg | resnet8, 20, 32, 110 | resnet101, 152, resnext101, vgg13
+            # mlp | vanilla_cnn | vgg | resnet8, 20, 32, 110 | resnet101, 152, resnext101, vgg13 | lenet (for machines)
+            "network": "mlp",
             "components": 4,  # K, the depth of the folded network: one layer each in an mlp
             "cuts": "even",  # even | memory | infopro | man | man++ | layers of each component: "4,3,3"
             "width": 128,  # units of each layer of an mlp
@@ -71,7 +72,7 @@ def default_config(**fields: Any) -> Config:
             "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
             "pool": 2,  # height and width to which a pooled bridge averages the features
             "bridge_expansion": 5,  # hidden width of a bridge, in codes
-            "bridge_hidden": "sigmoid",  # sigmoid (the paper's) | elu, its hidden units under associated
+            "bridge_hidden": "sigmoid",  # sigmoid (the paper's) | elu, its hidden units; under backprop they are ReLUs
             "dense_norm": False,  # batch norm in the dense layers above the blocks, under backprop
             "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
             "codes": "online",  # online | pretrained: g and h are trained on the labels alone, then kept

@@ -46,7 +46,7 @@ def plot_diagnostics(rows: Rows, path: Path) -> None:
 
 def without_measures(rows: Rows) -> Rows:
     """The rows with their losses alone."""
-    measures = {*MEASURES, "norm_ratio"}
+    measures = {*MEASURES, "norm_ratio", "distance"}
     return [{name: row[name] for name in row if name.rpartition("/")[2] not in measures} for row in rows]
 
 

@@ -91,6 +91,7 @@ SHARES = ["similarity", "momentum_decay", "leak", "boost"]
 NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("padding", "augmentation", ("crop", "crop_flip", "reflect_crop_flip")),
     ("width", "network", ("mlp",)),
+    ("width", "rule", COMPONENTS),
     ("width_factor", "network", CONVOLUTIONAL),
     ("batch_norm", "network", ("vgg",)),
     ("dense_layers", "network", ("vgg",)),
@@ -105,6 +106,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("bridge_hidden", "bridge", ("paper", "pooled", "conv")),
     ("dense_norm", "rule", ("backprop",)),
     ("autoencoder_rate", "rule", FOLDED),
+    ("autoencoder_rate", "codes", ("online",)),
     ("codes", "rule", ("associated",)),
     ("code_updates", "rule", FOLDED),
     ("code_learning_rate", "rule", FOLDED),

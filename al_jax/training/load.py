@@ -1,13 +1,15 @@
 """A trained network back from its workdir, for prediction without a trainer."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from al_jax.components import with_prepare
 from al_jax.training.build import build_prepare
 from al_jax.training.checkpoint import Checkpoints, Restored
-from al_jax.training.config import Config, default_config
+from al_jax.training.config import MAY_CHANGE, Config, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.facts import DataFacts
 from al_jax.training.networks import build_network
@@ -35,9 +37,18 @@ def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
     return network, _newest(workdir, config, facts).components
 
 
-def load_run(workdir: Path, data_dir: str = "") -> Run:
-    """The run as its config.json describes it, on one device; its data may have moved to `data_dir`."""
+def load_run(workdir: Path, data_dir: str = "", asked: Mapping[str, Any] | None = None) -> Run:
+    """The run as its config.json describes it, on one device; its data may have moved to `data_dir`.
+
+    Raises:
+      RunError: there is no run, or it was trained with other values of fields that are `asked` for.
+    """
     config = _config(workdir)
+    for name, value in (asked or {}).items():
+        if name not in MAY_CHANGE and config[name] != value:
+            raise RunError(
+                f"{workdir} was trained with {name}={config[name]!r}, not {value!r}: leave config.{name} out"
+            )
     # Where it was trained does not matter any more, nor with how much memory.
     config.update({"engine": "sequential", "devices": 1, "data_parallel": 1, "partition": "even", "exact": False})
     config.remat = False

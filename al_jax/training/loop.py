@@ -146,8 +146,8 @@ class Training:
             saves = last or stops or due
             if first or evaluates or saves or profile:
                 self._drain()
-                # The first call compiles, so its time counts only where there is no other.
-                self._watch.stop(discard=first and not last)
+                # The first call compiles, so its time counts only where no other will have been measured.
+                self._watch.stop(discard=first and not (last and not self._watch.examples))
                 first = False
             if profile:
                 jax.profiler.stop_trace()

@@ -8,9 +8,7 @@ from al_jax.training.config import Config
 
 # The authors' steps: a tenth at 40, 60 and 80 % of the updates, half at 90 %.
 STEPS = ((0.4, 0.1), (0.6, 0.1), (0.8, 0.1), (0.9, 0.5))
-
-
-WARM_UP_FROM = 0.01  # learning rate
+WARM_UP_FROM = 0.01  # learning rate, where it is not smaller
 
 
 def build_optimizer(config: Config, updates: int) -> optax.GradientTransformation:
@@ -49,7 +47,7 @@ def build_schedule(config: Config, updates: int) -> optax.Schedule:
 def epoch_cosine(rate: float, epochs: int, updates_per_epoch: int, warmup_epochs: int = 0) -> optax.Schedule:
     """A cosine of the epoch's number from 1 to `epochs`, constant within an epoch and 0 in the last.
 
-    Over the first epochs it is mixed with a rate of 0.01, which alone counts in the first. InfoPro (Wang et al. 2021)
+    Over the first epochs it is mixed with a rate of 0.01 at most, which alone counts in the first. InfoPro (Wang et al. 2021)
     trains like this, with 10 of 160 epochs, and MAN.
     """
 
@@ -57,7 +55,7 @@ def epoch_cosine(rate: float, epochs: int, updates_per_epoch: int, warmup_epochs
         epoch = jnp.minimum(count // updates_per_epoch + 1, epochs)
         cosine = rate / 2 * (1 + jnp.cos(jnp.pi * epoch / epochs))
         share = jnp.clip((epoch - 1) / max(warmup_epochs, 1), 0, 1) if warmup_epochs else 1.0
-        return share * cosine + (1 - share) * WARM_UP_FROM
+        return share * cosine + (1 - share) * min(WARM_UP_FROM, rate)
 
     return schedule
 

@@ -112,8 +112,13 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
     validate(config)
     size = size_of(config.dataset)
     facts = DataFacts(size.classes, size.image, unit_range())  # other statistics would cost the same
-    held_back = size.examples - config.validation
-    per_epoch = updates_in_epoch(config, min(config.examples or held_back, held_back))
+    left = size.examples - config.validation
+    if left < max(config.examples, 1):
+        raise ConfigError(
+            f"config.validation is {config.validation} and config.examples {config.examples}, but {config.dataset} has "
+            f"{size.examples} training examples"
+        )
+    per_epoch = updates_in_epoch(config, config.examples or left)
     try:
         profile = profile_config(config, facts, measure_on)
     except ValueError as error:

@@ -89,7 +89,7 @@ def _averaged(seeds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _last_losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Every loss as the mean over the last call's updates, on training batches."""
-    found = [row for row in rows if any(name.startswith("component_") for name in row)]
+    found = without_measures([row for row in rows if any(name.startswith("component_") for name in row)])
     return {name: loss for name, loss in found[-1].items() if name.startswith("component_")} if found else {}
 
 

@@ -48,6 +48,8 @@ def validate(config: Config) -> None:
         raise ConfigError(
             "config.warm_start brings its own codes: leave codes='online', with autoencoder_rate=0 to keep them"
         )
+    if config.seed + config.num_seeds > 2**32:
+        raise ConfigError(f"config.seed is {config.seed}: random keys are made of seeds below 2**32")
     cuts = cuts_of(config)
     if config.network == "mlp" and config.cuts != "even":
         raise ConfigError(f"config.cuts is {config.cuts!r}: an mlp has one layer a component, leave it 'even'")

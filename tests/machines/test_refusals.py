@@ -94,7 +94,7 @@ def test_masks_take_what_there_is(mask, message):
     "lower", [DENSE, machines.tree_layer(5, 2, feedback=None, name="lower")], ids=("dense", "tree")
 )
 def test_below_a_machine_that_hands_nothing_down_no_other_waits_for_feedback(lower, upper):
-    with pytest.raises(ValueError, match="'lower' would never learn, since 'upper' above it hands no feedback down"):
+    with pytest.raises(ValueError, match="'1_lower' would never learn, since '3_upper' above hands no feedback down"):
         drawn(machines.chain(lower, from_linen(machines.After((nn.tanh,))), upper, TOP))
 
 

@@ -57,7 +57,7 @@ def test_digits_are_learned_as_well_as_by_scikit_learn():
 def test_one_tree_for_each_target_is_separate_trees():
     x, t, _ = data(outputs=3)
     keys = jax.random.split(KEY, 3)
-    all_trees = jax.jit(jax.vmap(lambda t, key: fit_tree(x, t[:, None], 3, key), (1, 0)))(t, keys)
+    all_trees = jax.jit(jax.vmap(lambda t, key: fit_tree(x, t[:, None], key, depth=3), (1, 0)))(t, keys)
     for index in range(3):
         own = fit(x, t[:, index : index + 1], 3, keys[index])
         jax.tree.map(lambda trees, one, i=index: np.testing.assert_allclose(trees[i], one, atol=1e-6), all_trees, own)
