@@ -37,4 +37,4 @@ def one_hot(label: jax.Array, classes: int) -> jax.Array:
 
 def _check_labels(label: jax.Array, shape: tuple[int, ...]) -> None:
     if label.shape != shape or not jnp.issubdtype(label.dtype, jnp.integer):
-        raise ValueError(f"labels are integers of the shape {shape}, not {label.dtype} {label.shape}")
+        raise ValueError(f"labels are integers of the shape {shape}, one an example, not {label.dtype} {label.shape}")

@@ -79,7 +79,17 @@ def test_the_key_alone_decides_what_is_drawn():
 def test_compose_needs_a_component_and_takes_any_iterable():
     with pytest.raises(ValueError, match="at least one component"):
         al.compose([])
-    assert len(al.compose(al.component(Local(width)) for width in (3, 2)).components) == 2
+    parts = al.compose(al.component(Local(width)) for width in (3, 2)).components
+    assert len(parts) == 2
+    for make, message in (
+        (lambda: al.compose([Local(3)]), "takes components, not Local: al.component makes one"),
+        (lambda: al.compose(al.compose(parts)), "this is a network already"),
+        (lambda: al.compose(parts, predict=lambda variables, images: images), "predict must take"),
+        (lambda: al.component(Local), "takes a Flax module, .* give an instance"),
+        (lambda: al.component(Local(3), rates={"parameters": -1.0}), "the rate of 'parameters' is -1.0: it must be 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
 
 
 def test_a_network_composed_without_a_prediction_says_so():
@@ -205,5 +215,27 @@ def test_model_state_that_training_would_reshape_is_refused_by_name():
             self.sow("stats", "features", features)
             return {"features": features}, {"local": jnp.mean(features)}
 
-    with pytest.raises(ValueError, match=r"component 1 \(Sowing\): training changes the shapes of its model state"):
+    with pytest.raises(
+        ValueError, match=r"component 1 \(Sowing\): training changes the shape or type of its model state .*'features'"
+    ):
         signal_shapes(al.compose([al.component(Sowing())]), first(make_batches(1)))
+
+
+def test_labels_must_name_every_parameter():
+    network = al.compose([al.component(Local(3), labels={"Dense_0": "slow"})])
+    with pytest.raises(ValueError, match=r"component 1 \(Local\): labels must name a group for .*Dense_0, Dense_1"):
+        signal_shapes(network, BATCH)
+
+
+class Training(nn.Module):
+    """Has another name for `train`, with a default."""
+
+    @nn.compact
+    def __call__(self, x, training=False):
+        return nn.BatchNorm(use_running_average=not training)(x)
+
+
+def test_a_flag_for_training_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="Training takes 'training': a block's flag for training is called 'train'"):
+        jax.eval_shape(lambda: Training().init(KEY, jnp.ones((2, 3)), True, method=call_block))
+    jax.eval_shape(lambda: nn.BatchNorm(use_running_average=False).init(KEY, jnp.ones((2, 3)), True, method=call_block))

@@ -42,6 +42,12 @@ def test_a_number_of_cuts_makes_blocks_as_even_as_possible():
         al.networks.vgg(9)
 
 
+def test_a_layer_that_is_there_twice_has_parameters_twice():
+    blocks = al.networks.cut([al.networks.DenseBlock(3)] * 4, np.int64(2))
+    params = jax.eval_shape(lambda: blocks[0].init(jax.random.key(0), jnp.ones((1, 3)), True))["params"]
+    assert sorted(params) == ["layers_0", "layers_1"]
+
+
 @pytest.mark.parametrize("cuts", [(2, 2, 2), (8, 0), ()])
 def test_cuts_that_do_not_add_up_are_refused(cuts):
     with pytest.raises(ValueError, match="must cut 8 layers into blocks of at least one"):

@@ -61,7 +61,7 @@ def measure(config: Config, workdir: Path) -> dict[str, Any]:
 
 
 def gradient_norms(run: Run, components: Sequence[ComponentState]) -> list[float]:
-    """The norm of the gradient of each layer's kernel by the loss that trains it, on the first training batch."""
+    """The norm of the gradient of each layer's kernel by the loss that trains it, on a batch of training examples."""
     network = with_prepare(run.network, run.prepare)
     signal: Any = gather(run.dataset.train, np.arange(run.config.batch_size))
     norms = []

@@ -65,12 +65,12 @@ class MomentumBranch(nn.Module):
         scale = self.param("scale", nn.initializers.ones, ()).astype(x.dtype) if self.scaled else None
         total = 0
         for index, branch in enumerate(branches):
+            if self.remat and index:  # its transpose: the gradients of a branch wait for those of the one after it
+                x, total = jax.lax.optimization_barrier((x, total))
             y = branch(x, train)
             if scale is not None:
                 y = (scale if index < self.biases else 2 - scale) * y
             total = total + y
-            if self.remat:  # its transpose: the gradients of a branch wait for those of the one after it
-                x, total = jax.lax.optimization_barrier((x, total))
         return total
 
 
@@ -142,8 +142,8 @@ def momentum(
       A rule with the same arguments.
 
     Raises:
-      ValueError: neither bias nor average, a decay that is no share; and, from the rule made, fewer layers than `depth`
-        above the first component.
+      ValueError: neither bias nor average, a decay that is no share, a rule without branches; and, from the rule made,
+        fewer layers than `depth` above the first component, or momentum in it already.
 
     Example:
       >>> import al_jax as al
@@ -159,10 +159,13 @@ def momentum(
     if biases < 0 or depth < 1 or not (biases or average):
         raise ValueError("give momentum a depth of at least 1, and a bias or the average")
 
-    if "branches" not in inspect.signature(rule).parameters:
-        raise ValueError("momentum takes a local rule with branches=, and no rule that has momentum already")
+    taken = inspect.signature(rule).parameters
+    if "branches" not in taken and not any(own.kind == inspect.Parameter.VAR_KEYWORD for own in taken.values()):
+        raise ValueError("momentum takes a local rule with branches=")
 
     def with_momentum(blocks: Sequence[nn.Module], classes: int, *arguments: Any, **options: Any) -> Network:
+        if "branches" in options:
+            raise ValueError("this rule has momentum already, and its branches are its own")
         layers = [_layers_of(block) for block in blocks]
         counts = list(map(len, layers))
         above = [tuple(itertools.chain(*layers[i + 1 :]))[:depth] for i in range(len(layers))]

@@ -60,9 +60,7 @@ def given_fields() -> dict[str, Any]:
 def _help() -> str:
     """What the program says of itself, and the fields with their defaults and what the source says of them."""
     source = inspect.getsource(default_config)
-    fields = textwrap.dedent(
-        source[source.index("# Data.") : source.index("        }\n")].replace("\n            ", "\n")
-    )
+    fields = textwrap.dedent(source[source.index("            # Data.") : source.index("        }\n")])
     return f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nFields and their defaults:\n\n{fields}"
 
 

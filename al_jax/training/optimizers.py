@@ -47,8 +47,8 @@ def build_schedule(config: Config, updates: int) -> optax.Schedule:
 def epoch_cosine(rate: float, epochs: int, updates_per_epoch: int, warmup_epochs: int = 0) -> optax.Schedule:
     """A cosine of the epoch's number from 1 to `epochs`, constant within an epoch and 0 in the last.
 
-    Over the first epochs it is mixed with a rate of 0.01 at most, which alone counts in the first. InfoPro (Wang et al. 2021)
-    trains like this, with 10 of 160 epochs, and MAN.
+    Over the first epochs it is mixed with a rate of 0.01 at most, which alone counts in the first. InfoPro (Wang et al.
+    2021) trains like this, with 10 of 160 epochs, and MAN.
     """
 
     def schedule(count):

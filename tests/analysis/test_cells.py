@@ -143,11 +143,28 @@ def test_ablations_are_still_configs_that_can_run(path):
         validate(default_config(**known))
 
 
-def test_a_run_that_fails_ends_the_list(tmp_path):
-    config = tmp_path / "tiny.py"
-    config.write_text(TINY.replace("epochs=1", "epochs=0"))
-    with pytest.raises(RunError, match="failed with exit status 1"):
-        cells.work([str(config)], [], given(tmp_path))
+def test_a_run_that_fails_does_not_hold_up_the_others(tmp_path, monkeypatch):
+    begun = []
+
+    class Ended:
+        returncode = 1
+
+        def __init__(self, command, **_):
+            begun.append(command[-1].rpartition("/")[2])
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr(cells.subprocess, "Popen", Ended)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(TINY)
+    configs = [str(tmp_path / f"{name}.py") for name in ("one", "two")]
+    with pytest.raises(RunError, match=r"one-0 with exit status 1, .*two-0 with exit status 1"):
+        cells.work(configs, [], given(tmp_path, seeds=1))
+    assert begun == ["one-0", "two-0"]
+    with pytest.raises(ConfigError, match=r"there is no config file nix\.py"):
+        cells.work([configs[0], "nix.py"], [], given(tmp_path, seeds=1))
+    assert len(begun) == 2
 
 
 def test_a_list_takes_no_field_that_changes_its_results(tmp_path):

@@ -13,7 +13,7 @@ def finished_run(folder, seed, accuracy, **fields):
     folder.mkdir()
     config = default_config(seed=seed, data_dir="/somewhere/on/this/machine", **fields).to_dict()
     summary = {"test_accuracy": accuracy, "wall_seconds": 120.0, "epochs": 60, "config": config}
-    summary |= {"processor": "a processor", "backend": "cpu"}
+    summary |= {"processor": "a processor", "backend": "cpu", "digest": "new"}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
@@ -50,3 +50,26 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"there is no .*summary\.json"):
         record(tmp_path / "x.json", [tmp_path / "nothing"])
+
+
+def test_an_analysis_of_another_state_is_refused(tmp_path):
+    run = finished_run(tmp_path / "run", 0, 0.98)
+    for digest in ("new", "old"):
+        (run / "analysis.json").write_text(json.dumps({"seeds": [{"digest": digest, "codes": []}]}))
+        if digest == "new":
+            record(tmp_path / "digits.json", [run])
+            assert json.loads((tmp_path / "digits.json").read_text())["runs"][0]["analysis"] == {"codes": []}
+        else:
+            with pytest.raises(RunError, match="was trained on since its analysis"):
+                record(tmp_path / "digits.json", [run])
+
+
+def test_a_warm_start_is_part_of_a_result_and_its_folder_is_not(tmp_path):
+    runs = [
+        finished_run(tmp_path / "cold", 0, 0.9),
+        finished_run(tmp_path / "warm", 1, 0.9, warm_start="/somewhere/on/this/machine/digits-0"),
+    ]
+    record(tmp_path / "x.json", runs[1:])
+    assert json.loads((tmp_path / "x.json").read_text())["runs"][0]["config"]["warm_start"] == "digits-0"
+    with pytest.raises(RunError, match="differ in more than their seeds"):
+        record(tmp_path / "x.json", runs)

@@ -45,10 +45,11 @@ def pipelined(devices=2, **options):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: pipelined(3), "3 stages for 2 components: use at most one stage a component"),
+        (lambda: pipelined(3), "3 stages for 2 components: give at most one stage a component"),
+        (lambda: al.pipelined(network(), optax.sgd(0.1), 2), r"devices is 2: give the devices themselves"),
         (lambda: pipelined(3, data=2), "3 devices do not divide into stages of 2"),
         (lambda: pipelined(0), "0 devices do not divide into stages of 1"),
-        (lambda: pipelined(2, data=0), "2 devices do not divide into stages of 0"),
+        (lambda: pipelined(2, data=0), "data is 0: it must be 1 or more"),
         (lambda: pipelined(2, partition=(2,)), r"partition is \(2,\): it must give 2 stages"),
         (lambda: pipelined(2, partition=(2, 1)), r"partition is \(2, 1\): it must give 2 stages .* 2 in all"),
         (lambda: pipelined(2, partition=(2, 0)), r"partition is \(2, 0\): .* at least one component each"),
@@ -61,6 +62,10 @@ def pipelined(devices=2, **options):
         (lambda: sequential(shards=0), "shards is 0"),
         (lambda: sequential(accumulate=0), "accumulate is 0: it must be 1 or more"),
         (lambda: pipelined(accumulate=-1), "accumulate is -1: it must be 1 or more"),
+        (lambda: sequential(accumulate=1.5), "accumulate is 1.5: it must be a whole number"),
+        (lambda: al.sequential(network(), 1e-3), "a float is no optimizer: give an optax transformation"),
+        (lambda: al.sequential(network(), optax.constant_schedule(1e-3)), "a float is no optimizer"),
+        (lambda: al.sequential(al.networks.mlp([3]), optax.sgd(0.1)), "an engine takes a network, .* not a tuple"),
     ],
 )
 def test_a_trainer_that_cannot_be_made(make, message):
@@ -89,6 +94,9 @@ def shorter(name, axis):
         ({}, BATCHES, -1, "valid is -1, but there are 4 micro-batches"),
         ({}, shorter("label", 0), None, "same number of micro-batches, but they hold .*'label': 3"),
         ({}, shorter("image", 1), None, "must have one length, but they have .*'image': 5"),
+        ({}, first(BATCHES), None, r"'label' of the batch has the shape \(6,\): .* x\[None\] makes one of x"),
+        ({}, {**BATCHES, "epoch": 3}, None, "'epoch' of the batch is a int"),
+        ({}, tuple(BATCHES.values()), None, "a batch is a dict of arrays, .*, not a tuple"),
     ],
 )
 def test_batches_that_cannot_be_stepped_through(make, options, batches, valid, message):
@@ -163,3 +171,21 @@ def test_no_micro_batch_is_refused():
     nothing = jax.tree.map(lambda x: x[:0], BATCHES)
     with pytest.raises(ValueError, match="give at least one"):
         sequential().step(None, nothing)
+
+
+@pytest.mark.parametrize("make", [sequential, pipelined])
+def test_the_states_of_another_optimizer_are_refused(make):
+    components = random_components(network(), optax.adam(0.1), first(BATCHES))
+    with pytest.raises(ValueError, match="the state of component 1's optimizer is not this one's"):
+        make().place(components)
+
+
+def test_a_number_is_no_key():
+    with pytest.raises(ValueError, match=r"the key is 0: give a random key, as jax.random.key\(0\)"):
+        sequential().init(0, first(BATCHES))
+
+
+def test_initialisation_can_be_traced():
+    trainer = sequential()
+    shapes = jax.eval_shape(trainer.init, KEY, first(BATCHES))
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, trainer.init(KEY, first(BATCHES)))

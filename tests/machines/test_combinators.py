@@ -41,6 +41,13 @@ def close(found, wanted, tolerance=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), found, wanted)
 
 
+class Sum(nn.Module):
+    """Two inputs as one."""
+
+    def __call__(self, x):
+        return x[0] + x[1]
+
+
 def test_a_graph_in_a_row_is_a_chain():
     nodes = {"a": Node(dense(7, "a")), "b": Node(dense(4, "b"), ("a",))}
     of_graph, of_chain = turn(machines.graph(nodes)), turn(machines.chain(dense(7, "a"), dense(4, "b")))
@@ -262,3 +269,32 @@ def test_masks_keep_units_examples_and_parameters_as_they_are():
     state, _, _, _, after, _, _ = turn(machines.masked(adam, params={"kernel": False, "bias": True}))
     np.testing.assert_array_equal(after.params["kernel"], state.params["kernel"])
     assert not np.allclose(after.params["bias"], state.params["bias"])
+
+
+def test_repeat_input_keeps_its_machines_own_order_of_learning():
+    often = machines.repeat_params(dense(4), 5)
+    searched = turn(machines.repeat_input(often, 3, optax.sgd(0.1)))
+    close(searched[4].params, turn(often)[4].params)
+    close(searched[3], turn(machines.repeat_input(dense(4), 3, optax.sgd(0.1)))[3])
+
+
+def test_another_update_replaces_an_order_of_its_own_too():
+    still = machines.replaced(machines.repeat_params(dense(4), 3), update=lambda state, *_: state)
+    state, _, _, _, after, _, _ = turn(still)
+    close(after, state, 0)
+
+
+def test_the_strength_of_noise_does_not_count_the_turns_of_an_inner_loop():
+    often = machines.repeat_params(machines.with_noise(dense(4), 0.1), 3)
+    assert int(turn(often, step=6)[4].fixed["step"]) == 7
+
+
+def test_parts_side_by_side_may_have_several_inputs():
+    both = machines.graph(
+        {
+            "a": Node(dense(3)),
+            "b": Node(dense(3)),
+            "sum": Node(machines.parallel(from_linen(Sum()), from_linen(Sum())), ("a", "b")),
+        }
+    )
+    jax.eval_shape(lambda: turn(both))

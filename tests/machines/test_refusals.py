@@ -59,6 +59,7 @@ SILENT = {
     "trees": machines.ensemble(TREES, 2, name="upper"),
     "search": machines.searched(nn.Dense(5), machines.elitist(4, 1, 0.1), feedback=None, name="upper"),
     "chain": machines.chain(DIRECT, TOP, name="upper"),
+    "no step": machines.with_step(from_linen(nn.Dense(5)), 0.0)._replace(name="upper"),
 }
 
 
@@ -71,6 +72,18 @@ BUILT = {
     "negative noise": (lambda: machines.with_noise(DENSE, -0.1), "noise on the input of machine 'lower' is -0.1"),
     "no steps": (lambda: machines.repeat_input(DENSE, 0, optax.sgd(1.0)), "repeat_input repeats 0 times"),
     "no updates": (lambda: machines.repeat_params(DENSE, 0), "repeat_params repeats 0 times"),
+    "no examples": (lambda: machines.repeat_params(DENSE, 2, batch=0), "repeat_params draws 0 examples"),
+    "never averaged": (lambda: machines.ema_params(DENSE, 0.9, every=0), "every is 0, it must be 1 or more"),
+    "nothing to mask": (
+        lambda: machines.masked(DIRECT, output=machines.some_units(2)),
+        "'upper' takes no feedback for its output: output= has nothing to mask",
+    ),
+    "no target to make good": (
+        lambda: machines.ensemble(machines.tree_classifier(4, 2, feedback=None), 2, boost=1.0),
+        "hears no target, so there is nothing to make good",
+    ),
+    "a margin that rounds away": (lambda: machines.reversible_sigmoid(1e-8), "must be from 1.2e-07 to below"),
+    "a name for its letters": (lambda: machines.graph({"a": machines.Node(DENSE, "input")}), "reads 'input': give it"),
 }
 
 
@@ -120,5 +133,35 @@ def test_what_finds_feedback_of_its_own_may_stand_between():
         machines.with_noise(DIRECT, 0.1, explore=True),
     ):
         drawn(machines.chain(DENSE, middle, TOP))
-    labelled = machines.repeat_input(from_linen(nn.Dense(5)), 2, optax.sgd(0.1), loss=lambda y, label: y.mean())
+    frozen = machines.feedback_only(from_linen(nn.Dense(5)))
+    labelled = machines.repeat_input(frozen, 2, optax.sgd(0.1), loss=lambda y, label: y.mean())
     drawn(machines.chain(DENSE, labelled, DIRECT, TOP))
+
+
+@pytest.mark.parametrize(
+    "lower",
+    [
+        machines.chain(DIRECT, from_linen(nn.Dense(5)), name="lower"),
+        machines.parallel(DIRECT, from_linen(nn.Dense(5)), name="lower"),
+        machines.repeat_input(DENSE, 2, optax.sgd(0.1), loss=lambda y, label: y.mean()),
+    ],
+    ids=("chain", "parallel", "search"),
+)
+def test_a_part_that_waits_for_feedback_is_not_hidden_by_one_that_does_not(lower):
+    with pytest.raises(ValueError, match="machine '1_lower' would never learn"):
+        drawn(machines.chain(lower, DIRECT, TOP))
+
+
+@pytest.mark.parametrize(
+    "held",
+    [machines.with_phase(TREES, machines.alternating(2)[1]), machines.masked(TREES, params=False)],
+    ids=("phase", "mask"),
+)
+def test_no_phase_or_mask_holds_what_is_fitted(held):
+    with pytest.raises(ValueError, match="fits a model, which is no parameter"):
+        drawn(held)
+
+
+def test_a_mask_of_other_parameters_is_refused():
+    with pytest.raises(ValueError, match=r"params is no prefix of its parameters \{'bias': \(5,\), 'kernel'"):
+        drawn(machines.masked(DENSE, params={"weight": True}))

@@ -42,11 +42,13 @@ def test_balanced_cuts_take_every_layer():
     assert sum(al.networks.balanced_cuts(layers, (8, 8, 3), 3)) == len(layers) == 4
     with pytest.raises(ValueError, match="4 layers cannot be cut into 5 blocks"):
         al.networks.balanced_cuts(layers, (8, 8, 3), 5)
+    assert al.networks.balanced_cuts([ConvBlock(2), al.networks.VggHead(3)], (8, 8, 3), 2) == (1, 1)  # with dropout
 
 
 def test_rematerialised_blocks_compute_the_same():
     plain = al.networks.Stack((ConvBlock(3), ConvBlock(4, norm=True)))
-    (again,) = al.networks.rematerialised([plain])
+    again, layer = al.networks.rematerialised([plain, ConvBlock(3)])
+    assert layer == ConvBlock(3)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 1)), jnp.float32)
     variables = plain.init(jax.random.key(0), x, True)
 

@@ -394,3 +394,24 @@ def test_without_bridges_the_features_themselves_become_the_codes():
     narrow = al.associated(al.networks.mlp([6, 6]), CLASSES, code=(6, 5), bridge=NoBridge)
     with pytest.raises(ValueError, match=r"component 2 of 2 .* as wide as the features, 6 here and not 5"):
         signal_shapes(narrow, BATCH)
+
+
+def test_codes_of_classes_have_no_statistics_of_examples():
+    normed = al.associated([NormBlock()], CLASSES, 4, encoder=functools.partial(CodeLayer, norm=True))
+    many = {name: np.concatenate([x] * 3) for name, x in BATCH.items()}
+    with pytest.raises(ValueError, match="leave batch norm out of them"):
+        signal_shapes(normed, many)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l2_kernels": "kernels"}, "l2_kernels is 'kernels': choose from blocks"),
+        ({"l2": -1.0}, "l2 is -1.0: it must be 0 or more"),
+        ({"autoencoder_rate": -2}, "the rate of 'autoencoder' is -2"),
+        ({"code": 8.7}, "code is 8.7: it must be a whole number"),
+    ],
+)
+def test_numbers_without_meaning_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        al.associated([NormBlock()], CLASSES, **{"code": 4, **options})

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from support import assert_same_bits, first, make_batches, random_components, random_variables
 
 import al_jax as al
@@ -72,3 +73,13 @@ def test_codes_are_put_into_a_network_that_keeps_them():
     for own, before, codes in zip(trainer.components(state), components, trained, strict=True):
         assert_same_bits({part: own.params[part] for part in "gh"}, codes.params)
         assert not np.array_equal(own.params["f"]["Dense_0"]["kernel"], before.params["f"]["Dense_0"]["kernel"])
+
+
+def test_codes_of_other_widths_are_refused():
+    components = random_components(network(), optax.sgd(0.1), first(BATCHES))
+    codes = of_codes(components)
+    with pytest.raises(ValueError, match="1 codes for 2 components"):
+        al.with_codes(components[:2], codes[:1])
+    params = jax.tree.map(lambda leaf: leaf[..., 1:], codes[0].params)
+    with pytest.raises(ValueError, match="the codes of component 1 are not of its network"):
+        al.with_codes(components[:1], [codes[0]._replace(params=params)])

@@ -115,3 +115,8 @@ def test_one_block_given_twice_shares_no_parameters():
     network = al.leak(lambda blocks, classes: al.associated(blocks, classes, 4), 0.5)([block, block], 3)
     (params,) = parameter_shapes(network, BATCH)
     assert [sorted(params[name]) for name in ("parts_0", "parts_1")] == [["b", "f", "g", "h"]] * 2
+
+
+def test_what_is_frozen_does_not_leak():
+    with pytest.raises(ValueError, match="none of them frozen"):
+        al.leak(lambda blocks, classes: al.freeze(al.greedy(blocks, classes), [0]), 0.5)(blocks(), 3)

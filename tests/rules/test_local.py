@@ -9,6 +9,7 @@ from support import ConvBlock, first, make_batches, parameter_shapes, random_var
 
 import al_jax as al
 from al_jax import rules
+from al_jax.chain import signal_shapes
 from al_jax.rules.infopro import resize, supervised_contrast
 from al_jax.rules.predsim import similarity
 
@@ -228,7 +229,8 @@ def test_predsim_weighs_similarity_and_prediction():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: al.greedy([], 3), "0 blocks"),
+        (lambda: al.greedy([], 3), "at least one block"),
+        (lambda: al.infopro(blocks(), 3, shares=(0, 7)), r"shares is \(0, 7\): each must be from 0"),
         (lambda: al.predsim(blocks(), 3, beta=1.5), "beta is 1.5: it must be from 0"),
         (lambda: al.greedy(blocks(), 3, branches=(None,)), "3 blocks, 3 objectives, 1 branches"),
     ],
@@ -236,3 +238,20 @@ def test_predsim_weighs_similarity_and_prediction():
 def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_another_loss_makes_a_regression():
+    network = al.greedy(al.networks.mlp([4, 3]), 2, head=rules.PooledClassifier, loss=al.mean_squared_error)
+    batch = {"image": np.ones((5, 6), np.float32), "label": np.ones((5, 2), np.float32)}
+    variables = random_variables(network, batch)
+    _, losses, _ = network.components[0].apply(variables[0], batch, KEY, True)
+    scores = network.predict(variables, batch["image"], 1)
+    np.testing.assert_allclose(losses["prediction"], np.mean((scores - 1) ** 2), rtol=1e-5)
+
+
+def test_what_flat_features_or_whole_numbers_cannot_be():
+    with pytest.raises(ValueError, match=r"are no images .*: take a ConvHead"):
+        jax.eval_shape(lambda: rules.ImageHead(3).init(KEY, jnp.ones((2, 8)), True))
+    batch = {"image": np.zeros((2, 8, 8, 1), np.uint8), "label": np.zeros(2, int)}
+    with jax.numpy_dtype_promotion("standard"), pytest.raises(ValueError, match="the image is uint8: InfoPro"):
+        signal_shapes(al.infopro(blocks(), 3), batch)

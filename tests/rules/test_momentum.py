@@ -197,6 +197,8 @@ def test_a_layer_without_parameters_tells_nothing():
     ("make", "message"),
     [
         (lambda: al.momentum(al.greedy, 4)(blocks(), 3), "depth is 4, but there are 3 layers above component 1"),
+        (lambda: al.momentum(al.backprop), "momentum takes a local rule with branches="),
+        (lambda: al.momentum(al.momentum(al.greedy))(blocks(), 3), "this rule has momentum already"),
         (lambda: al.momentum(al.greedy, decay=1.5), "decay is 1.5: it must be from 0"),
         (lambda: al.momentum(al.greedy, biases=0, average=False), "a bias or the average"),
         (lambda: al.leak(al.momentum(al.greedy), 0.5)(blocks(), 3), "leak takes rules whose components"),

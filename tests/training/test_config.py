@@ -41,6 +41,7 @@ REFUSED = {
     "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),
     "crops of data in memory": ({"augmentation": "resized_crop"}, "choose another for digits"),
     "statistics of data on disk": ({"dataset": "imagenet2012", "normalisation": "standardise"}, "choose imagenet,"),
+    "a seed too many": ({"seed": 2**32}, "made of seeds below"),
     "frozen component": ({"freeze": "1,9"}, "names component 9"),
 }
 
@@ -175,6 +176,8 @@ COMMANDS = {
         ["--config.data_dir=/nowhere", "--config", "configs/mnist_mlp.py"],
         "mnist is not prepared",
     ),
+    "no value": (["--config.epochs"], "Missing value for flag --config.epochs"),
+    "nobody to meet": (["--config.num_processes=2"], "there is no coordinator: give coordinator=host:port"),
     "no network": (
         ["--config.bridge=none", "--config.code=9"],
         "without a bridge the code is as wide as the features, 128 here and not 9",

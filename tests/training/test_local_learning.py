@@ -152,13 +152,12 @@ def test_every_rule_learns_digits(variant, names, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "loss"), [("predsim", "similarity"), ("infopro", "reconstruction")])
-def test_convolutions_learn_what_their_rule_compares_and_reconstructs(variant, loss, tmp_path):
-    config = read(f"{variant},smoke")
+def test_convolutions_learn_to_reconstruct(tmp_path):
+    config = read("infopro,smoke")
     config.update({"components": 2, "width_factor": 0.25, "examples": 64, "epochs": 8, "eval_every": 8})
     config.update({"schedule": "constant", "warmup_epochs": 0})
     summary, rows = trained(config, tmp_path)
-    first, *_, last = [row[f"component_1/{loss}"] for row in rows]
+    first, *_, last = [row["component_1/reconstruction"] for row in rows]
     assert last < 0.95 * first
     assert 0 <= summary["test_accuracy"] <= 1
 

@@ -126,6 +126,13 @@ def test_a_finished_run_is_evaluated_and_loaded_again(undisturbed):
     assert summary.summarise(load.load_run(run.workdir), again)["test_accuracy"] == reached["test_accuracy"]
 
 
+def test_an_evaluation_refuses_other_values_than_it_was_trained_with(undisturbed):
+    run, *_ = undisturbed
+    load.load_run(run.workdir, asked={"evaluate": True, "epochs": 99, "rule": run.config.rule})
+    with pytest.raises(RunError, match=r"was trained with seed=\d+, not 77: leave config\.seed out"):
+        load.load_run(run.workdir, asked={"seed": 77})
+
+
 def test_a_finished_run_is_loaded_without_its_data(undisturbed, monkeypatch):
     run, _, reached = undisturbed
     monkeypatch.setattr("al_jax.training.run.load", None)
