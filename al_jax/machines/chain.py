@@ -77,7 +77,7 @@ def update_parts(machines: Sequence[Machine], state: MachineState, residuals, gr
 def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState]) -> None:
     """Raises Unheard for a machine that learns by feedback of which nothing reaches it."""
     for index, (machine, state) in enumerate(zip(machines, states, strict=True)):
-        if not machine.hears or not _learns(state):
+        if not machine.hears or not learns(state):
             continue
         for place, above in enumerate(machines[index + 1 :], index + 1):
             if not above.tells:
@@ -90,7 +90,7 @@ def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState])
                 break
 
 
-def _learns(state: MachineState) -> bool:
+def learns(state: MachineState) -> bool:
     """Whether there is something to learn: parameters, or a model that is fitted."""
     return bool(jax.tree.leaves(state.params)) or holds_fitted(state.fixed)
 

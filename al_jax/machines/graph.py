@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.chain import at, joined, label, split, update_parts
-from al_jax.machines.types import Context, Feedback, Machine, PyTree, begin, learn
+from al_jax.machines.chain import at, joined, label, learns, split, update_parts
+from al_jax.machines.types import Context, Feedback, Machine, PyTree, Unheard, begin, learn
 
 INPUT = "input"
 GLOBAL = {"label": "label", "loss": "error"}  # targets that the context carries
@@ -40,7 +40,8 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
 
     Raises:
       ValueError: a node reads, or takes its target from, what there is not, or from a node of several inputs; or, from
-        `init`, its target has another shape than its output (from `backward`, if it is the loss's gradient).
+        `init`, a node's target has another shape than its output (from `backward`, if it is the loss's gradient), or it
+        would never learn.
     """
     names = list(nodes)
     output = output or (names[-1] if names else "")
@@ -58,6 +59,12 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
             states.append(state)
         for own, node in nodes.items():
             _check_shape(own, node, values[own], gathered(values, nodes.get(node.target, node)))
+        for (own, node), state in zip(nodes.items(), states, strict=True):
+            if node.machine.hears and learns(state) and not _is_fed(own, nodes, output):
+                raise Unheard(
+                    f"node {own!r} would never learn, since no feedback reaches it: give it another target or a rule "
+                    "that hears the error or the label, or freeze it by al.machines.feedback_only"
+                )
         return joined(states)
 
     def forward(params, fixed, x, key, train):
@@ -113,7 +120,8 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
     own_needs = {GLOBAL[node.target] for node in nodes.values() if node.target in GLOBAL}
     needs = frozenset(own_needs).union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
-    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective)
+    tells = any(node.machine.tells for node in nodes.values() if INPUT in node.inputs)
+    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, tells=tells)
 
 
 def _check(nodes: Mapping[str, Node], output: str) -> None:
@@ -141,6 +149,15 @@ def _check(nodes: Mapping[str, Node], output: str) -> None:
                 f"node {own!r} has its target from {node.target!r}, which wants several inputs to change: take it from "
                 "a node of one input"
             )
+
+
+def _is_fed(own: str, nodes: Mapping[str, Node], output: str) -> bool:
+    """Whether the feedback that a node learns by is more than zeros, or may be."""
+    if nodes[own].target in GLOBAL or (nodes[own].target == "above" and own == output):
+        return True
+    sources = [nodes[own].target] if nodes[own].target in nodes else [key for key in nodes if own in nodes[key].inputs]
+    machines = {key: nodes[key].machine for key in sources}
+    return any(each.tells and (each.needs or _is_fed(key, nodes, output)) for key, each in machines.items())
 
 
 def _feedback(own: str, node: Node, y: PyTree, heard: list, wanted: Mapping[str, Feedback], context: Context):

@@ -152,6 +152,25 @@ def test_a_part_that_waits_for_feedback_is_not_hidden_by_one_that_does_not(lower
         drawn(machines.chain(lower, DIRECT, TOP))
 
 
+def test_a_node_that_no_feedback_reaches_is_refused():
+    def wired(target="above", lower=DENSE):
+        return machines.graph(
+            {
+                "lower": machines.Node(lower, target=target),
+                "tanh": machines.Node(from_linen(machines.After((nn.tanh,))), ("lower",)),
+                "direct": machines.Node(DIRECT, ("tanh",)),
+                "top": machines.Node(TOP, ("direct",)),
+            }
+        )
+
+    for target in ("above", "tanh"):
+        with pytest.raises(ValueError, match="node 'lower' would never learn, since no feedback reaches it"):
+            drawn(wired(target))
+    for fine in (wired("label", TOP), wired(lower=DIRECT), wired(lower=machines.feedback_only(DENSE))):
+        jax.eval_shape(fine.init, KEY, X[:, :5])
+    assert not machines.graph({"direct": machines.Node(DIRECT)}).tells
+
+
 @pytest.mark.parametrize(
     "held",
     [machines.with_phase(TREES, machines.alternating(2)[1]), machines.masked(TREES, params=False)],
