@@ -1,6 +1,6 @@
 """Refusals of the engines, each one sentence, before anything is compiled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -64,22 +64,23 @@ def check_components(components: Sequence[ComponentState], network: Network, opt
     """Refuses the components of another network, and the states of other optimizers."""
     check_number(len(components), len(network.components))
     for index, (state, optimizer) in enumerate(zip(components, optimizers, strict=True)):
-        if _types(jax.eval_shape(optimizer.init, state.params)) != _types(state.opt_state):
+        if _types(optimizer.init, state.params) != _types(lambda tree: tree, state.opt_state):
             raise ValueError(
                 f"the state of component {index + 1}'s optimizer is not this one's: place components that were trained "
                 "with it, or put opt_state=optimizer.init(params) into them"
             )
 
 
-def _types(tree: PyTree) -> PyTree:
-    return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+def _types(function: Callable, tree: PyTree) -> tuple[Any, list]:
+    shapes = jax.eval_shape(function, tree)
+    return jax.tree.structure(shapes), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes)]
 
 
 def check_devices(devices: Sequence[jax.Device], data: int, components: int) -> int:
     """Refuses devices that do not make whole stages, or more stages than components; returns the stages."""
-    if not isinstance(devices, Sequence):
+    if not hasattr(devices, "__len__"):
         raise ValueError(f"devices is {devices!r}: give the devices themselves, as jax.devices()[:2]")
-    if not devices or len(devices) % whole("data", data):
+    if not len(devices) or len(devices) % whole("data", data):
         raise ValueError(f"{len(devices)} devices do not divide into stages of {data}")
     stages = len(devices) // data
     if stages > components:
