@@ -21,7 +21,7 @@ from al_jax.analysis import depth, maps, pictures
 from al_jax.analysis.inspect import SHOWN_LAYERS
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import seeds_of
-from al_jax.analysis.tables import analysed
+from al_jax.analysis.tables import runs_of
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
@@ -35,7 +35,8 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
     missing = []
     for config, other in PAIRS.items():
         name, of_backprop = name_of(config), name_of(with_variants(other, "backprop"))
-        (associated, short), (backprop, also_short) = analysed(results, config), analysed(results, other, "backprop")
+        associated, short = runs_of(results, config, inspected=True)
+        backprop, also_short = runs_of(results, other, "backprop", inspected=True)
         for arm, runs, mark in ((name, associated, short), (of_backprop, backprop, also_short)):
             if not runs:
                 missing.append(arm)

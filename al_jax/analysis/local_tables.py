@@ -25,7 +25,7 @@ from al_jax.analysis.published_local import (
     Arm,
 )
 from al_jax.analysis.results import hardware_of, seeds_of
-from al_jax.analysis.tables import either
+from al_jax.analysis.tables import runs_of
 from al_jax.training.records import read_json
 
 CONFIG, IMAGENET = "local_learning", "imagenet"
@@ -129,7 +129,7 @@ def _error(
     config: str = CONFIG,
     kinds: tuple[str, ...] = ("test_accuracy",),
 ) -> str:
-    runs = either(results, with_variants(config, *filter(None, variants)))
+    runs, _ = runs_of(results, with_variants(config, *filter(None, variants)))
     if not runs:
         return NOT_RUN
     hardware.append(hardware_of(runs))

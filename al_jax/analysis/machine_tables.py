@@ -11,7 +11,7 @@ from pathlib import Path
 from al_jax.analysis.markdown import NOT_RUN, cifar_10_note, effort, header, measured_on, row, show
 from al_jax.analysis.published import with_variants
 from al_jax.analysis.results import hardware_of, in_percent, seeds_of
-from al_jax.analysis.tables import either
+from al_jax.analysis.tables import runs_of
 
 CONFIG = "machines"
 
@@ -69,7 +69,7 @@ def difference(results: Path) -> str:
     lines, hardware = header("network", "published", "here"), []
     for name, (title, published) in DIFFERENCE.items():
         lines.append(row(f"{title} (`{name}`)", published, _accuracy(results, hardware, name)))
-    of_cifar_10 = bool(either(results, f"{CONFIG}:dtp_cifar"))
+    of_cifar_10 = bool(runs_of(results, f"{CONFIG}:dtp_cifar")[0])
     return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(of_cifar_10)])
 
 
@@ -82,7 +82,7 @@ def lenet(results: Path) -> str:
 
 
 def _accuracy(results: Path, hardware: list[str], *variants: str) -> str:
-    runs = either(results, with_variants(CONFIG, *variants))
+    runs, _ = runs_of(results, with_variants(CONFIG, *variants))
     if not runs:
         return NOT_RUN
     hardware.append(hardware_of(runs))

@@ -23,6 +23,20 @@ def read_runs(results: Path, config: str) -> Runs:
     return read_json(path)["runs"] if path.exists() else []
 
 
+def runs_of(results: Path, config: str, *arm: str, inspected: bool = False) -> tuple[Runs, str]:
+    """The runs of a config under an arm, else those of its `:short` variant, so marked; none where there are neither.
+
+    With `inspected` only those that `al_jax.analysis.inspect` looked into.
+    """
+    for length, mark in (((), ""), (("short",), " (short)")):
+        runs = read_runs(results, with_variants(config, *length, *arm))
+        if inspected:
+            runs = [run for run in runs if all("analysis" in entry for entry in seeds_of([run]))]
+        if runs:
+            return runs, mark
+    return [], ""
+
+
 def accuracy_table(results: Path, number: int) -> str:
     """Table 2, 3 or 4: accuracy of the paper's networks on one data set."""
     _, rows = TABLES[number]
@@ -39,12 +53,10 @@ def accuracy_table(results: Path, number: int) -> str:
 
 
 def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list[str]]:
-    """A cell and its hardware: of the full run, else of the short one, else of a taller network's lower components."""
-    runs, depth, mark = read_runs(results, with_variants(config, *arm)), 0, ""
+    """A cell and its hardware: of the full run, else of the short one, or of a taller network's lower components."""
+    (runs, mark), depth = runs_of(results, config, *arm), 0
     if not runs and (config, arm) == ("mnist_mlp", ()):
         runs, depth = read_runs(results, "mnist_mlp:three"), 2
-    if not runs:
-        runs, mark = read_runs(results, with_variants(config, "short", *arm)), " (short)"
     return (f"{_mean(runs, depth)}, {effort(runs)}{mark}", [hardware_of(runs)]) if runs else (NOT_RUN, [])
 
 
@@ -87,28 +99,14 @@ def table_7(results: Path) -> str:
     lines = header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
     measured = False
     for own in TABLE_7:
-        backprop, associated = analysed(results, own.config, "backprop"), analysed(results, own.config)
+        backprop, associated = (runs_of(results, own.config, *arm, inspected=True) for arm in (("backprop",), ()))
         published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (own.backprop, own.associated))
-        found = _distance(*backprop, "output"), _distance(*backprop, "softmax"), _distance(*associated, "output")
-        lines.append(row(own.network, *published, *found))
+        cells = _distance(*backprop, "output"), _distance(*backprop, "softmax"), _distance(*associated, "output")
+        lines.append(row(own.network, *published, *cells))
         measured = measured or any(
             runs[0]["config"].get("dataset") == "cifar10" for runs, _ in (backprop, associated) if runs
         )
     return "\n".join([*lines, *cifar_10_note(measured)])
-
-
-def either(results: Path, config: str, *arm: str) -> Runs:
-    """The runs of a config under an arm, or of its `:short` variant where there are none."""
-    return read_runs(results, with_variants(config, *arm)) or read_runs(results, with_variants(config, "short", *arm))
-
-
-def analysed(results: Path, config: str, *arm: str) -> tuple[Runs, str]:
-    """The runs that `al_jax.analysis.inspect` looked into: of the config, else of its `:short` variant, so marked."""
-    for length, mark in (((), ""), (("short",), " (short)")):
-        found = read_runs(results, with_variants(config, *length, *arm))
-        if inspected := [run for run in found if all("analysis" in entry for entry in seeds_of([run]))]:
-            return inspected, mark
-    return [], ""
 
 
 def _distance(runs: Runs, mark: str, of: str) -> str:
