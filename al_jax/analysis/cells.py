@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import FREE, PATHS, analysed, numbers_of, record, seeds_of
-from al_jax.analysis.search import read_config
 from al_jax.data import DataError
+from al_jax.training.command_line import read_config, split_arguments
 from al_jax.training.config import MACHINES, default_config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_json
@@ -251,15 +251,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    end = argv.index("--") if "--" in argv else len(argv)
+    own, of_train = split_arguments(sys.argv[1:])
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.cells", description="A list of runs.")
     parser.add_argument("configs", nargs="*", default=all_cells())
     parser.add_argument("--seeds", type=positive, default=3)
     add_options(parser)
-    given = parser.parse_args(argv[:end])
+    given = parser.parse_args(own)
     signal.signal(signal.SIGTERM, interrupt)
-    work(given.configs, argv[end + 1 :], given)
+    work(given.configs, of_train, given)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from al_jax.analysis import cells
 from al_jax.analysis.paired import paired_difference
 from al_jax.analysis.published import name_of
 from al_jax.analysis.results import FREE, PATHS, hardware_of, in_percent, minutes_a_seed, numbers_of, seeds_of
-from al_jax.analysis.search import read_config
 from al_jax.data import DataError
+from al_jax.training.command_line import split_arguments
 from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
@@ -168,10 +168,9 @@ def _options() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    end = argv.index("--") if "--" in argv else len(argv)
+    own, of_train = split_arguments(sys.argv[1:])
     parser = _options()
-    given = parser.parse_args(argv[:end])
+    given = parser.parse_args(own)
     to_run = [config for config in given.configs if not config.endswith(".json")]
     given.seeds = 5 if given.seeds is None and to_run else given.seeds
     # What is wrong in the command itself must not come out after hours of runs.
@@ -182,11 +181,9 @@ def main() -> None:
         or given.margin < 0
     ):
         parser.error("give at least 2 configs, at least 2 seeds, a level between 0 and 1 and a margin from 0")
-    for config in to_run:
-        read_config(config, {})
     if to_run:
         signal.signal(signal.SIGTERM, cells.interrupt)
-        cells.work(to_run, argv[end + 1 :], given)
+        cells.work(to_run, of_train, given)
     paths = [Path(c) if c.endswith(".json") else given.results / f"{name_of(c)}.json" for c in given.configs]
     table = compare(paths, range(given.seeds) if given.seeds else None, given.margin, given.level)
     print(table)

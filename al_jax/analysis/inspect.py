@@ -58,7 +58,7 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
     for components, entry in zip(
         per_seed(run, load.finished(run).components), summary.get("seeds", [summary]), strict=True
     ):
-        analysis = {"digest": digest(components)}  # of what it is an analysis
+        analysis: dict[str, Any] = {"digest": digest(components)}  # of what it is an analysis
         analysis |= _without_images(run, network, components, entry.get("losses", {}))
         if isinstance(test, Split):
             variables = [part.variables for part in components]

@@ -10,7 +10,6 @@ trial, and the same command continues; what follows `--` are fields for both.
 
 import argparse
 import math
-import runpy
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from al_jax.analysis.published import name_of, with_variants
 from al_jax.analysis.results import PATHS
 from al_jax.components import with_prepare
 from al_jax.data import DataError
+from al_jax.training.command_line import read_config, split_arguments
 from al_jax.training.config import Config, default_config, from_text
 from al_jax.training.errors import ConfigError, Diverged, RunError
 from al_jax.training.evaluation import make_evaluate
@@ -108,16 +108,6 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
     return {**asked, "trials": entries}
 
 
-def read_config(spec: str, fields: Mapping[str, str]) -> Config:
-    """The config of `FILE.py:VARIANT` with fields given as text."""
-    path, _, variant = spec.partition(":")
-    if not Path(path).is_file():
-        raise ConfigError(f"there is no config file {path}")
-    config = runpy.run_path(path)["get_config"](variant)
-    config.update({name: from_text(name, text) for name, text in fields.items()})
-    return config
-
-
 def best(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The trial of the highest validation accuracy of each rule."""
     trials: Sequence[Mapping[str, Any]] = found["trials"]
@@ -135,8 +125,7 @@ def _pairs(entries: Sequence[str]) -> dict[str, str]:
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    end = argv.index("--") if "--" in argv else len(argv)
+    own, of_train = split_arguments(sys.argv[1:])
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.search", description="Random search.")
     parser.add_argument("config")
     parser.add_argument("--trials", type=int, default=8)
@@ -144,10 +133,10 @@ def main() -> None:
     parser.add_argument("--space", nargs="+", default=["learning_rate=log:1e-4:1e-2", "l2=0,1e-6,1e-5"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args(argv[:end])
+    given = parser.parse_args(own)
     path = given.out or Path("results/search") / f"{name_of(given.config)}.json"
     space = _pairs(given.space)
-    fields = _pairs([entry.removeprefix("--config.") for entry in argv[end + 1 :]])
+    fields = _pairs([entry.removeprefix("--config.") for entry in of_train])
     fields = {"validation": str(given.validation), **fields}
     for rule, entry in best(search(given.config, given.trials, space, fields, given.seed, path)).items():
         print(f"best of {rule}: {entry}")

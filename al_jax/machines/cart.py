@@ -55,7 +55,7 @@ def fit_tree(x: jax.Array, t: jax.Array, key: jax.Array, *, depth: int, order: j
       order: `jnp.argsort(x, axis=0)`, where it is known.
     """
     columns = jax.random.permutation(key, jnp.arange(x.shape[1], dtype=jnp.int32))
-    order = jnp.int32(jnp.argsort(x, axis=0) if order is None else order)[:, columns]
+    order = (jnp.argsort(x, axis=0) if order is None else order).astype(jnp.int32)[:, columns]
     pure = 1e-8 * jnp.mean(jnp.square(t - t.mean(0, keepdims=True)))
 
     def grow(carry, _):

@@ -71,7 +71,7 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
 def update_parts(machines: Sequence[Machine], state: MachineState, residuals, gradients, context) -> MachineState:
     """The updates of machines whose states are joined, each with its own draws."""
     parts = enumerate(zip(machines, split(state), residuals, gradients, strict=True))
-    return joined(machine.update(*own, at(context, index)) for index, (machine, *own) in parts)
+    return joined(part.update(own, left, found, at(context, index)) for index, (part, own, left, found) in parts)
 
 
 def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState]) -> None:

@@ -111,7 +111,7 @@ def replaced(machine: Machine, **functions: Any) -> Machine:
 
     An order of work that the machine had, as that of an inner loop, gives way, since it would go past them.
     """
-    return machine._replace(**{"learn": None, "parts": (), **functions})
+    return machine._replace(learn=None, parts=())._replace(**functions)
 
 
 def learn(

@@ -122,16 +122,18 @@ def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:
     Raises:
       ValueError: the blocks do not take every layer, or one is empty.
     """
-    if np.ndim(cuts) == 0:
-        cuts = whole("cuts", cuts)
-        if cuts > len(layers):
-            raise ValueError(f"{len(layers)} layers cannot be cut into {cuts} blocks")
-        cuts = [len(layers) // cuts + (index < len(layers) % cuts) for index in range(cuts)]
-    if sum(cuts) != len(layers) or min(cuts, default=0) < 1:
-        raise ValueError(f"cuts is {tuple(cuts)}: it must cut {len(layers)} layers into blocks of at least one")
-    ends = [sum(cuts[: index + 1]) for index in range(len(cuts))]
+    sizes: list[int] = np.asarray(cuts).tolist() if np.ndim(cuts) else _even(len(layers), whole("cuts", cuts))
+    if sum(sizes) != len(layers) or min(sizes, default=0) < 1:
+        raise ValueError(f"cuts is {tuple(sizes)}: it must cut {len(layers)} layers into blocks of at least one")
+    ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
     layers = [layer.clone() for layer in layers]
-    return tuple(Stack(tuple(layers[end - size : end])) for size, end in zip(cuts, ends, strict=True))
+    return tuple(Stack(tuple(layers[end - size : end])) for size, end in zip(sizes, ends, strict=True))
+
+
+def _even(layers: int, blocks: int) -> list[int]:
+    if blocks > layers:
+        raise ValueError(f"{layers} layers cannot be cut into {blocks} blocks")
+    return [layers // blocks + (index < layers % blocks) for index in range(blocks)]
 
 
 def rematerialised(blocks: Sequence[nn.Module]) -> tuple[nn.Module, ...]:

@@ -112,8 +112,8 @@ def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[i
     """One code width for each block."""
     if not blocks:
         raise ValueError("a network needs at least one block")
-    codes = (code,) * len(blocks) if np.ndim(code) == 0 else code
-    codes = tuple(whole("code", width) for width in codes)
+    codes = tuple(whole("code", width) for width in np.atleast_1d(np.asarray(code, object)))
+    codes = codes * len(blocks) if np.ndim(code) == 0 else codes
     if len(codes) != len(blocks):
         raise ValueError(f"code gives {len(codes)} widths for {len(blocks)} blocks: give one number, or one for each")
     return codes

@@ -1,19 +1,20 @@
-"""The command line of train.py and of plans: flags with clear refusals, and signals that ask a run to stop."""
+"""Command lines: flags with clear refusals, configs by their names, and signals that ask a run to stop."""
 
 import inspect
 import re
+import runpy
 import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from al_jax.training.config import default_config, nearest, wrong_type
+from al_jax.training.config import Config, default_config, from_text, nearest, wrong_type
 from al_jax.training.errors import ConfigError
 
 
@@ -94,6 +95,22 @@ def _explain(error: Exception) -> str:
     if not inside:
         return reason
     return f"{inside[-1].filename}, line {inside[-1].lineno}: {type(cause).__name__}: {reason}"
+
+
+def read_config(spec: str, fields: Mapping[str, str]) -> Config:
+    """The config of `FILE.py:VARIANT` with fields given as text."""
+    path, _, variant = spec.partition(":")
+    if not Path(path).is_file():
+        raise ConfigError(f"there is no config file {path}")
+    config = runpy.run_path(path)["get_config"](variant)
+    config.update({name: from_text(name, text) for name, text in fields.items()})
+    return config
+
+
+def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command's own arguments, and those behind `--`, which are for train.py."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    return list(argv[:end]), list(argv[end + 1 :])
 
 
 class StopRequest:

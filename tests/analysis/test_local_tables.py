@@ -8,9 +8,9 @@ from support import write_result
 from al_jax.analysis import local_tables
 from al_jax.analysis.local_tables import table_1, table_2, table_3, table_4, table_4_imagenet
 from al_jax.analysis.markdown import CIFAR_10_NOTE
-from al_jax.analysis.search import read_config
 from al_jax.analysis.tables import ablations
 from al_jax.data import size_of, unit_range
+from al_jax.training.command_line import read_config
 from al_jax.training.facts import DataFacts
 from al_jax.training.networks import build_network
 from al_jax.training.validation import validate
