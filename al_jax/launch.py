@@ -36,7 +36,6 @@ PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the processes to their end; returns the exit status of the first that failed, 0 if none did."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
-    options.logs.mkdir(parents=True, exist_ok=True)
     group = Group(options.program, options.arguments, options.processes, options.logs)
     before = {number: signal.signal(number, group.ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -184,6 +183,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--processes is {options.processes}: it must be at least 1")
     if not options.program.is_file():
         parser.error(f"there is no {options.program}: give --program=PATH/TO/train.py")
+    try:
+        options.logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"cannot write to {options.logs} ({error.strerror}): choose other --logs")
     return options
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from al_jax.analysis.cells import positive
 from al_jax.analysis.results import hardware_of
 from al_jax.components import with_prepare
 from al_jax.data import DataError, gather
@@ -108,6 +109,8 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
     )
     for axes in (accuracy, gradients):
         finish(axes)
+    # Below, since the curves may be anywhere.
+    gradients.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 
@@ -120,8 +123,8 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--data_dir", default="")
     parser.add_argument("--depths", default="2,4,8,16,32,64")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--epochs", type=positive, default=20)
     parser.add_argument("--out", type=Path, default=Path("results/depth.json"))
     parser.add_argument("--width", type=int, default=128)
     given = parser.parse_args()
@@ -148,7 +151,7 @@ def _earlier(path: Path, of: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The runs that a file has already."""
     if not path.exists():
         return []
-    found = read_json(path)
+    found = read_json(path, *of, "runs")
     if other := [f"{name} {found[name]}, not {of[name]}" for name in of if found[name] != of[name]]:
         raise RunError(f"{path} holds runs with {', '.join(other)}: give these, or another --out")
     return found["runs"]

@@ -49,7 +49,7 @@ def record(path: Path, workdirs: Sequence[Path], earlier: Sequence[Mapping[str, 
 
 def _summary(workdir: Path) -> dict[str, Any]:
     """summary.json without paths, and each seed's analysis in it."""
-    summary = read_json(workdir / "summary.json")
+    summary = read_json(workdir / "summary.json", "config", "digest")
     for field in PATHS:
         path = summary["config"].pop(field)
         if field == "warm_start" and path:  # what it began with is part of a result, by its folder's name

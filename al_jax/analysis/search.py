@@ -82,8 +82,8 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
     asked: dict[str, Any] = {"config": spec, "space": dict(space), "fields": kept, "seed": seed}
     entries: list[dict[str, Any]] = []
     if path.exists():
-        found = read_json(path)
-        if any(found.get(name) != asked[name] for name in asked):
+        found = read_json(path, *asked, "trials")
+        if any(found[name] != asked[name] for name in asked):
             raise RunError(f"{path} holds another search: give another --out")
         entries = found["trials"]
     done = {(entry["trial"], entry["rule"]) for entry in entries}

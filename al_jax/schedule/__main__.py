@@ -25,7 +25,10 @@ def main() -> None:
         }
     except ValueError as error:
         parser.error(str(error))
-    draw(schedules, args.output)
+    try:
+        draw(schedules, args.output)
+    except OSError as error:
+        parser.error(f"cannot write {args.output} ({error.strerror}): choose another --output")
 
 
 if __name__ == "__main__":

@@ -70,16 +70,21 @@ def write_atomically(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
     """Reads what `write_json` wrote.
 
     Raises:
-      RunError: the file does not exist or is damaged.
+      RunError: the file does not exist or is damaged, or has not all that is needed.
     """
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if missing := [name for name in needed if name not in found]:
+            raise RunError(f"{path} is another kind of file: it has no {missing[0]!r}")
+        return found
     except FileNotFoundError as error:
         raise RunError(f"there is no {path}: give the folder of a run that wrote it") from error
+    except IsADirectoryError as error:
+        raise RunError(f"{path} is a folder: give a file in it") from error
     except ValueError as error:
         raise RunError(f"{path} is damaged: it holds no JSON; take it from a copy, or train anew elsewhere") from error
 
