@@ -1,9 +1,11 @@
 """Refusals of the engines, each one sentence, before anything is compiled."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from al_jax.arguments import whole
 from al_jax.types import Batch, ComponentState, Network, PyTree
@@ -64,16 +66,22 @@ def check_components(components: Sequence[ComponentState], network: Network, opt
     """Refuses the components of another network, and the states of other optimizers."""
     check_number(len(components), len(network.components))
     for index, (state, optimizer) in enumerate(zip(components, optimizers, strict=True)):
-        if _types(optimizer.init, state.params) != _types(lambda tree: tree, state.opt_state):
+        if _types_of_state(optimizer.init, *_types(state.params)) != _types(state.opt_state):
             raise ValueError(
                 f"the state of component {index + 1}'s optimizer is not this one's: place components that were trained "
                 "with it, or put opt_state=optimizer.init(params) into them"
             )
 
 
-def _types(function: Callable, tree: PyTree) -> tuple[Any, list]:
-    shapes = jax.eval_shape(function, tree)
-    return jax.tree.structure(shapes), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes)]
+def _types(tree: PyTree) -> tuple[Any, tuple]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+
+
+@functools.lru_cache(maxsize=256)  # tracing takes longer than the rest of placing
+def _types_of_state(init: Callable[[PyTree], PyTree], structure: Any, types: tuple) -> tuple[Any, tuple]:
+    """Those of an optimizer's state for parameters of these types."""
+    return _types(jax.eval_shape(init, structure.unflatten([jax.ShapeDtypeStruct(*own) for own in types])))
 
 
 def check_devices(devices: Sequence[jax.Device], data: int, components: int) -> int:

@@ -28,7 +28,7 @@ def data(rows=60, features=5, outputs=2):
 
 def test_a_tree_of_random_numbers_is_scikit_learns():
     x, t, z = data()
-    tree = fit(x, t, 3, KEY)
+    tree = fit(x, t, KEY, depth=3)
     reference = DecisionTreeRegressor(max_depth=3, random_state=0).fit(x, t)
     np.testing.assert_allclose(predict_tree(tree, z), reference.predict(z), atol=1e-5)
 
@@ -38,7 +38,7 @@ def test_a_tree_stops_where_nothing_parts_the_samples_or_their_targets_are_equal
     values = np.array([0, one, np.nextafter(one, np.float32(2)), 3], np.float32)
     x = jnp.repeat(jnp.asarray(values), 3)[:, None]  # the middle of the neighbouring two rounds to the greater
     t = jnp.array([1.0, 1, 1, 1, 2, 3, 5, 5, 5, 5, 5, 5])[:, None]
-    tree = fit(x, t, 4, KEY)
+    tree = fit(x, t, KEY, depth=4)
     np.testing.assert_allclose(predict_tree(tree, x)[:, 0], [1, 1, 1, 2, 2, 2, 5, 5, 5, 5, 5, 5], atol=1e-6)
     assert int((tree.right != jnp.arange(12)[None]).sum()) == 2  # so three leaves
 
@@ -47,7 +47,7 @@ def test_digits_are_learned_as_well_as_by_scikit_learn():
     x, y = load_digits(return_X_y=True)
     x, one_hot = jnp.float32(x), jax.nn.one_hot(y, 10)
     seen, unseen = slice(0, 600), slice(600, None)
-    tree = fit(x[seen], one_hot[seen], 10, KEY)
+    tree = fit(x[seen], one_hot[seen], KEY, depth=10)
     accuracy = np.mean(np.argmax(predict_tree(tree, x[unseen]), 1) == y[unseen])
     reference = DecisionTreeClassifier(max_depth=10, random_state=0).fit(x[seen], y[seen]).score(x[unseen], y[unseen])
     assert accuracy > reference - 0.04
@@ -59,14 +59,14 @@ def test_one_tree_for_each_target_is_separate_trees():
     keys = jax.random.split(KEY, 3)
     all_trees = jax.jit(jax.vmap(lambda t, key: fit_tree(x, t[:, None], key, depth=3), (1, 0)))(t, keys)
     for index in range(3):
-        own = fit(x, t[:, index : index + 1], 3, keys[index])
+        own = fit(x, t[:, index : index + 1], keys[index], depth=3)
         jax.tree.map(lambda trees, one, i=index: np.testing.assert_allclose(trees[i], one, atol=1e-6), all_trees, own)
 
 
 def test_among_all_cuts_a_random_tree_chooses_those_of_cart():
     x, t, _ = data()
     tree = fit_random(x, t, KEY, depth=3, cuts=3000)  # ten times as many as there are
-    np.testing.assert_allclose(predict_tree(tree, x), predict_tree(fit(x, t, 3, KEY), x), atol=1e-5)
+    np.testing.assert_allclose(predict_tree(tree, x), predict_tree(fit(x, t, KEY, depth=3), x), atol=1e-5)
 
 
 def test_a_random_tree_cuts_at_values_of_samples_and_knows_only_their_order():
