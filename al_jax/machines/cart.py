@@ -65,7 +65,7 @@ def fit_tree(x: jax.Array, t: jax.Array, key: jax.Array, *, depth: int, order: j
         owner = node[order[:, 0]]
         count = jnp.zeros(len(x), jnp.int32).at[node].add(1)
         centred = t - means_of(t, node, count)[node]
-        spread = jnp.zeros(len(x)).at[node].add(jnp.mean(jnp.square(centred), axis=1))
+        spread = jnp.zeros(len(x), t.dtype).at[node].add(jnp.mean(jnp.square(centred), axis=1))
         gain, column = _best_feature(_gains(x[:, columns], centred, order, owner, count[owner]))
         place = _best_place(gain, owner)
         chosen = column[place]
@@ -92,7 +92,7 @@ def _taken(x, feature):
 
 
 def means_of(t, node, count):
-    return jnp.zeros((len(count), t.shape[1])).at[node].add(t) / jnp.float32(jnp.maximum(count, 1))[:, None]
+    return jnp.zeros((len(count), t.shape[1]), t.dtype).at[node].add(t) / jnp.float32(jnp.maximum(count, 1))[:, None]
 
 
 def _gains(x, centred, order, owner, size):

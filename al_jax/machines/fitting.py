@@ -44,7 +44,8 @@ def fitted(
     def begin(key, x):
         key_model, key_surrogate = jax.random.split(key)
         rows = as_rows(x)
-        surrogate = jax.random.normal(key_surrogate, (rows.shape[1], width)) / jnp.sqrt(rows.shape[1])
+        surrogate = jax.random.normal(key_surrogate, (rows.shape[1], width), jnp.float32)
+        surrogate = surrogate / jnp.sqrt(jnp.float32(rows.shape[1]))
         return MachineState((), Fitted(init(key_model, rows), surrogate, jnp.int32(0)), ())
 
     def answer(fixed, x):
@@ -55,7 +56,7 @@ def fitted(
         return answer(fixed, x), x
 
     def backward(params, fixed, residuals, above, context):
-        taught = jax.nn.one_hot(context.label, width) if label else above.target
+        taught = jax.nn.one_hot(context.label, width, dtype=jnp.float32) if label else above.target
         return taught, handed_down(feedback, lambda x: answer(fixed, x), residuals, above, context), {}
 
     def update(state, residuals, gradients, context):

@@ -65,7 +65,7 @@ def _trees(width, depth, feedback, cuts, joint, label, name):
     def init(key, x):
         nodes = len(x) if cuts is None else 2**depth
         level = (number, depth, nodes)
-        threshold, value = jnp.zeros(level), jnp.zeros((number, nodes, width // number))
+        threshold, value = jnp.zeros(level, jnp.float32), jnp.zeros((number, nodes, width // number), jnp.float32)
         return Tree(jnp.zeros(level, jnp.int32), threshold, jnp.zeros(level, jnp.int32), value)
 
     def predict(model, x):
