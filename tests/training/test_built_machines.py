@@ -159,7 +159,7 @@ def test_in_the_epochs_of_inverses_no_layer_moves_and_in_the_others_no_inverse()
 @pytest.mark.parametrize(
     ("variant", "without"),
     [
-        ("decision_linear", {"1": ANGLES, "2": set()}),
+        ("decision_linear", {"1": ANGLES, "2": LOCAL}),
         ("neural_decision", {"1": ANGLES}),
         ("direct_feedback_alignment", {"1": LOCAL, "2": LOCAL, "3": set()}),
         ("local_classifier", {"1": LOCAL, "2": LOCAL, "3": set()}),
