@@ -167,7 +167,7 @@ def show(title: str, columns: list[str], rows: list[list[str]], caption: str | N
     """Prints a table whose first two columns are text."""
     table = Table(title=title, caption=caption, caption_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 2 else "right")
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index == 0)
     for row in rows:
         table.add_row(*row)
     Console(width=None if Console().is_terminal else 140).print(table)
