@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from al_jax.machines.chain import at, joined, label, split, update_parts
 from al_jax.machines.fitting import InputRule
-from al_jax.machines.orders import remembering
+from al_jax.machines.orders import searching
 from al_jax.machines.schedules import Schedule, value_at
 from al_jax.machines.scores import Score, ScoreFunction, target_distance
 from al_jax.machines.search import best_per_sample
@@ -121,15 +121,7 @@ def gaussian_climb(
         better = rule(lambda x: machine.forward(params, fixed, x, key, True)[0], x, feedback, context)
         return Feedback.toward(x, better)
 
-    def backward(params, fixed, residuals, feedback, context):
-        gradients, _, metrics = machine.backward(params, fixed, residuals[0], feedback, context)
-        return gradients, searched(params, fixed, residuals, feedback, context), metrics
-
-    def learn_and_search(state, residuals, feedback, context):
-        learned, _, metrics = learn(machine, state, residuals[0], feedback, context)
-        return learned, searched(state.params, state.fixed, residuals, feedback, context), metrics
-
-    return remembering(machine)._replace(backward=backward, learn=learn_and_search, tells=True)
+    return searching(machine, searched)._replace(tells=True)
 
 
 def _climb(own: jax.Array, draws: jax.Array, scored: Callable[[jax.Array], Score]):

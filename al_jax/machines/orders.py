@@ -1,6 +1,8 @@
 """Orders of work: what a machine does first, and what it does at all."""
 
-from al_jax.machines.types import Machine, learn
+from collections.abc import Callable
+
+from al_jax.machines.types import Feedback, Machine, learn
 
 
 def step_then_feedback(machine: Machine) -> Machine:
@@ -47,3 +49,20 @@ def remembering(machine: Machine) -> Machine:
         return machine.update(state, residuals[0], gradients, context)
 
     return machine._replace(forward=forward, backward=backward, update=update, learn=None, parts=())
+
+
+def searching(machine: Machine, searched: Callable[..., Feedback]) -> Machine:
+    """The machine, handing down `searched(params, fixed, residuals, feedback, context)` in place of its own feedback.
+
+    The search runs at the parameters before the update, with residuals as of `remembering`.
+    """
+
+    def backward(params, fixed, residuals, feedback, context):
+        gradients, _, metrics = machine.backward(params, fixed, residuals[0], feedback, context)
+        return gradients, searched(params, fixed, residuals, feedback, context), metrics
+
+    def learn_and_search(state, residuals, feedback, context):
+        learned, _, metrics = learn(machine, state, residuals[0], feedback, context)
+        return learned, searched(state.params, state.fixed, residuals, feedback, context), metrics
+
+    return remembering(machine)._replace(backward=backward, learn=learn_and_search)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from al_jax.machines.orders import remembering
+from al_jax.machines.orders import remembering, searching
 from al_jax.machines.types import Context, Feedback, Machine, learn
 
 
@@ -46,16 +46,8 @@ def repeat_input(
         moved, _ = jax.lax.fori_loop(0, times, step, (x, optimizer.init(x)))
         return Feedback.toward(x, moved)
 
-    def backward(params, fixed, residuals, feedback, context):
-        gradients, _, metrics = machine.backward(params, fixed, residuals[0], feedback, context)
-        return gradients, searched(params, fixed, residuals, feedback, context), metrics
-
-    def learn_and_search(state, residuals, feedback, context):
-        learned, _, metrics = learn(machine, state, residuals[0], feedback, context)
-        return learned, searched(state.params, state.fixed, residuals, feedback, context), metrics
-
     needs = machine.needs | ({"label"} if loss else frozenset())
-    return remembering(machine)._replace(backward=backward, learn=learn_and_search, needs=needs)
+    return searching(machine, searched)._replace(needs=needs)
 
 
 def repeat_params(
