@@ -4,6 +4,7 @@
     python train.py --config=configs/cifar_resnet.py:resnet32 ...          32 layers in place of 20
     python train.py --config=configs/cifar_resnet.py:cifar100 ...          CIFAR-100, codes of 500 in place of 300
     python train.py --config=configs/cifar_resnet.py:backprop ...          the same inference network as one component
+    python train.py --config=configs/cifar_resnet.py:usual_backprop ...    a usual ResNet: global average, one dense layer
     python train.py --config=configs/cifar_resnet.py:authors ...           the authors' recipe, 200 epochs
     python train.py --config=configs/cifar_resnet.py:authors_backprop ...  and their baseline
     python train.py --config=configs/cifar_resnet.py:smoke                 a small network on embedded digits
@@ -49,6 +50,15 @@ AUTHORS_BACKPROP = {
     "l2_kernels": "all",
 }
 
+# Without the dense layers of Associated Learning's inference network: a global average and one dense layer. For
+# `greedy` a network of one component is backprop; what that rule does not know goes back to its default.
+USUAL_BACKPROP = {
+    **{name: default_config()[name] for name in ("code", "bridge", "pool", "bridge_hidden")},
+    **BACKPROP,
+    "rule": "greedy",
+    "components": 1,
+}
+
 
 def get_config(variant=""):
     config = default_config(
@@ -70,5 +80,6 @@ def get_config(variant=""):
             "authors": AUTHORS,
             "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in names_of_variant(variant) else 1e-4},
             "backprop": BACKPROP,
+            "usual_backprop": USUAL_BACKPROP,
         },
     )

@@ -1,6 +1,7 @@
 """Invariant 1: under `exact`, the pipelined engine trains to the sequential engine's bits, whatever the cut."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,9 +23,8 @@ from support import (
 
 import al_jax as al
 from al_jax import rules
+from al_jax.engines import exact
 from al_jax.networks import Stack
-
-pytestmark = pytest.mark.optimised
 
 
 def mixed():
@@ -77,15 +77,16 @@ class Case(NamedTuple):
     shards: int = 1
     accumulate: int = 1
     partition: tuple[int, ...] | None = None
+    as_users: bool = False  # with XLA's newer emitters, which tests leave out for time (conftest.py)
 
 
 DECAYED = optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(1e-1, momentum=0.9, nesterov=True))
 CASES = {
     "dense-clip-3-uneven": Case(dense, clip_decay_partition, 3, partition=(1, 1, 2)),
-    "mixed-adam-4-accumulate": Case(mixed, optax.adam(1e-2), 4, accumulate=3),
-    "mixed-clip-2x2-shards4": Case(mixed, clip_decay_partition, 2, data=2, shards=4),
+    "mixed-adam-4-accumulate": Case(mixed, optax.adam(1e-2), 4, accumulate=3, as_users=True),
+    "mixed-clip-2x2-shards4": Case(mixed, clip_decay_partition, 2, data=2, shards=4, as_users=True),
     "mixed-sgd-1x4-shards4-accumulate": Case(mixed, optax.sgd(1e-1), 1, data=4, shards=4, accumulate=2),
-    "momentum-decay-2-accumulate": Case(momentum, DECAYED, 2, accumulate=2, partition=(1, 2)),
+    "momentum-decay-2-accumulate": Case(momentum, DECAYED, 2, accumulate=2, partition=(1, 2), as_users=True),
     "far-decay-3-accumulate": Case(far, DECAYED, 3, accumulate=2, partition=(2, 1, 2)),
     "infopro-decay-2x2-shards2": Case(infopro, DECAYED, 2, data=2, shards=2),
     "backprop-adam-1x2-shards2": Case(backprop, optax.adam(1e-2), 1, data=2, shards=2),
@@ -95,8 +96,12 @@ CASES = {
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_pipelined_is_sequential_bit_for_bit(case):
+def test_pipelined_is_sequential_bit_for_bit(case, monkeypatch):
+    if case.as_users and "--xla_cpu_use_fusion_emitters=false" in os.environ.get("XLA_FLAGS", ""):
+        found = {**exact.compiler_options(True), "xla_cpu_use_fusion_emitters": True}
+        monkeypatch.setattr(exact, "compiler_options", lambda wanted: found)
     # Six micro-batches do not divide by four stages, and between the two calls the pipeline stays full.
     calls = make_batches(6), make_batches(6, seed=1)
     network, options = case.network(), {"shards": case.shards, "accumulate": case.accumulate, "exact": True}
@@ -128,7 +133,7 @@ def test_sixteen_components_with_normed_heads_share_any_number_of_devices():
     batches = make_batches(6)
     start = random_components(network, DECAYED, first(batches))
     reference = train(al.sequential(network, DECAYED, exact=True), start, batches)
-    for devices in (1, 2, 4):
+    for devices in (1, 4):
         pipelined = al.pipelined(network, DECAYED, jax.devices()[:devices], exact=True)
         assert_same_bits(reference, train(pipelined, start, batches))
 
