@@ -1,18 +1,21 @@
 """al_jax: networks that train without end-to-end backpropagation, in JAX and Flax."""
 
+import importlib
+
 from al_jax import machines, networks
 from al_jax.components import component, compose, freeze, groups_of
 from al_jax.engines import pipelined, sequential
 from al_jax.losses import cross_entropy, mean_squared_error
 from al_jax.rules import associated, backprop, greedy, infopro, label_codes, leak, momentum, predsim, with_codes
 from al_jax.training.load import load
-from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
+from al_jax.types import Component, ComponentState, Metrics, Network, Signal, Trainer
 
 __all__ = [
     "Component",
     "ComponentState",
     "Metrics",
     "Network",
+    "Signal",
     "Trainer",
     "associated",
     "backprop",
@@ -32,6 +35,14 @@ __all__ = [
     "networks",
     "pipelined",
     "predsim",
+    "schedule",
     "sequential",
     "with_codes",
 ]
+
+
+def __getattr__(name):
+    """`al.schedule` draws with matplotlib, which is imported when it is first asked for."""
+    if name == "schedule":
+        return importlib.import_module("al_jax.schedule")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

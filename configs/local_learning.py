@@ -35,6 +35,7 @@ import itertools
 
 from al_jax.networks import published_cuts
 from al_jax.training.config import default_config, names_of_variant, with_variant
+from al_jax.training.errors import ConfigError
 from al_jax.training.recipes import SMOKE
 
 # InfoPro's weights on CIFAR-10, by network and K: its own, and AugLocal's for 55. None is published for 32, which takes
@@ -48,6 +49,9 @@ WEIGHTS = {
 # On these only those of ResNet-110 with K = 16 are published; every network takes them.
 WEIGHTS_ON = {"svhn": ("5,0.2", "0.5,1"), "stl10": ("20,0.5", "10,0.1")}
 MAN_COMPONENTS = {16: 15, 55: 54}  # where MAN's code has the stem and the first unit in one component
+# Controls of equal cost, and what their widths of heads were counted for.
+EQUAL = {"equal_parameters": {"head_width": 1.33}, "equal_macs": {"head": "2c2f", "head_width": 1.69}}
+COUNTED = {"rule": "greedy", "network": "resnet32", "components": 16, "cuts": "infopro", "width_factor": 1.0}
 
 
 def get_config(variant=""):
@@ -114,10 +118,14 @@ def get_config(variant=""):
             "wide_head": {"head": "wide"},
             "2c2f": {"head": "2c2f"},
             "man_weights": {"infopro_first": "5,0.5", "infopro_last": "0,0"},
-            "equal_parameters": {"head_width": 1.33},
-            "equal_macs": {"head": "2c2f", "head_width": 1.69},
+            **EQUAL,
         },
     )
+    names = set(names_of_variant(variant))
+    if names & set(EQUAL) and "smoke" not in names and {name: config[name] for name in COUNTED} != COUNTED:
+        raise ConfigError(
+            f"{' and '.join(EQUAL)} were counted for DGL on ResNet-32 with K = 16: leave out what differs"
+        )
     said = config.components  # K, as papers count it
     if config.cuts == "man":
         config.components = MAN_COMPONENTS.get(said, said)

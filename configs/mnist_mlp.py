@@ -48,6 +48,7 @@ def get_config(variant=""):
                 "autoencoder_rate": 2.0,
             },
             "three": {"components": 3},
+            "short": {"epochs": 2},
             "authors": AUTHORS,
             "authors_backprop": {**AUTHORS, **BACKPROP},
             "backprop": BACKPROP,

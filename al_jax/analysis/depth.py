@@ -1,10 +1,10 @@
 """Accuracy and gradients against depth: Associated Learning and backpropagation on networks of 2 to 64 components.
 
     python -m al_jax.analysis.depth [--dataset digits] [--depths 2,4,8,16,32,64] [--seeds 2] [--epochs 20]
-                                    [--out results/depth.json]
+                                    [--width 128] [--data_dir DIR] [--out results/depth.json]
 
-Every network is an mlp of K layers of 128 units, folded into as many components, with codes trained beforehand; K is
-the `depth` of the file. Both rules predict by the same network, which is deeper than that: K layers up, two of the
+Every network is an mlp of K layers, folded into as many components, with codes trained beforehand; K is the `depth` of
+the file. Both rules predict by the same network, which is deeper than that: K layers up, two of the
 bridge and K down, 2K + 2 in all. The gradient of backpropagation passes all of them, that of a component of Associated
 Learning three, its own layer and the bridge's two. Gradients are those of the kernels of the K layers by the loss that
 trains them, on one training batch, at the first update (with the codes ready) and at the end. The figure stands beside
@@ -82,9 +82,9 @@ def gradient_norms(run: Run, components: Sequence[ComponentState]) -> list[float
 
 
 def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """Accuracy by number of components, and the gradients of the deepest networks from layer to layer."""
-    figure = Figure(figsize=(10.4, 3.6), layout="constrained")
-    accuracy, gradients = figure.subplots(1, 2)
+    """Accuracy and the lowest layer's gradient by number of components, and those of the deepest networks by layer."""
+    figure = Figure(figsize=(14.4, 3.6), layout="constrained")
+    accuracy, lowest, gradients = figure.subplots(1, 3)
     deepest = max(entry["depth"] for entry in entries)
     for rule, colour in zip(RULES, COLOURS, strict=False):
         own = [entry for entry in entries if entry["rule"] == rule]
@@ -93,24 +93,30 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
         mean, spread = (np.array([f(v) for v in values]) for f in (np.mean, _deviation))
         accuracy.errorbar(depths, mean, spread, color=colour, marker="o", linewidth=1.2, capsize=2, label=rule)
         for when, dash in (("before", "--"), ("after", "-")):
+            first = [[entry[f"gradients_{when}"][0] for entry in own if entry["depth"] == depth] for depth in depths]
+            label = f"{rule}, {when} training"
+            lowest.plot(depths, [np.mean(norms) for norms in first], dash, color=colour, linewidth=1.2, label=label)
             norms = np.mean([entry[f"gradients_{when}"] for entry in own if entry["depth"] == deepest], axis=0)
             layers = np.arange(1, deepest + 1)
-            gradients.plot(layers, norms, dash, color=colour, linewidth=1.2, label=f"{rule}, {when} training")
-    accuracy.set_xscale("log", base=2)
-    accuracy.set_xticks(sorted({entry["depth"] for entry in entries}), minor=False)
-    accuracy.xaxis.set_major_formatter(lambda depth, _: f"{depth:g}")
+            gradients.plot(layers, norms, dash, color=colour, linewidth=1.2, label=label)
+    for axes in (accuracy, lowest):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({entry["depth"] for entry in entries}), minor=False)
+        axes.xaxis.set_major_formatter(lambda depth, _: f"{depth:g}")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     accuracy.set(title="test accuracy", xlabel="components K (backpropagation through 2K + 2 layers)")
+    lowest.set(title="gradient of the lowest layer", xlabel="components K", ylabel="norm", yscale="log")
     gradients.set(
         title=f"gradients, K = {deepest}",
         xlabel="component, by its layer's kernel",
         ylabel="norm of the kernel's gradient",
         yscale="log",
     )
-    for axes in (accuracy, gradients):
+    for axes in (accuracy, lowest, gradients):
         finish(axes)
     # Below, since the curves may be anywhere.
-    gradients.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    for axes in (lowest, gradients):
+        axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 

@@ -5,12 +5,13 @@
 draws every figure whose runs are in the results, and says which are not. For each network of the paper: accuracy,
 losses and codes by depth, early exits, and distances between and within classes under both rules; for networks of 2 to
 64 components, accuracy and gradients. Where the full run was not inspected its `:short` variant is drawn, and the title
-says `(short)`. For networks of the kinds in the paper's Figures 5 and 6 the same maps of layers by t-SNE, of each rule.
+says `(short)`. For networks of the kinds in the paper's Figures 5 and 6 the same maps of layers by t-SNE, of each rule:
+of the longest run that has some, and if that is the one on embedded digits, the title says `(smoke)`.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from al_jax.analysis import depth, maps, pictures
-from al_jax.analysis.inspect import SHOWN_LAYERS
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import seeds_of
-from al_jax.analysis.tables import runs_of
+from al_jax.analysis.tables import read_runs, runs_of
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
 # Networks of the paper, and whose `:backprop` stands beside them. MNIST's is the one of Table 5.
 PAIRS = {"mnist_mlp:three": "mnist_mlp", **{row.config: row.config for _, rows in TABLES.values() for row in rows}}
+# Networks of which the paper maps some of this kind. MNIST's MLP has two components here, whose layers are the paper's.
+MAPPED = ("mnist_mlp", "mnist_cnn", "cifar_mlp", "cifar_cnn")
 
 
 def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
@@ -37,13 +39,7 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
         name, of_backprop = name_of(config), name_of(with_variants(other, "backprop"))
         associated, short = runs_of(results, config, inspected=True)
         backprop, also_short = runs_of(results, other, "backprop", inspected=True)
-        for arm, runs, mark in ((name, associated, short), (of_backprop, backprop, also_short)):
-            if not runs:
-                missing.append(arm)
-            elif found_maps := seeds_of(runs)[0]["analysis"].get("tsne"):
-                found[f"maps_{arm}"] = partial(titled, f"{arm}{mark}", maps.draw, found_maps)
-            elif runs[0]["config"]["network"] in SHOWN_LAYERS:
-                missing.append(f"maps_{arm}")
+        missing += [arm for arm, runs in ((name, associated), (of_backprop, backprop)) if not runs]
         if associated:
             seeds, title = seeds_of(associated), f"{name}{short}"
             found[f"by_depth_{name}"] = partial(titled, title, pictures.by_depth, seeds)
@@ -54,11 +50,28 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
                 f"backpropagation{also_short}": seeds_of(backprop),
             }
             found[f"distances_{name}"] = partial(titled, name, pictures.distances, both)
+    for config in MAPPED:
+        for arm in ((), ("backprop",)):
+            name = name_of(with_variants(config, *arm))
+            of, points = _maps(results, config, arm)
+            if points:
+                found[f"maps_{name}"] = partial(titled, f"{name}{of}", maps.draw, points)
+            else:
+                missing.append(f"maps_{name}")
     if (path := results / "depth.json").exists():
         found["depth"] = partial(depth.draw, read_json(path)["runs"])
     else:
         missing.append("depth")
     return found, list(dict.fromkeys(missing))
+
+
+def _maps(results: Path, config: str, arm: Sequence[str]) -> tuple[str, Mapping[str, Any] | None]:
+    """The maps of the first seed of the longest run that has some, and how that is marked."""
+    for length, mark in (((), ""), (("short",), " (short)"), (("smoke",), " (smoke)")):
+        for entry in seeds_of(read_runs(results, with_variants(config, *length, *arm)))[:1]:
+            if points := entry.get("analysis", {}).get("tsne"):
+                return mark, points
+    return "", None
 
 
 def titled(title: str, draw: Callable[..., Figure], *given: Any) -> Figure:

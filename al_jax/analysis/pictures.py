@@ -38,19 +38,23 @@ def exits(found: Sequence[Mapping[str, Any]], full: tuple[float, float]) -> Figu
 
 
 def by_depth(runs: Runs) -> Figure:
-    """Accuracy by the first k components; the associated loss in units of the code's variance; and that variance."""
-    figure = Figure(figsize=(10.4, 3.4), layout="constrained")
-    accuracy, loss, variance = figure.subplots(1, 3)
+    """Accuracy by the first k components; the associated loss in units of the code's variance; that variance; and the
+    share of classes whose code decodes to them."""
+    figure = Figure(figsize=(13.6, 3.4), layout="constrained")
+    accuracy, loss, variance, decoded = figure.subplots(1, 4)
     codes = [run["analysis"]["codes"] for run in runs]
     depths = range(1, len(codes[0]) + 1)
     _with_spread(accuracy, depths, [run["accuracy_by_depth"] for run in runs])
     _with_spread(loss, depths, [[code["associated_by_variance"] for code in own] for own in codes])
     _with_spread(variance, depths, [[code["class_variance"] for code in own] for own in codes])
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _with_spread(decoded, depths, [[code["decoded"] for code in own] for own in codes])
+    for axes in (accuracy, decoded):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     accuracy.set(title="test accuracy", xlabel="components used")
     loss.set(title="associated loss / variance of the code", xlabel="component", yscale="log")
     variance.set(title="variance of the code over classes", xlabel="component")
-    for axes in (accuracy, loss, variance):
+    decoded.set(title="codes that decode", xlabel="component", ylim=(-0.02, 1.04))
+    for axes in (accuracy, loss, variance, decoded):
         axes.set_xticks(list(depths))
         finish(axes)
     return figure

@@ -55,8 +55,9 @@ def accuracy_table(results: Path, number: int) -> str:
 def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list[str]]:
     """A cell and its hardware: of the full run, else of the short one, or of a taller network's lower components."""
     (runs, mark), depth = runs_of(results, config, *arm), 0
-    if not runs and (config, arm) == ("mnist_mlp", ()):
-        runs, depth = read_runs(results, "mnist_mlp:three"), 2
+    taller = read_runs(results, "mnist_mlp:three") if (config, arm) == ("mnist_mlp", ()) else []
+    if taller and (mark or not runs):
+        runs, mark, depth = taller, "", 2
     return (f"{_mean(runs, depth)}, {effort(runs)}{mark}", [hardware_of(runs)]) if runs else (NOT_RUN, [])
 
 
@@ -79,7 +80,8 @@ def table_5(results: Path) -> str:
         codes = [entry["analysis"]["codes"][index] for entry in seeds if entry.get("analysis")]
         share = [code["associated_by_variance"] for code in codes if "associated_by_variance" in code]
         lines.append(row(index + 1, *published, _scientific(loss), _scientific(share)))
-    return "\n".join(lines)
+    below = [f"\nHere: {effort(runs)}.", *measured_on([hardware_of(runs)])] if runs else []
+    return "\n".join([*lines, *below])
 
 
 def table_6(results: Path) -> str:
@@ -97,16 +99,17 @@ def table_6(results: Path) -> str:
 def table_7(results: Path) -> str:
     """Distances between and within classes of the network's output on test images, as `inter / intra = ratio`."""
     lines = header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
-    measured = False
+    measured, hardware = False, []
     for own in TABLE_7:
         backprop, associated = (runs_of(results, own.config, *arm, inspected=True) for arm in (("backprop",), ()))
         published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (own.backprop, own.associated))
         cells = _distance(*backprop, "output"), _distance(*backprop, "softmax"), _distance(*associated, "output")
         lines.append(row(own.network, *published, *cells))
-        measured = measured or any(
-            runs[0]["config"].get("dataset") == "cifar10" for runs, _ in (backprop, associated) if runs
-        )
-    return "\n".join([*lines, *cifar_10_note(measured)])
+        for runs, _ in (backprop, associated):
+            if runs:
+                measured = measured or runs[0]["config"].get("dataset") == "cifar10"
+                hardware.append(hardware_of(runs))
+    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(measured)])
 
 
 def _distance(runs: Runs, mark: str, of: str) -> str:
@@ -114,30 +117,34 @@ def _distance(runs: Runs, mark: str, of: str) -> str:
         return NOT_RUN
     found = [entry["analysis"]["distances"][of] for entry in seeds_of(runs)]
     inter, intra = (statistics.mean(entry[name] for entry in found) for name in ("inter", "intra"))
-    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}, {effort(runs)}{mark}"
+    ratios = [entry["inter"] / entry["intra"] for entry in found]
+    spread = f" ± {statistics.stdev(ratios):.2f}" if len(ratios) > 1 else ""
+    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}{spread}, {effort(runs)}{mark}"
 
 
 def digits(results: Path) -> str:
     """The networks of Tables 2 to 4 on embedded digits, `:smoke`: a check that all of it learns, no benchmark."""
-    lines = header("network", "backprop, same network", "AL")
+    lines, hardware = header("network", "backprop, same network", "AL"), []
     for config, own in {
         own.config: own for _, rows in TABLES.values() for own in rows if ":" not in own.config
     }.items():
         found = [read_runs(results, with_variants(config, "smoke", *arm)) for arm in (("backprop",), ())]
         cells = [f"{_mean(runs)}, {effort(runs)}" if runs else NOT_RUN for runs in found]
         networks = [runs[0]["config"]["network"] for runs in found if runs]  # not always that of the paper
+        hardware += [hardware_of(runs) for runs in found if runs]
         lines.append(row(f"{networks[0] if networks else own.network}, {config}", *cells))
-    return "\n".join(lines)
+    return "\n".join([*lines, *measured_on(hardware)])
 
 
 def ablations(results: Path) -> str:
     """What changes one thing of a smaller run, with its costs; validation decides, where there is some."""
     lines = header("run", "validation", "test", "parameters", "of them in inference", "MACs an image", "effort")
-    of_cifar_10 = False
+    of_cifar_10, hardware = False, []
     for path in sorted((results / "ablations").glob("*.json")):
         runs = read_json(path)["runs"]
         seeds = seeds_of(runs)
         of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
+        hardware.append(hardware_of(runs))
         validation = [entry["validation_accuracy"] for entry in seeds if "validation_accuracy" in entry]
         macs = [sum(entry["analysis"]["macs"]["training"]) for entry in seeds if entry.get("analysis")]
         lines.append(
@@ -151,11 +158,12 @@ def ablations(results: Path) -> str:
                 effort(runs),
             )
         )
-    return "\n".join([*lines, *cifar_10_note(of_cifar_10)])
+    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(of_cifar_10)])
 
 
 def _scientific(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.2e}" if values else NOT_RUN
+    spread = f" ± {statistics.stdev(values):.1e}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2e}{spread}" if values else NOT_RUN
 
 
 def render(results: Path) -> str:

@@ -35,7 +35,7 @@ MAY_CHANGE = frozenset(
     ]
 )
 
-HIDDEN = ("gradient", "feedback_alignment", "direct_feedback_alignment", "local_classifier")  # rules of hidden layers
+HIDDEN = ("gradient", "feedback_alignment", "direct_feedback_alignment", "local_classifier", "evolution")
 MACHINES = (*HIDDEN, "target_propagation", "least_squares", "decision_linear", "neural_decision")
 PUBLISHED_CUTS = ("infopro", "man", "man++")
 
@@ -65,8 +65,8 @@ def default_config(**fields: Any) -> Config:
             "remat": False,  # gradients compute the inside of layers anew, for an accelerator's memory
             "activation": "elu",  # elu | relu, of the layers
             # associated | backprop (the folded network as one) | greedy | predsim | infopro, or a learning machine's:
-            # gradient | feedback_alignment | direct_feedback_alignment | local_classifier | target_propagation |
-            # least_squares | decision_linear | neural_decision
+            # gradient | feedback_alignment | direct_feedback_alignment | local_classifier | evolution |
+            # target_propagation | least_squares | decision_linear | neural_decision
             "rule": "associated",
             "code": 128,  # width of the codes of Associated Learning
             "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
@@ -106,6 +106,8 @@ def default_config(**fields: Any) -> Config:
             "input_noise": 0.0,  # standard deviation, of the images that target propagation sees in training
             "reverse_rate": 1e-3,  # learning rate of inverses, of Adam
             "alternate": False,  # epochs in which inverses learn and epochs in which layers do; false: both in all
+            "population": 64,  # evaluations for each estimate of evolution, an even number
+            "sigma": 1e-3,  # standard deviation of its moves, small beside what an error wants to change
             "ridge": 1e-2,  # of least squares for inputs
             "input_steps": 40,  # on the inputs of decision_linear's upper part
             "input_rate": 0.1,  # their learning rate

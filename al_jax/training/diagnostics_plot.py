@@ -6,10 +6,12 @@ from matplotlib.figure import Figure
 
 from al_jax.training.plots import Rows, finish, line_style
 
-# Titles, units, and the value at which a measure says nothing.
+# Titles, units, and the value at which a measure says nothing, if there is one.
 MEASURES = {
     "angle": ("gradients of parameters", "degrees to the true gradient", 90),
+    "norm_ratio": ("gradients of parameters", "norm over that of the true gradient", 1),
     "feedback_angle": ("feedback for the part below", "degrees to the true gradient", 90),
+    "distance": ("local error, before the update", "mean distance to the targets", None),
     "local_error_change": ("local error, by the update", "error after less before", 0),
     "global_error_change": ("global error, by the update", "error after less before", 0),
     "input_error_change": ("local error, by the input's target", "error after less before", 0),
@@ -19,7 +21,7 @@ COLUMNS = 2
 
 
 def plot_diagnostics(rows: Rows, path: Path) -> None:
-    """Angles and changes of errors over updates, one panel a measure and one line a part.
+    """Angles, norms, errors and their changes over updates, one panel a measure and one line a part.
 
     Args:
       rows: of one seed, with names such as `component_2/angle`.
@@ -46,8 +48,7 @@ def plot_diagnostics(rows: Rows, path: Path) -> None:
 
 def without_measures(rows: Rows) -> Rows:
     """The rows with their losses alone."""
-    measures = {*MEASURES, "norm_ratio", "distance"}
-    return [{name: row[name] for name in row if name.rpartition("/")[2] not in measures} for row in rows]
+    return [{name: row[name] for name in row if name.rpartition("/")[2] not in MEASURES} for row in rows]
 
 
 def _draw(axes, rows: Rows, measure: str, parts: list[int]) -> None:
@@ -56,7 +57,8 @@ def _draw(axes, rows: Rows, measure: str, parts: list[int]) -> None:
         name = f"component_{part}/{measure}"
         points = [(row["update"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), label=f"part {part}", linewidth=1.2, **line_style(part - 1))
-    axes.axhline(neutral, color="#888888", linewidth=0.8, zorder=0)
+    if neutral is not None:
+        axes.axhline(neutral, color="#888888", linewidth=0.8, zorder=0)
     axes.set(title=title, xlabel="update", ylabel=unit)
     finish(axes)
 

@@ -42,6 +42,7 @@ AT_LEAST_ONE = [
     "members",
     "tree_depth",
     "candidates",
+    "population",
     "epochs",
     "batch_size",
     "accumulate",
@@ -81,6 +82,7 @@ POSITIVE = [
     "epsilon",
     "width_factor",
     "head_width",
+    "sigma",
     "start_timeout",
     "step_timeout",
 ]
@@ -140,6 +142,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("feedback", "rule", ("feedback_alignment",)),
     *((field, "rule", ("target_propagation",)) for field in ("difference", "target_step", "target_noise")),
     *((field, "rule", ("target_propagation",)) for field in ("input_noise", "reverse_rate", "alternate")),
+    *((field, "rule", ("evolution",)) for field in ("population", "sigma")),
     ("ridge", "rule", ("least_squares",)),
     *((field, "rule", ("decision_linear",)) for field in ("input_steps", "input_rate", "upper_steps")),
     *((field, "rule", ("decision_linear",)) for field in ("boost", "joint_trees", "tree_cuts")),

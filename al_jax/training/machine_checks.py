@@ -21,5 +21,7 @@ def validate_machine(config: Config) -> None:
         raise ConfigError(f"config.units is {config.units!r}: it must be at least one whole number above 0")
     if config.rule in ONE_WIDTH and len(units_of(config)) != 1:
         raise ConfigError(f"config.units is {config.units!r}: rule={config.rule} has one hidden width")
+    if config.rule == "evolution" and config.population % 2:
+        raise ConfigError(f"config.population is {config.population}: evolution draws pairs, so it must be even")
     if config.rule == "target_propagation" and len(units_of(config)) < 2:
         raise ConfigError(f"config.units is {config.units!r}: target propagation needs at least two hidden layers")

@@ -35,6 +35,7 @@ def build_machine(config: Config, facts: DataFacts, optimizer: optax.GradientTra
         "feedback_alignment": _feedback_alignment,
         "direct_feedback_alignment": _direct(machines.direct_feedback_alignment),
         "local_classifier": _direct(machines.local_classifier),
+        "evolution": _evolution,
         "least_squares": _least_squares,
         "target_propagation": functools.partial(_target_propagation, epoch=epoch),
         "decision_linear": _decision_linear,
@@ -66,6 +67,15 @@ def _direct(rule: Callable[..., Machine]) -> Rule:
         return _by(lambda module, optimizer: rule(module, optimizer, classes=facts.classes))(config, facts, optimizer)
 
     return build
+
+
+def _evolution(config: Config, facts: DataFacts, optimizer) -> Machine:
+    """Hidden layers whose gradients, for themselves and for what is below, are estimated from evaluations alone."""
+
+    def layer(module, optimizer):
+        return machines.evolved(module, config.population, config.sigma, optimizer)
+
+    return _by(layer)(config, facts, optimizer)
 
 
 def _least_squares(config: Config, facts: DataFacts, optimizer) -> Machine:

@@ -22,7 +22,7 @@ def test_figures_of_what_was_run(tmp_path, monkeypatch, capsys):
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert drawn == {"depth", *(f"{of}_mnist_mlp_three" for of in ("by_depth", "early_exit", "distances"))}
     missing = capsys.readouterr().out.splitlines()[-1].removeprefix("not run: ").split(", ")
-    assert {"cifar_cnn_backprop", "maps_mnist_mlp_three"} <= set(missing)  # inspected before maps were recorded
+    assert {"cifar_cnn_backprop", "maps_mnist_mlp"} <= set(missing)  # inspected before maps were recorded
     assert "mnist_mlp_three" not in missing
 
 
@@ -47,14 +47,18 @@ def test_maps_of_both_rules_are_drawn_from_results(tmp_path):
     labels = np.tile(np.arange(25), 8)
     placed = maps.place({"input": rng.normal(size=(200, 4, 4)), "output": rng.normal(size=(200, 3))}, labels)
     assert len(placed["labels"].split()) == 160  # of the classes that colours tell apart
-    for name in ("mnist_mlp_three", "mnist_mlp_backprop"):
-        runs = read_json(RESULTS / f"{name}.json")["runs"]
-        runs[0]["analysis"]["tsne"] = placed
+    runs = read_json(RESULTS / "mnist_mlp_backprop.json")["runs"]
+    write_json(tmp_path / "mnist_mlp_backprop.json", {"name": "mnist_mlp_backprop", "runs": runs})
+    runs[0]["analysis"]["tsne"] = placed
+    for name in ("mnist_mlp", "mnist_mlp_smoke_backprop"):
         write_json(tmp_path / f"{name}.json", {"name": name, "runs": runs})
     found, missing = figures.figures(tmp_path)
-    assert {"maps_mnist_mlp_three", "maps_mnist_mlp_backprop"} <= set(found)
-    assert "maps_mnist_mlp_three" not in missing
-    figure = found["maps_mnist_mlp_backprop"]()
+    assert "maps_mnist_mlp" not in missing
+    assert "maps_cifar_mlp" in missing
+    # The full run was inspected too, but has no maps.
+    assert found["maps_mnist_mlp_backprop"]().get_suptitle() == "mnist_mlp_backprop (smoke)"
+    figure = found["maps_mnist_mlp"]()
+    assert figure.get_suptitle() == "mnist_mlp"
     assert [axes.get_title() for axes in figure.axes] == ["input", "output"]
     assert all(len(axes.collections[0].get_offsets()) == 160 for axes in figure.axes)
 

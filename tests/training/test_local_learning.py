@@ -92,6 +92,12 @@ def test_controls_of_momentum_have_its_parameters_and_its_macs():
     assert macs("equal_macs") == pytest.approx(macs("man"), rel=0.02)
 
 
+@pytest.mark.parametrize("variant", ["infopro,equal_macs", "k8,equal_parameters", "resnet110,equal_parameters"])
+def test_controls_of_equal_cost_are_refused_where_they_would_have_another(variant):
+    with pytest.raises(ConfigError, match="were counted for DGL on ResNet-32 with K = 16"):
+        read(variant)
+
+
 def test_weights_of_infopro_are_those_of_its_authors():
     config = read("infopro")
     assert (config.infopro_first, config.infopro_last) == ("5,0.05", "0.2,0.5")

@@ -56,6 +56,14 @@ def test_every_experiment_learns_digits(variant, tmp_path):
     assert reached["parameters"] > 0
 
 
+def test_evolution_learns_digits_and_resumes(tmp_path):
+    config = default_config(rule="evolution", units="32", learning_rate=1e-2, epochs=5)
+    with pytest.raises(loop.Stopped):
+        train(tmp_path, config, lambda: True)
+    run, finished = train(tmp_path, config)
+    assert summary.summarise(run, finished)["test_accuracy"] > 0.6
+
+
 def test_a_machine_stopped_and_resumed_ends_in_the_same_digest_and_loads(tmp_path):
     config = shrunk("target_propagation", epochs=1)
     _, finished = train(tmp_path / "whole", config)
@@ -114,6 +122,8 @@ def test_the_draws_of_a_neural_decision_are_as_far_apart_whatever_was_learned():
         ({"units": "8,x"}, "whole numbers separated by commas"),
         ({"rule": "neural_decision"}, "has one hidden width"),
         ({"rule": "target_propagation", "units": "8"}, "at least two hidden layers"),
+        ({"rule": "evolution", "population": 5}, "config.population is 5: .* must be even"),
+        ({"sigma": 0.1}, "config.sigma is for rule=evolution, not gradient"),
         ({"ridge": 1.0}, "config.ridge is for rule=least_squares, not gradient"),
         ({"rule": "least_squares", "network": "lenet"}, "layers of its own"),
         ({"rule": "associated", "network": "lenet"}, "which is for learning machines"),
