@@ -33,7 +33,7 @@ from pathlib import Path
 
 from IPython.display import Markdown, display
 
-from al_jax.analysis import depth, maps, pictures, tables
+from al_jax.analysis import depth, figures, maps, pictures, tables
 from al_jax.analysis.inspect import inspect
 from al_jax.analysis.layers import layer_outputs
 from al_jax.training import load
@@ -98,7 +98,20 @@ display(pictures.exits(first["early_exit"], (first["macs"]["inference"][-1], thr
 display(depth.draw(read_json(RESULTS / "depth.json")["runs"]))
 
 # %% [markdown]
-# ## 6. A cell of one's own
+# ## 6. Maps of layers
+#
+# t-SNE of the layers that the paper's Figures 5 and 6 show, of the longest run of each network and rule that was mapped;
+# `(smoke)` is a small network on digits. `python -m al_jax.analysis.figures` draws these and the above for all networks.
+
+# %%
+found, missing = figures.figures(RESULTS)
+for name, draw in found.items():
+    if name.startswith("maps_"):
+        display(draw())
+print("not run:", ", ".join(missing))
+
+# %% [markdown]
+# ## 7. A cell of one's own
 #
 # A run is a config, a folder, and what it leaves there. This one trains the MLP of three components on digits.
 

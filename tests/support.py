@@ -1,6 +1,7 @@
 """Small networks, batches and comparisons that several tests share."""
 
 import json
+import os
 
 import flax.linen as nn
 import jax
@@ -28,6 +29,12 @@ class ConvBlock(nn.Module):
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
         return nn.Dropout(self.dropout, deterministic=not train)(nn.elu(x))
+
+
+def users_emitters():
+    """Options for a compilation by XLA's newer emitters, which users have and tests leave out for time."""
+    left_out = "--xla_cpu_use_fusion_emitters=false" in os.environ.get("XLA_FLAGS", "")
+    return {"xla_cpu_use_fusion_emitters": True} if left_out else {}
 
 
 def mixed_blocks():

@@ -1,7 +1,6 @@
 """Invariant 1: under `exact`, the pipelined engine trains to the sequential engine's bits, whatever the cut."""
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from support import (
     mixed_blocks,
     random_components,
     train,
+    users_emitters,
 )
 
 import al_jax as al
@@ -84,11 +84,11 @@ DECAYED = optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(1e-1, momentum=
 CASES = {
     "dense-clip-3-uneven": Case(dense, clip_decay_partition, 3, partition=(1, 1, 2)),
     "mixed-adam-4-accumulate": Case(mixed, optax.adam(1e-2), 4, accumulate=3, as_users=True),
-    "mixed-clip-2x2-shards4": Case(mixed, clip_decay_partition, 2, data=2, shards=4, as_users=True),
+    "mixed-clip-2x2-shards4": Case(mixed, clip_decay_partition, 2, data=2, shards=4),
     "mixed-sgd-1x4-shards4-accumulate": Case(mixed, optax.sgd(1e-1), 1, data=4, shards=4, accumulate=2),
     "momentum-decay-2-accumulate": Case(momentum, DECAYED, 2, accumulate=2, partition=(1, 2), as_users=True),
     "far-decay-3-accumulate": Case(far, DECAYED, 3, accumulate=2, partition=(2, 1, 2)),
-    "infopro-decay-2x2-shards2": Case(infopro, DECAYED, 2, data=2, shards=2),
+    "infopro-decay-2x2-shards2": Case(infopro, DECAYED, 2, data=2, shards=2, as_users=True),
     "backprop-adam-1x2-shards2": Case(backprop, optax.adam(1e-2), 1, data=2, shards=2),
     "infopro-predsim-decay-3": Case(chain_of_rules, DECAYED, 3),
     "leak-decay-1x2-shards2": Case(leaking, DECAYED, 1, data=2, shards=2),
@@ -99,8 +99,8 @@ CASES = {
 @pytest.mark.optimised
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_pipelined_is_sequential_bit_for_bit(case, monkeypatch):
-    if case.as_users and "--xla_cpu_use_fusion_emitters=false" in os.environ.get("XLA_FLAGS", ""):
-        found = {**exact.compiler_options(True), "xla_cpu_use_fusion_emitters": True}
+    if case.as_users:
+        found = {**exact.compiler_options(True), **users_emitters()}
         monkeypatch.setattr(exact, "compiler_options", lambda wanted: found)
     # Six micro-batches do not divide by four stages, and between the two calls the pipeline stays full.
     calls = make_batches(6), make_batches(6, seed=1)

@@ -11,10 +11,11 @@ import optax
 import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from support import Local, first, make_batches
+from support import Local, first, make_batches, users_emitters
 
 import al_jax as al
 from al_jax.analysis.macs import training_macs
+from al_jax.engines import costs
 from al_jax.engines.advice import best_change, best_cut
 from al_jax.engines.costs import Cost, Profile, profile
 from al_jax.engines.forecast import PASSING, efficiency_of, in_words, memory_of, plan_partition, tick_of
@@ -37,7 +38,9 @@ ADAM = optax.adam(1e-3)
 def told():
     """Three components of which the lower two hear from the next one, and their costs."""
     network = al.momentum(al.greedy)(al.networks.mlp([192, 64, 64]), 4)
-    return network, profile(network, optimizers_of(network, ADAM), BATCH)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs, "UNOPTIMISED", {**costs.UNOPTIMISED, **users_emitters()})
+        return network, profile(network, optimizers_of(network, ADAM), BATCH)
 
 
 def test_memory_is_what_xla_allocates_for_the_pipeline(told):
@@ -75,7 +78,7 @@ def compiled_memory(network, found, sizes, number):
     lowered = jax.jit(mapped, donate_argnums=(0, 1, 2, 3)).lower(
         *slots, full, rows, jax.ShapeDtypeStruct((), jnp.int32)
     )
-    memory = lowered.compile({"xla_backend_optimization_level": 0}).memory_analysis()
+    memory = lowered.compile({"xla_backend_optimization_level": 0, **users_emitters()}).memory_analysis()
     return memory.argument_size_in_bytes, memory.temp_size_in_bytes
 
 
