@@ -100,8 +100,9 @@ display(depth.draw(read_json(RESULTS / "depth.json")["runs"]))
 # %% [markdown]
 # ## 6. Maps of layers
 #
-# t-SNE of the layers that the paper's Figures 5 and 6 show, of the longest run of each network and rule that was mapped;
-# `(smoke)` is a small network on digits. `python -m al_jax.analysis.figures` draws these and the above for all networks.
+# t-SNE of the layers that the paper's Figures 5 and 6 show, of the longest run of each network and rule that was
+# mapped; `(smoke)` is a small network on digits. `python -m al_jax.analysis.figures` draws these and the above for
+# all networks.
 
 # %%
 found, missing = figures.figures(RESULTS)
