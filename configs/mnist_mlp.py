@@ -3,6 +3,7 @@
     python train.py --config=configs/mnist_mlp.py --config.data_dir=DIR --workdir=runs/mnist_mlp
     python train.py --config=configs/mnist_mlp.py:three ...      a third component: all rows of the paper's Table 6
     python train.py --config=configs/mnist_mlp.py:backprop ...   the network of two as one component
+    python train.py --config=configs/mnist_mlp.py:short ...      2 epochs, of which the maps of layers are
     python train.py --config=configs/mnist_mlp.py:authors ...    the authors' recipe, also `:authors_backprop`
     python train.py --config=configs/mnist_mlp.py:smoke          a small network on embedded digits
 
