@@ -6,7 +6,11 @@ import jax.numpy as jnp
 
 
 def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean over examples and units, in float32 whatever the networks compute in."""
+    """Mean over examples and units, in float32 whatever the networks compute in.
+
+    Raises:
+      ValueError: the two have different shapes.
+    """
     if prediction.shape != target.shape:
         raise ValueError(f"the prediction's shape {prediction.shape} is not the target's {target.shape}")
     return jnp.mean(jnp.square(prediction.astype(jnp.float32) - target.astype(jnp.float32)))

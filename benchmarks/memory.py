@@ -70,7 +70,9 @@ def compiled(network: str, fields: Mapping[str, Any], updates: int = 1, options=
 
 def ahead_of_time(network: str, fields: Mapping[str, Any]) -> dict[str, int]:
     """The bytes of one update, compiled for the CPU."""
-    program, built = compiled(network, fields, options={**UNOPTIMISED, **(KEPT_BARRIERS if fields.get("remat") else {})})
+    program, built = compiled(
+        network, fields, options={**UNOPTIMISED, **(KEPT_BARRIERS if fields.get("remat") else {})}
+    )
     return {"components": len(built.components), **program.memory}
 
 

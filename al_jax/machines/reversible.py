@@ -91,7 +91,11 @@ def reversible_softmax(margin: float = 1e-6) -> Machine:
 
 
 def reversible_leaky_relu(slope: float = 0.01) -> Machine:
-    """`x`, times `slope` below 0."""
+    """`x`, times `slope` below 0.
+
+    Raises:
+      ValueError: the slope is not above 0.
+    """
     if not slope > 0:
         raise ValueError(f"a leaky relu of slope {slope} has no inverse: the slope must be above 0")
     return reversible(

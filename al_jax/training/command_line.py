@@ -98,7 +98,11 @@ def _explain(error: Exception) -> str:
 
 
 def read_config(spec: str, fields: Mapping[str, str]) -> Config:
-    """The config of `FILE.py:VARIANT` with fields given as text."""
+    """The config of `FILE.py:VARIANT` with fields given as text.
+
+    Raises:
+      ConfigError: there is no such file, variant or field, or a text is not of its field's type.
+    """
     path, _, variant = spec.partition(":")
     if not Path(path).is_file():
         raise ConfigError(f"there is no config file {path}")

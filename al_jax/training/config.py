@@ -196,7 +196,11 @@ def wrong_type(field: str, value: Any) -> ConfigError:
 
 
 def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The config of `configs/NAME.py:VARIANT`; of several variants, `a,b`, each is put over those before it."""
+    """The config of `configs/NAME.py:VARIANT`; of several variants, `a,b`, each is put over those before it.
+
+    Raises:
+      ConfigError: there is no such variant.
+    """
     for name in names_of_variant(variant):
         if name not in variants:
             raise ConfigError(f"unknown variant {name!r}: there are {', '.join(variants)}")
@@ -236,7 +240,7 @@ def cuts_of(config: Config) -> tuple[int, ...] | None:
 
 
 def weights_of(config: Config, field: str) -> tuple[float, float]:
-    """Two weights, as `5,0.5`."""
+    """Two weights, as `5,0.5`; raises `ConfigError` for anything else."""
     try:
         first, second = map(float, config[field].split(","))
     except ValueError:
@@ -247,7 +251,7 @@ def weights_of(config: Config, field: str) -> tuple[float, float]:
 
 
 def shares_of(config: Config) -> tuple[float, ...] | None:
-    """How far each component's weights are from infopro_first to infopro_last, None for evenly."""
+    """How far each component's weights are from infopro_first to infopro_last, None for evenly; or `ConfigError`."""
     if config.infopro_shares == "even":
         return None
     try:
