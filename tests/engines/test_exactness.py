@@ -133,7 +133,7 @@ def test_sixteen_components_with_normed_heads_share_any_number_of_devices():
     batches = make_batches(6)
     start = random_components(network, DECAYED, first(batches))
     reference = train(al.sequential(network, DECAYED, exact=True), start, batches)
-    for devices in (1, 4):
+    for devices in (1, 2, 4):
         pipelined = al.pipelined(network, DECAYED, jax.devices()[:devices], exact=True)
         assert_same_bits(reference, train(pipelined, start, batches))
 
