@@ -4,11 +4,10 @@
                                     [--width 128] [--data_dir DIR] [--out results/depth.json]
 
 Every network is an mlp of K layers, folded into as many components, with codes trained beforehand; K is the `depth` of
-the file. Both rules predict by the same network, which is deeper than that: K layers up, two of the
-bridge and K down, 2K + 2 in all. The gradient of backpropagation passes all of them, that of a component of Associated
-Learning three, its own layer and the bridge's two. Gradients are those of the kernels of the K layers by the loss that
-trains them, on one training batch, at the first update (with the codes ready) and at the end. The figure stands beside
-the JSON file.
+the file. Both rules predict by the same network, which is deeper than that: K layers up, two of the bridge and K down,
+2K + 2 in all. The gradient of backpropagation passes all of them, that of a component of Associated Learning three, its
+own layer and the bridge's two. Gradients are those of the kernels of the K layers by the loss that trains them, on one
+training batch, at the first update (with the codes ready) and at the end. The figure stands beside the JSON file.
 """
 
 import argparse
