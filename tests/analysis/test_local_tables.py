@@ -56,7 +56,7 @@ def test_every_cell_without_a_result_says_so(tmp_path):
     assert [table(tmp_path).count("not run") for table in (table_2, table_3, table_4, table_4_imagenet)] == [
         18,
         15,
-        13,
+        18,
         4,
     ]
 
@@ -83,4 +83,4 @@ def test_every_cell_is_of_a_config_that_makes_a_network(tmp_path, monkeypatch):
 
 def test_ablations_list_costs(tmp_path):
     write_result(tmp_path / "ablations" / "one.json", 0.5)
-    assert ablations(tmp_path).splitlines()[-1] == "| one | – | 50.00 % | 1,234 | 1,000 | – | 1 seed, 5 epochs |"
+    assert ablations(tmp_path).splitlines()[2] == "| one | – | 50.00 % | 1,234 | 1,000 | – | 1 seed, 5 epochs |"
