@@ -401,7 +401,8 @@ RULES = {"greedy": "DGL", "predsim": "PredSim", "infopro": "InfoPro"}
 def bars_of(arms):
     """Gigabytes by row, MAN or not, and remat or not; rows in order of rule and number of components."""
     sizes = {name: (own["arguments"] + own["temporaries"]) / 1e9 for name, own in arms.items()}
-    found = {"end to end": {(False, False): sizes["end to end"], (False, True): sizes["end to end, remat"]}}
+    whole = {(False, False): "end to end", (False, True): "end to end, remat"}
+    found = {"end to end": {key: sizes[name] for key, name in whole.items() if name in sizes}}
     matches = [(match, size) for name, size in sizes.items() if (match := ARM.fullmatch(name))]
     for match, size in sorted(matches, key=lambda pair: (list(RULES).index(pair[0]["rule"]), int(pair[0]["number"]))):
         row = f"{RULES[match['rule']]}, K = {match['number']}" + ", balanced" * (match["cuts"] == "memory")
@@ -416,6 +417,8 @@ def draw_memory(name, entry):
     for remat, axes in enumerate(panels):
         for man, (colour, label) in enumerate(zip(COLOURS, ("rule alone", "with MAN"), strict=False)):
             here = [(row, own[man, remat]) for row, own in enumerate(found.values()) if (man, remat) in own]
+            if not here:
+                continue
             places, sizes = zip(*here, strict=True)
             shifts = [0 if row == 0 else 0.38 * man - 0.19 for row in places]
             kept = ["0.6" if row == 0 else colour for row in places]
@@ -423,7 +426,8 @@ def draw_memory(name, entry):
         for row, own in enumerate(found.values()):
             if not any(key[1] == remat for key in own):
                 axes.text(0, row, " not run", va="center", fontsize=8, color="0.4")
-        axes.axvline(found["end to end"][False, True], color="0.3", linewidth=0.9, linestyle="--")
+        if (False, True) in found["end to end"]:
+            axes.axvline(found["end to end"][False, True], color="0.3", linewidth=0.9, linestyle="--")
         axes.set(title="activations computed anew" if remat else "activations kept", xlabel="GB")
         axes.set_yticks(range(len(found)), found)
         axes.spines[["top", "right"]].set_visible(False)
