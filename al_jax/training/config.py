@@ -72,7 +72,9 @@ def default_config(**fields: Any) -> Config:
             "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
             "pool": 2,  # height and width to which a pooled bridge averages the features
             "bridge_expansion": 5,  # hidden width of a bridge, in codes
-            "bridge_hidden": "sigmoid",  # sigmoid (the paper's) | elu, its hidden units; under backprop they are ReLUs
+            # Its hidden units: sigmoid (the paper's) | elu, or one for each component, from the lowest: "sigmoid,elu".
+            # Under backprop they are ReLUs.
+            "bridge_hidden": "sigmoid",
             "dense_norm": False,  # batch norm in the dense layers above the blocks, under backprop
             "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
             "codes": "online",  # online | pretrained: g and h are trained on the labels alone, then kept
@@ -264,6 +266,17 @@ def shares_of(config: Config) -> tuple[float, ...] | None:
             "'0,0.1'"
         )
     return shares
+
+
+def hidden_of_bridges(config: Config) -> tuple[str, ...]:
+    """What the hidden units of each component's bridge are; or `ConfigError`."""
+    names = tuple(config.bridge_hidden.split(","))
+    if not set(names) <= {"sigmoid", "elu"} or len(names) not in (1, config.components):
+        raise ConfigError(
+            f"config.bridge_hidden is {config.bridge_hidden!r}: it must be sigmoid, elu, or one of them for each of "
+            f"{config.components} components, separated by commas"
+        )
+    return names if len(names) == config.components else names * config.components
 
 
 def partition_of(config: Config) -> tuple[int, ...] | None:

@@ -16,7 +16,6 @@ CHOICES = {
     "network": ("mlp", *CONVOLUTIONAL, "lenet"),
     "residual": ("authors", "standard"),
     "bridge": ("paper", "pooled", "conv", "none"),
-    "bridge_hidden": ("sigmoid", "elu"),
     "codes": ("online", "pretrained"),
     "l2_kernels": ("blocks", "convolutions", "all"),
     "activation": ("elu", "relu"),

@@ -74,7 +74,7 @@ def _associated(config: Config, facts: DataFacts):
     return functools.partial(
         rules.associated,
         code=config.code,
-        bridge=_bridges(config, facts, nn.sigmoid, ACTIVATIONS[config.bridge_hidden]),
+        bridge=_bridges(config, facts, nn.sigmoid, [ACTIVATIONS[name] for name in fields.hidden_of_bridges(config)]),
         encoder=layer,
         decoder=layer,
         autoencoder_rate=config.autoencoder_rate if config.codes == "online" else 0.0,
@@ -88,7 +88,7 @@ def _backprop(config: Config, facts: DataFacts):
     return functools.partial(
         rules.backprop,
         code=config.code,
-        bridge=_bridges(config, facts, nn.relu, nn.relu)[-1],
+        bridge=_bridges(config, facts, nn.relu, [nn.relu] * config.components)[-1],
         decoder=functools.partial(layer, activation=nn.relu, norm=config.dense_norm),
         head=functools.partial(layer, activation=rules.linear),
         l2=config.l2,
@@ -139,22 +139,23 @@ def build_codes(config: Config, classes: int) -> Network:
 
 
 def _bridges(config: Config, facts: DataFacts, activation, hidden) -> list[PartFactory]:
-    """What stands between each block and its code."""
+    """What stands between each block and its code, `hidden` the units of each component's."""
+    if config.bridge == "none":
+        return [rules.NoBridge] * config.components
     bridge = functools.partial(
         rules.Bridge,
         expansion=config.bridge_expansion,
         activation=activation,
-        hidden=hidden,
+        pool={"paper": None, "pooled": config.pool, "conv": 1}[config.bridge],
         dtype=dtype_of(config),
         norm=config.dense_norm,
     )
-    number = config.components
-    if config.bridge == "none":
-        return [rules.NoBridge] * number
+    bridges = [functools.partial(bridge, hidden=units) for units in hidden]
     if config.bridge == "conv":
         # The block that stands next is the shape of what each bridge sees first; above the top one there is none.
-        return [functools.partial(bridge, pool=1, lead=lead) for lead in (*build_blocks(config, facts.image)[1:], None)]
-    return [functools.partial(bridge, pool=config.pool if config.bridge == "pooled" else None)] * number
+        leads = (*build_blocks(config, facts.image)[1:], None)
+        return [functools.partial(part, lead=lead) for part, lead in zip(bridges, leads, strict=True)]
+    return bridges
 
 
 def build_blocks(config: Config, image: tuple[int, int, int]) -> tuple[nn.Module, ...]:

@@ -10,6 +10,7 @@ from al_jax.training.config import (
     default_config,
     depth,
     freeze_indices,
+    hidden_of_bridges,
     nearest,
     partition_of,
     shares_of,
@@ -110,6 +111,7 @@ def _validate_rule(config: Config) -> None:
     for field in ("infopro_first", "infopro_last"):
         weights_of(config, field)
     shares_of(config)
+    hidden_of_bridges(config)
     for field in ("momentum", "leak"):
         if config[field] and config.components == 1:
             raise ConfigError(f"config.{field} is for several components: set components to 2 or more")

@@ -1,13 +1,17 @@
-"""The choices of config.augmentation, against every window that NumPy cuts out of a padded image."""
+"""What fields of a configuration build: augmentations, against every window that NumPy cuts, and bridges."""
 
+import chex
 import jax
 import numpy as np
+import optax
 import pytest
 
+import al_jax as al
 from al_jax.data import unit_range
 from al_jax.training.build import build_prepare
 from al_jax.training.config import default_config
 from al_jax.training.facts import DataFacts
+from al_jax.training.networks import build_network
 
 KEYS = 400
 
@@ -35,3 +39,21 @@ def test_augmentations_cut_every_window_and_no_other(fields, side, expected):
     prepare = build_prepare(default_config(**fields), DataFacts(10, image.shape, unit_range()))
     result = np.asarray(prepare(np.stack([image] * KEYS), jax.random.key(0), True)) * 255
     assert {own.tobytes() for own in np.rint(result).astype(np.uint8)} == windows(image, *expected)
+
+
+def test_each_component_may_have_hidden_units_of_its_own_in_its_bridge():
+    batch = {"image": np.full((4, 2, 2, 1), 200, np.uint8), "label": np.arange(4)}
+    facts = DataFacts(10, (2, 2, 1), unit_range())
+
+    def first_update(hidden):
+        network = build_network(default_config(components=2, width=8, code=4, bridge_hidden=hidden), facts)
+        trainer = al.sequential(network, optax.sgd(0.1), prepare=unit_range())
+        state = trainer.init(jax.random.key(0), batch)
+        state, _ = trainer.step(state, jax.tree.map(lambda x: x[None], batch))
+        return [part.params for part in trainer.components(state)]
+
+    mixed, sigmoid, elu = map(first_update, ("sigmoid,elu", "sigmoid", "elu"))
+    chex.assert_trees_all_close(mixed[0], sigmoid[0], rtol=1e-6)
+    chex.assert_trees_all_close(mixed[1], elu[1], rtol=1e-6)  # which saw the same features before they learned
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(sigmoid, elu, rtol=1e-3)

@@ -114,6 +114,13 @@ def test_colours_of_grey_images_are_refused():
         DataFacts.of(default_config(normalisation="imagenet"), load("digits"))
 
 
+@pytest.mark.parametrize("hidden", ["relu", "elu,elu", "elu,", ""])
+def test_hidden_units_of_bridges_are_one_kind_or_one_for_each_component(hidden):
+    with pytest.raises(ConfigError, match=r"bridge_hidden is '.*': it must be sigmoid, elu, or one .* of 4"):
+        validate(default_config(bridge_hidden=hidden))
+    validate(default_config(bridge_hidden="sigmoid,elu,elu,sigmoid"))
+
+
 def test_what_a_field_needs_is_there_to_be_given():
     for field, other, values in NEEDS:
         assert field in default_config()
