@@ -44,6 +44,12 @@ class Worker:
         except EOFError:
             raise SystemExit("a process of the benchmark ended: its error stands above") from None
 
+    def pin(self, cores: Sequence[int]) -> None:
+        """Moves all its threads to these cores."""
+        if hasattr(os, "sched_setaffinity"):
+            for thread in os.listdir(f"/proc/{self.process.pid}/task"):
+                os.sched_setaffinity(int(thread), cores)
+
     def close(self) -> None:
         self.pipe.close()  # at which the process ends by itself
 

@@ -90,7 +90,7 @@ class Case(NamedTuple):
 # dense network are equal, pixels as many as units, so that half of them are half of the work.
 DENSE = Case("balanced MLP", (2048,) * 4, 128, 2, (32, 64, 1), 256, updates=80)
 CONVOLUTIONAL = Case("vanilla CNN, 2x2-pooled bridges", (), 256, 5, (32, 32, 3), 64, updates=40)
-QUICK = Case("balanced MLP, short", (1536,) * 2, 128, 2, (32, 48, 1), 128, updates=24)  # few programs to compile
+QUICK = Case("balanced MLP, short", (1280,) * 2, 128, 2, (32, 40, 1), 192, updates=24)  # few programs to compile
 
 
 @functools.cache

@@ -75,11 +75,12 @@ class Staff(NamedTuple):
 
 def hire(crew: Crew, case: Case, quick: bool) -> Staff:
     """Opens the processes, lets them train once, and compares digests; in `quick` those of the runs that are timed."""
-    worker = crew.open(Worker, crew.cores[:1], one_device.functions, quick)
+    # In `quick` all compile at once, on whatever core is free, and nothing is timed before all are done.
+    worker = crew.open(Worker, crew.cores if quick else crew.cores[:1], one_device.functions, quick)
     group = crew.open(Group, crew.cores, ranks.functions, quick)
     partition = even_partition(len(case.blocks()), STAGES)
     if quick:
-        group.ask("train", ranks.Stages(partition))  # while the one core has work of its own
+        group.ask("train", ranks.Stages(partition))
     parts = worker("components", crew.chosen["associated", 1])
     if not quick:
         partition = best_partition(_alone(worker, parts), STAGES)
@@ -93,6 +94,7 @@ def hire(crew: Crew, case: Case, quick: bool) -> Staff:
     facts |= {"digests_of_timed_runs": found.digests, "micro_batches_tried": {names.PIPELINED: found.tried}}
     same = found.stages.micro_batches == crew.chosen["associated", 1]
     parts_of_stages = parts if same else worker("components", found.stages.micro_batches)
+    worker.pin(crew.cores[:1])
     return Staff(worker, group, parts, parts_of_stages, found.stages, reference["backprop"], facts)
 
 
