@@ -13,17 +13,17 @@ controls (`average_only`, `bias_only`, `copied`, `frozen`, `two_branches`, `scal
 (`depth2`, `depth3`, after it; the control of equal cost is `two_branches`), heads (`wide_head`, `2c2f`), `short` or
 `smoke`. Two controls have no momentum: `equal_parameters` is DGL with 16 components whose heads are so wide
 that as many parameters train as with `man`, and `equal_macs`, whose forward pass takes as many multiply-accumulates.
-Counted with backward passes it takes up to 9 for the 8 of `man`, where an average of weights needs no gradient of them.
+With backward passes it costs up to 9/8 of `man`, whose averaged weights need no gradient.
 Its heads are InfoPro's, since AugLocal's, on 8x8 pixels at most, would need 90 million parameters for that. All arms,
 paired by seed:
 
     python -m al_jax.analysis.compare configs/local_learning.py:{backprop,man,equal_parameters,equal_macs} \
         configs/local_learning.py:backprop,remat configs/local_learning.py --seeds 3 -- --config.data_dir=DIR
 
-InfoPro's weights are set with the variants, before fields of the command line: who gives `--config.network`,
-`--config.components` or `--config.dataset` to `infopro` must give `--config.infopro_first` and `--config.infopro_last`
-as well. `man_weights` are those of MAN's code, `infopro,man_cuts,2c2f,man_weights,man` thus what its InfoPro numbers
-are from, as far as that is known: its one published command is for K = 16.
+InfoPro's weights are set with the variants, before fields of the command line: with `--config.network`,
+`--config.components` or `--config.dataset`, also give `--config.infopro_first` and `--config.infopro_last`.
+`man_weights` are those of MAN's code, `infopro,man_cuts,2c2f,man_weights,man` thus what its InfoPro numbers are from,
+as far as that is known: its one published command is for K = 16.
 
 The recipe is that of InfoPro and AugLocal over MAN's 400 epochs: batches of 1024, SGD with Nesterov's step, a cosine by
 epoch with 10 of warm-up, weight decay on everything; DGL has AugLocal's head. One thing differs: images that

@@ -81,8 +81,8 @@ display(pictures.distances({"Associated Learning": three, "backpropagation": bac
 # %% [markdown]
 # ## 4. Stopping early
 #
-# Every component can predict by itself. An image whose decoded class is confident enough after the first one needs
-# no second: a point for each threshold. Asking every component on the way costs more than going to the top at once.
+# Every component can predict by itself. An image stops at the first one whose decoded class is confident enough; each
+# point is one threshold. Asking every component on the way costs more than going to the top at once.
 
 # %%
 first = three[0]["analysis"]

@@ -20,8 +20,8 @@
 #
 # A *learning machine* is a layer that brings its own update and its own way to tell the layer below what it
 # should have put out. The idea is that of Zenkai ([Short, 2023](https://arxiv.org/abs/2311.09663)). A network
-# of such layers may contain what has no gradient, such as a decision tree, or what must not use the weights
-# of others to compute one.
+# of such layers may contain what has no gradient, such as a decision tree, or layers that may not use
+# the weights of others to compute one.
 #
 # This notebook trains networks of layers that follow different rules, measures how far their updates are from
 # the true gradient, mixes them with `jax.grad`, wires them freely, and ends with the experiments of Zenkai's
@@ -516,7 +516,7 @@ plt.show()
 # ## 7. The experiments of the paper
 #
 # Zenkai's paper reports seven networks on MNIST, each trained once. `configs/machines.py` has a recipe for each,
-# `python train.py --config=configs/machines.py:NAME`, and this table what finished runs left in `results/`.
+# `python train.py --config=configs/machines.py:NAME`, and this table shows what finished runs left in `results/`.
 
 # %%
 display(Markdown(machine_tables.table_1(ROOT / "results")))

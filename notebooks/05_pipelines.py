@@ -131,8 +131,8 @@ for devices, partition in ((2, (2, 2)), (3, (1, 1, 2)), (4, (1, 1, 1, 1))):
     assert found == reference
 
 # %% [markdown]
-# The digest covers every parameter, the optimizer's moments and all counts. It is the sequential run's under `exact`,
-# which keeps the compiler from rounding differently in differently partitioned programs.
+# The digest covers every parameter, the optimizer's moments and all counts. Under `exact`, which
+# keeps the compiler from rounding differently in differently partitioned programs, it equals the sequential run's.
 #
 # ## 3. The schedule, from the log of its ticks
 #

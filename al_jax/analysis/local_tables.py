@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from al_jax.analysis.markdown import NOT_RUN, cifar_10_note, effort, header, measured_on, row, show
-from al_jax.analysis.published import with_variants
 from al_jax.analysis.published_local import (
     MAN_CUTS,
     MAN_INFOPRO,
@@ -129,7 +128,7 @@ def _error(
     config: str = CONFIG,
     kinds: tuple[str, ...] = ("test_accuracy",),
 ) -> str:
-    runs, _ = runs_of(results, with_variants(config, *filter(None, variants)))
+    runs, _ = runs_of(results, config, *filter(None, variants))
     if not runs:
         return NOT_RUN
     hardware.append(hardware_of(runs))
