@@ -7,7 +7,6 @@ from al_jax.components import component, compose, freeze, groups_of
 from al_jax.engines import pipelined, sequential
 from al_jax.losses import cross_entropy, mean_squared_error
 from al_jax.rules import associated, backprop, greedy, infopro, label_codes, leak, momentum, predsim, with_codes
-from al_jax.training.load import load
 from al_jax.types import Component, ComponentState, Metrics, Network, Signal, Trainer
 
 __all__ = [
@@ -42,7 +41,9 @@ __all__ = [
 
 
 def __getattr__(name):
-    """`al.schedule` draws with matplotlib, which is imported when it is first asked for."""
+    """What takes long to import, matplotlib and orbax, comes when it is first asked for."""
     if name == "schedule":
         return importlib.import_module("al_jax.schedule")
+    if name == "load":
+        return importlib.import_module("al_jax.training.load").load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from al_jax.arguments import not_negative
 from al_jax.types import Component, Network, Prepare, PyTree
@@ -38,9 +39,12 @@ def component(
     def apply(variables, signal, key, train):
         collections = [name for name in variables if name != "params"]
         # Linen draws from the stream `params` whenever the stream a module asks for is not given.
-        (signal_up, losses), model_state = module.apply(
+        returned, model_state = module.apply(
             variables, jax.lax.stop_gradient(signal), train, rngs={"params": key}, mutable=collections
         )
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ValueError(f"it must return (signal_up, losses), and returned a {type(returned).__name__}")
+        signal_up, losses = returned
         return signal_up, losses, model_state
 
     groups = dict.fromkeys(jax.tree.leaves(labels), 1.0)
@@ -81,15 +85,17 @@ def _no_prediction(variables, images, depth=None):
     raise ValueError("this network was composed without a prediction: give al.compose predict=")
 
 
-def freeze(network: Network, indices: Iterable[int]) -> Network:
+def freeze(network: Network, indices: int | Iterable[int]) -> Network:
     """Keeps the components at `indices` (from 0) as they are: they compute, in inference mode.
 
     Their parameters and model state never change; their optimizers count on.
 
     Raises:
-      ValueError: there is no such component.
+      ValueError: there is no such component, or a mask is given in place of indices.
     """
-    indices = {indices} if isinstance(indices, int) else set(indices)
+    indices = {indices} if isinstance(indices, int | np.integer) else set(indices)
+    if any(isinstance(i, bool | np.bool_) for i in indices):
+        raise ValueError("al.freeze takes indices, from 0, not a mask")
     if outside := [i for i in indices if not 0 <= i < len(network.components)]:
         raise ValueError(f"cannot freeze component {outside[0]}: the network has 0 to {len(network.components) - 1}")
     components = tuple(_frozen(part) if i in indices else part for i, part in enumerate(network.components))

@@ -56,6 +56,8 @@ class Network(NamedTuple):
       anytime: `(variables, images, depth=None) -> scores (depth, B, classes)`, the predictions of the first 1, 2, …
         components with shared work done once; None where `predict` for each depth has nothing to share.
       levels: the number of depths where they are not the components, as when `al.leak` makes one component of several.
+      classes: that labels count from 0, None where the network's maker did not say.
+      depths: a property, what `predict` takes as `depth`: 1 to the number of components, or `levels`.
     """
 
     components: tuple[Component, ...]
@@ -63,10 +65,10 @@ class Network(NamedTuple):
     effective: tuple[PyTree, ...]
     anytime: Callable[..., jax.Array] | None = None
     levels: int | None = None
+    classes: int | None = None
 
     @property
     def depths(self) -> range:
-        """What `predict` takes as `depth`."""
         return range(1, (self.levels or len(self.components)) + 1)
 
 
@@ -116,7 +118,8 @@ class Trainer(NamedTuple):
         micro-batches, or on the first `valid` of them.
       flush: `state -> state`. Consumes the state and finishes updates that are still in flight.
       components: `state -> components`, the canonical tuple of `ComponentState`, flushed; leaves the state as it is.
-      place: `components -> state`, the inverse, on any engine and any number of devices.
+        Arrays in NamedTuples, which pickle or orbax (with a target of their kind) keep.
+      place: `components -> state`, the inverse, on any engine and any number of devices: training goes on where it was.
       predict: `(state, images, depth=None) -> scores`, float32 `(B, classes)`, of images that `prepare` has not seen. A
         pipeline first brings its components to one device, each time.
       reads: `(M, B) -> bool (M, B)`, which examples of a call this process must bring; what stands in place of the

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from support import (
     Local,
@@ -153,6 +154,33 @@ def test_freezing_a_component_that_is_not_there_is_refused(index):
     network = al.compose([al.component(Local(3)), al.component(Local(2))])
     with pytest.raises(ValueError, match=f"cannot freeze component {index}: the network has 0 to 1"):
         al.freeze(network, [0, index])
+
+
+@pytest.mark.parametrize("mask", [[True, False], np.array([False, True]), True])
+def test_a_mask_is_no_index(mask):
+    network = al.compose([al.component(Local(3)), al.component(Local(2))])
+    with pytest.raises(ValueError, match="takes indices, from 0, not a mask"):
+        al.freeze(network, mask)
+
+
+def test_one_index_freezes_one_component():
+    network = al.compose([al.component(Local(3)), al.component(Local(2))])
+    assert [part.labels for part in al.freeze(network, np.int64(1)).components] == ["parameters", "frozen"]
+
+
+class Forgetful(nn.Module):
+    """Hands the signal up without losses."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        return {"image": nn.Dense(3)(signal["image"]), "label": signal["label"], "key": signal["label"]}
+
+
+def test_a_component_without_losses_is_told_what_to_return():
+    trainer = al.sequential(al.compose([al.component(Forgetful())]), optax.sgd(0.1))
+    batch = {"image": jnp.zeros((4, 2)), "label": jnp.zeros(4, int)}
+    with pytest.raises(ValueError, match=r"it must return \(signal_up, losses\), and returned a dict"):
+        trainer.init(jax.random.key(0), batch)
 
 
 def test_a_frozen_component_computes_in_inference_mode_and_has_no_gradient():

@@ -54,6 +54,20 @@ def test_cuts_that_do_not_add_up_are_refused(cuts):
         al.networks.vanilla_cnn(cuts)
 
 
+@pytest.mark.parametrize(("widths", "message"), [([3, 0], "a width is 0: it must be 1"), ([2.5], "a whole number")])
+def test_widths_that_are_no_numbers_of_units_are_refused(widths, message):
+    with pytest.raises(ValueError, match=message):
+        al.networks.mlp(widths)
+
+
+@pytest.mark.parametrize("rule", [al.associated, al.backprop, al.greedy, al.predsim, al.infopro])
+def test_a_network_without_classes_is_refused(rule):
+    code = {"code": 4} if rule in (al.associated, al.backprop) else {}
+    assert rule(al.networks.mlp([3]), 7, **code).classes == 7
+    with pytest.raises(ValueError, match="classes is 0: it must be 1 or more"):
+        rule(al.networks.mlp([3]), 0, **code)
+
+
 def test_a_residual_network_of_another_depth_is_refused():
     with pytest.raises(ValueError, match=r"6n \+ 2 layers"):
         al.networks.resnet(18)

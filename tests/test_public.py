@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +19,11 @@ def test_public_names_exist_and_have_docstrings(module):
     silent = [name for name in found.__all__ if callable(own := getattr(found, name)) and not inspect.getdoc(own)]
     assert found.__all__
     assert not silent
+
+
+def test_runs_are_loaded_by_what_is_imported_when_it_is_asked_for():
+    code = "import al_jax, sys; assert 'orbax.checkpoint' not in sys.modules; assert al_jax.load.__module__"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
 def test_schedules_are_imported_when_they_are_asked_for():

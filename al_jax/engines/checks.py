@@ -1,11 +1,14 @@
 """Refusals of the engines, each one sentence, before anything is compiled."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax.errors import ScopeParamShapeError
 
 from al_jax.arguments import whole
 from al_jax.types import Batch, ComponentState, Network, PyTree
@@ -56,15 +59,62 @@ def _check_arrays(batch: Batch, axis: int) -> None:
             raise ValueError(f"{name!r} of the batch {found}: it must be an array of {wanted}")
 
 
-def check_number(found: int, components: int) -> None:
-    """Refuses the components of a network of another size."""
-    if found != components:
-        raise ValueError(f"{found} components for a network of {components}: place those of the same network")
+def check_labels(batches: Batch, valid: int, classes: int | None) -> None:
+    """Refuses labels that are no classes, of which every loss is NaN. Those on a device already are not looked at."""
+    label = batches.get("label")
+    if classes and valid and isinstance(label, np.ndarray) and label.dtype.kind in "iu":
+        least, most = label[:valid].min(), label[:valid].max()
+        if least < 0 or most >= classes:
+            raise ValueError(f"labels are from {least} to {most}: of {classes} classes they must be 0 to {classes - 1}")
+
+
+def check_state(state: PyTree, kind: type) -> None:
+    """Refuses what is no state of this engine, and a state that an earlier step or flush has consumed."""
+    parts = state if isinstance(state, tuple) else (state,)
+    if not parts or not all(isinstance(part, kind) for part in parts):
+        raise ValueError("a trainer takes a state of its own, from init or place: place makes one of components")
+    if any(isinstance(leaf, jax.Array) and _deleted(leaf) for leaf in jax.tree.leaves(state)):
+        raise ValueError("this state was consumed by an earlier step or flush: go on with the one that it returned")
+
+
+def _deleted(leaf: jax.Array) -> bool:
+    return not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()
+
+
+def check_question(images: Any, depth: int | None, depths: Sequence[int]) -> None:
+    """Refuses what is no array of images, and depths at which a network does not predict."""
+    if not getattr(images, "ndim", 0):
+        raise ValueError(f"predict takes an array of images (B, ...), not a {type(images).__name__}")
+    if not len(images):
+        raise ValueError("there are no images to predict: give at least one")
+    if depth is not None and whole("depth", depth) not in depths:
+        raise ValueError(f"depth is {depth}, allowed are 1 to {len(depths)}")
+
+
+@contextlib.contextmanager
+def fitting(images: Any):
+    """Says in a sentence that parameters were drawn for other images, or for another network."""
+    try:
+        yield
+    except ScopeParamShapeError as error:
+        why = str(error).splitlines()[0].split(" (http")[0]
+        raise ValueError(
+            f"images {getattr(images, 'shape', '')} do not fit these components, drawn for others or for another "
+            f"network: {why}"
+        ) from error
+
+
+def check_number(components: Sequence[ComponentState], number: int) -> None:
+    """Refuses what is no tuple of components, and the components of a network of another size."""
+    if not isinstance(components, Sequence) or not all(isinstance(own, ComponentState) for own in components):
+        raise ValueError("place takes components, one ComponentState each, as trainer.components gives them")
+    if len(components) != number:
+        raise ValueError(f"{len(components)} components for a network of {number}: place those of the same network")
 
 
 def check_components(components: Sequence[ComponentState], network: Network, optimizers: Sequence[Any]) -> None:
     """Refuses the components of another network, and the states of other optimizers."""
-    check_number(len(components), len(network.components))
+    check_number(components, len(network.components))
     for index, (state, optimizer) in enumerate(zip(components, optimizers, strict=True)):
         if _types_of_state(optimizer.init, *_types(state.params)) != _types(state.opt_state):
             raise ValueError(

@@ -1,6 +1,7 @@
 """Optax optimizers as engines run them: one transformation a component, with a state that can be packed and saved."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,9 @@ def optimizers_of(network: Network, optimizer: Optimizer) -> tuple[optax.Gradien
     given: Any = optimizer
     if hasattr(given, "update"):
         return (_packable(given),) * len(network.components)
+    if callable(given) and "learning_rate" in _parameters(given):
+        name = getattr(given, "__name__", "this function")
+        raise ValueError(f"{name} makes an optimizer of a learning rate: give what it returns, as optax.adam(1e-3)")
     made = [given(index) if callable(given) else given for index in range(len(network.components))]
     if other := [one for one in made if not hasattr(one, "update")]:
         raise ValueError(
@@ -30,6 +34,13 @@ def optimizers_of(network: Network, optimizer: Optimizer) -> tuple[optax.Gradien
             "component's index that makes one"
         )
     return tuple(map(_packable, made))
+
+
+def _parameters(function: Callable) -> Mapping[str, Any]:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # some built-in ones have none
+        return {}
 
 
 def _packable(optimizer: Any) -> optax.GradientTransformationExtraArgs:

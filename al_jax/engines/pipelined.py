@@ -23,7 +23,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from al_jax.arguments import whole
 from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
@@ -172,14 +171,21 @@ def pipelined(
         return state.idle is not None and state.idle < stages - 1
 
     def step(state, batches, valid=None):
-        return advance(state, batches, checks.check_batches(batches, shards, accumulate, valid))
+        valid = checks.check_batches(batches, shards, accumulate, valid)
+        checks.check_state(state, InFlight)
+        if reads is None:  # else some rows stand for those that other processes bring
+            checks.check_labels(batches, valid, network.classes)
+        with checks.fitting(batches.get("image")):
+            return advance(state, batches, valid)
 
     def flush(state):
+        checks.check_state(state, InFlight)
         while in_flight(state):
             state, _ = advance(state, {name: np.zeros(x.shape, x.dtype) for name, x in state.fed or ()}, 0)
         return state
 
     def components(state):
+        checks.check_state(state, InFlight)
         if in_flight(state):
             state = flush(jax.device_put(state, may_alias=False))
         blocks = [unpack(state.layout, stage, slots) for stage, slots in enumerate(gather(state.held, stages))]
@@ -188,9 +194,10 @@ def pipelined(
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def predict(state, images, depth=None):
-        depth = None if depth is None else whole("depth", depth)
-        images = jax.device_put(images, here)
-        return predict_compiled([part.variables for part in components(state)], images, depth=depth)
+        checks.check_question(images, depth, network.depths)
+        variables = [part.variables for part in components(state)]
+        with checks.fitting(images):
+            return predict_compiled(variables, jax.device_put(images, here), depth=depth)
 
     reads = None if len(mesh.local_devices) == mesh.size else functools.partial(fed_here, mesh=mesh)
     return Trainer(init, step, flush, components, place, predict, reads)

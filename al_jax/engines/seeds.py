@@ -10,7 +10,7 @@ from al_jax.engines import checks
 from al_jax.engines import exact as exactness
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.sequential import make_run
-from al_jax.engines.update import hold, initialise
+from al_jax.engines.update import Held, hold, initialise
 from al_jax.types import Network, Prepare, Trainer
 
 
@@ -51,19 +51,23 @@ def over_seeds(
         return place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn))
 
     def place(components):
-        checks.check_number(len(components), len(network.components))
+        checks.check_number(components, len(network.components))
         own = jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
         return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(own)
 
     def components(states):
+        checks.check_state(states, Held)
         return jax.device_put(tuple(held.state for held in states), may_alias=False)
 
     def step(states, batches, valid=None):
         of_one = {name: x[0] for name, x in batches.items()}
         valid = checks.check_batches(of_one, shards, accumulate, valid)
+        checks.check_state(states, Held)
         return compiled(states, jax.device_put(dict(batches)), jnp.int32(valid))
 
     def predict(states, images, depth=None):
+        checks.check_state(states, Held)
+        checks.check_question(images, depth, network.depths)
         return predict_compiled([held.state.variables for held in states], images, depth)
 
     return Trainer(init, step, lambda states: states, components, place, predict)

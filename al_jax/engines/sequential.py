@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from al_jax.arguments import whole
 from al_jax.chain import check_cuttable, signal_shapes
 from al_jax.components import with_prepare
 from al_jax.engines import checks
@@ -75,16 +74,22 @@ def sequential(
         return jax.device_put(held, device, may_alias=False)  # copies, since a step consumes its state
 
     def components(state):
+        checks.check_state(state, Held)
         return jax.device_put(tuple(held.state for held in state), device, may_alias=False)
 
     def step(state, batches, valid=None):
         valid = checks.check_batches(batches, shards, accumulate, valid)
-        return compiled(state, jax.device_put(dict(batches), device), jnp.int32(valid))
+        checks.check_state(state, Held)
+        checks.check_labels(batches, valid, network.classes)
+        with checks.fitting(batches.get("image")):
+            return compiled(state, jax.device_put(dict(batches), device), jnp.int32(valid))
 
     def predict(state, images, depth=None):
-        depth = None if depth is None else whole("depth", depth)
-        images = jax.device_put(images, device)
-        return predict_compiled([held.state.variables for held in state], images, depth=depth)
+        checks.check_state(state, Held)
+        checks.check_question(images, depth, network.depths)
+        variables = [held.state.variables for held in state]
+        with checks.fitting(images):
+            return predict_compiled(variables, jax.device_put(images, device), depth=depth)
 
     return Trainer(init, step, lambda state: state, components, place, predict)
 

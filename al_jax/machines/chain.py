@@ -19,11 +19,14 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: there are none; or, from `init`, one does not take the output of the one below, or would never learn,
-        since one above it hands no feedback down.
+      ValueError: there are none, or something else among them; or, from `init`, one does not take the output of the one
+        below, or would never learn, since one above it hands no feedback down.
     """
     if not machines:
         raise ValueError("machines.chain needs at least one machine")
+    if other := [machine for machine in machines if not isinstance(machine, Machine)]:
+        kind = type(other[0]).__name__
+        raise ValueError(f"machines.chain takes machines, not a {kind}: al.machines.from_linen makes one of a module")
 
     def init(key, x):
         states = []

@@ -32,7 +32,7 @@ def from_linen(
 
     Args:
       module: any; it may use batch norm and draw random numbers.
-      optimizer: of its parameters.
+      optimizer: of its parameters; Adam at 1e-3 by default.
       name: what errors and metrics call it.
     """
     apply = applied(module)

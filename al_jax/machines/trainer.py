@@ -38,9 +38,13 @@ def trainer(
         CPU, together under `vmap` on accelerators.
 
     Raises:
-      ValueError: from `init`, a machine does not take such images, or what is below it; the message names it. From
-        `step` and `place`, batches or components that do not fit.
+      ValueError: there is no machine, or no function for a loss. From `init`, a machine does not take such images, or
+        what is below it; the message names it. From `step`, `place` and `predict`, what does not fit.
     """
+    if not isinstance(machine, Machine):
+        raise ValueError(f"machines.trainer takes a machine, not a {type(machine).__name__}: engines train networks")
+    if not callable(loss):
+        raise ValueError(f"loss is a {type(loss).__name__}: it must be a function; each machine has its own optimizer")
     run = make_run(machine, loss, prepare, diagnose)
     parts = machine.parts or (machine,)
 
@@ -67,17 +71,21 @@ def trainer(
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[draw(own, batch) for own in key])
 
     def place(components):
-        checks.check_number(len(components), len(parts))
+        checks.check_number(components, len(parts))
         return jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
 
     def step(state, batches, valid=None):
         of_one = {name: x[0] for name, x in batches.items()} if seeds else batches
         valid = checks.check_batches(of_one, 1, 1, valid)
-        return compiled(state, jax.device_put(dict(batches)), jnp.int32(valid))
+        checks.check_state(state, ComponentState)
+        with checks.fitting(batches.get("image")):
+            return compiled(state, jax.device_put(dict(batches)), jnp.int32(valid))
 
     def predict(state, images, depth=None):
-        del depth  # a machine has one output
-        return predict_compiled([own.variables for own in state], images)
+        checks.check_state(state, ComponentState)
+        checks.check_question(images, depth, range(1, 2))  # a machine has one output
+        with checks.fitting(images):
+            return predict_compiled([own.variables for own in state], images)
 
     return Trainer(init, step, lambda state: state, place, place, predict)
 

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
+
 
 class DenseBlock(nn.Module):
     """One dense layer and its activation on the flattened input: `(B, ...) -> (B, width)`."""
@@ -31,5 +33,8 @@ def mlp(
       widths: units of each layer.
       activation: after every layer.
       dtype: what the layers compute in; parameters stay float32.
+
+    Raises:
+      ValueError: a width is no whole number of at least 1.
     """
-    return tuple(DenseBlock(width, activation, dtype) for width in widths)
+    return tuple(DenseBlock(whole("a width", width), activation, dtype) for width in widths)

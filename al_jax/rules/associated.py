@@ -18,6 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import mean_squared_error, one_hot
 from al_jax.rules.parts import (
@@ -145,7 +146,7 @@ def associated(
       branches: for each component, what its bridge sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block, `code`, parts or branches are not one for each, or `l2` is not as said.
+      ValueError: there is no block or class, `code`, parts or branches are not one for each, or `l2` is not as said.
 
     Example:
       >>> import jax, jax.numpy as jnp, al_jax as al
@@ -155,7 +156,7 @@ def associated(
     """
     codes = widths_of(code, blocks)
     check_l2(l2, l2_kernels)
-    below = (classes, *codes[:-1])
+    below = (whole("classes", classes), *codes[:-1])
     branches = tuple(branches or (None,) * len(blocks))
     modules = [
         AssociatedComponent(
@@ -190,6 +191,7 @@ def associated(
             for index, module in enumerate(modules)
         ),
         anytime=_anytime(modules),
+        classes=classes,
     )
 
 

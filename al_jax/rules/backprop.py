@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
 from al_jax.rules.parts import Bridge, CodeLayer, L2Kernels, Loss, PartFactory, check_l2, l2_penalty, part_of, widths_of
@@ -68,7 +69,7 @@ def backprop(
       l2_kernels: over which kernels: those of the blocks, of their convolutions, or all.
 
     Raises:
-      ValueError: there is no block, `code` does not give one width for each, or `l2` is not as said.
+      ValueError: there is no block or class, `code` does not give one width for each, or `l2` is not as said.
     """
     codes = widths_of(code, blocks)
     check_l2(l2, l2_kernels)
@@ -82,4 +83,4 @@ def backprop(
             raise ValueError(f"depth is {depth}, allowed is 1: backpropagation trains one single component")
         return jnp.asarray(module.apply(variables[0], images, False, method="scores"), jnp.float32)
 
-    return Network((component(module),), predict, (True,))
+    return Network((component(module),), predict, (True,), classes=whole("classes", classes))

@@ -32,7 +32,7 @@ def greedy(
       branches: for each component, what its classifier sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block.
+      ValueError: there is no block or class.
 
     Example:
       >>> import al_jax as al
@@ -41,4 +41,4 @@ def greedy(
       4
     """
     heads = [*(part_of(head, classes) for _ in blocks[1:]), part_of(top, classes)]
-    return local(blocks, [Classification(head, loss) for head in heads], branches)
+    return local(blocks, [Classification(head, loss) for head in heads], classes, branches)

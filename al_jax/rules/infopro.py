@@ -179,7 +179,7 @@ def infopro(
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block, or not one share in 0..1 for each component but the top one.
+      ValueError: there is no block or class, or not one share in 0..1 for each component but the top one.
     """
     auxiliary = max(len(blocks) - 1, 0)
     if shares is None:
@@ -188,9 +188,10 @@ def infopro(
         raise ValueError(f"{len(shares)} shares for {auxiliary} components below the top one: give one for each")
     if not all(0 <= share <= 1 for share in shares):
         raise ValueError(f"shares is {tuple(shares)}: each must be from 0, as the first, to 1, as the last")
-    objectives = []
+    objectives: list[nn.Module] = []
     for share in shares:
         low, high = ((1 - share) * a + share * b for a, b in zip(first, last, strict=True))
         target = Contrast(part_of(head, EMBEDDING), classes) if contrast else Classification(part_of(head, classes))
         objectives.append(InfoPro((decoder or Decoder()).clone(), target, (low, high), restore))
-    return local(blocks, [*objectives, Classification(part_of(top, classes))], branches, keeps=("label", "image"))
+    objectives.append(Classification(part_of(top, classes)))
+    return local(blocks, objectives, classes, branches, keeps=("label", "image"))

@@ -52,6 +52,8 @@ def leak(rule: Rule, alpha: float) -> Rule:
       >>> len(network.components)
       1
     """
+    if isinstance(rule, Network):
+        raise ValueError("al.leak takes a rule, not the network of one: al.leak(al.greedy, 0.1)(blocks, classes)")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}: it must be from 0, local, to 1, end to end")
 
@@ -75,7 +77,7 @@ def leak(rule: Rule, alpha: float) -> Rule:
             return network.predict(_split(variables, names), images, depth)
 
         effective = dict(zip(names, network.effective, strict=True))
-        return Network((whole,), predict, (effective,), levels=len(modules))
+        return Network((whole,), predict, (effective,), levels=len(modules), classes=network.classes)
 
     return leaking
 

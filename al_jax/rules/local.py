@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
 from al_jax.rules.parts import Loss, lifted, up_to
@@ -68,6 +69,7 @@ class Classification(nn.Module):
 def local(
     blocks: Sequence[nn.Module],
     objectives: Sequence[nn.Module],
+    classes: int,
     branches: Branches | None = None,
     keeps: tuple[str, ...] = ("label",),
 ) -> Network:
@@ -76,11 +78,12 @@ def local(
     Args:
       blocks: from the input upwards.
       objectives: one for each block, see `LocalComponent`; the top one's scores are the network's.
+      classes: that labels count from 0.
       branches: what each component's objective sees the features through; the top component has none.
       keeps: what of the batch the objectives need.
 
     Raises:
-      ValueError: there is no block, or not one objective and branch for each.
+      ValueError: there is no block or class, or not one objective and branch for each.
     """
     if not blocks:
         raise ValueError("a network needs at least one block")
@@ -102,6 +105,7 @@ def local(
             for i, branch in enumerate(branches)
         ),
         anytime=_anytime(modules),
+        classes=whole("classes", classes),
     )
 
 

@@ -24,6 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.components import call_block
 from al_jax.networks.layers import Stack
 from al_jax.types import ComponentState, Network, PyTree
@@ -142,8 +143,8 @@ def momentum(
       A rule with the same arguments.
 
     Raises:
-      ValueError: neither bias nor average, a decay that is no share, a rule without branches; and, from the rule made,
-        fewer layers than `depth` above the first component, or momentum in it already.
+      ValueError: neither bias nor average, a depth below 1, a decay that is no share, a rule without branches; and,
+        from the rule made, fewer layers than `depth` above the first component, or momentum in it already.
 
     Example:
       >>> import al_jax as al
@@ -152,12 +153,15 @@ def momentum(
       >>> [part.hear is not None for part in network.components]
       [True, True, True, False]
     """
+    if isinstance(rule, Network):
+        raise ValueError("al.momentum takes a rule, not the network of one: al.momentum(al.greedy)(blocks, classes)")
+    depth = whole("depth", depth)
     if not 0 <= decay <= 1:
         raise ValueError(
             f"decay is {decay}: it must be from 0, the next component's weights as they are, to 1, no change"
         )
-    if biases < 0 or depth < 1 or not (biases or average):
-        raise ValueError("give momentum a depth of at least 1, and a bias or the average")
+    if biases < 0 or not (biases or average):
+        raise ValueError("give momentum a bias or the average")
 
     taken = inspect.signature(rule).parameters
     if "branches" not in taken and not any(own.kind == inspect.Parameter.VAR_KEYWORD for own in taken.values()):

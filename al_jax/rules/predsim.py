@@ -104,9 +104,9 @@ def predsim(
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block, or `beta` is no share.
+      ValueError: there is no block or class, or `beta` is no share.
     """
     if not 0 <= beta <= 1:
         raise ValueError(f"beta is {beta}: it must be from 0, prediction alone, to 1, similarity alone")
     objectives = [PredSim(part_of(head, classes), (compared or Compared()).clone(), classes, beta) for _ in blocks[1:]]
-    return local(blocks, [*objectives, Classification(part_of(top, classes))], branches)
+    return local(blocks, [*objectives, Classification(part_of(top, classes))], classes, branches)

@@ -74,7 +74,7 @@ def finished(run: Run) -> Finished:
 def _config(workdir: Path) -> Config:
     path = workdir / "config.json"
     if not path.exists():
-        raise RunError(f"there is no run in {workdir}: it has no config.json; give the --workdir of a run")
+        raise RunError(f"there is no run in {workdir}: it has no config.json (al_jax.data.load reads data sets)")
     config = default_config()
     config.update(ConfigDict(read_json(path)))
     return config

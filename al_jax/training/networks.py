@@ -150,7 +150,7 @@ def _bridges(config: Config, facts: DataFacts, activation, hidden) -> list[PartF
         dtype=dtype_of(config),
         norm=config.dense_norm,
     )
-    bridges = [functools.partial(bridge, hidden=units) for units in hidden]
+    bridges: list[PartFactory] = [functools.partial(bridge, hidden=units) for units in hidden]
     if config.bridge == "conv":
         # The block that stands next is the shape of what each bridge sees first; above the top one there is none.
         leads = (*build_blocks(config, facts.image)[1:], None)

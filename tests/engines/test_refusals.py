@@ -65,6 +65,10 @@ def pipelined(devices=2, **options):
         (lambda: sequential(accumulate=1.5), "accumulate is 1.5: it must be a whole number"),
         (lambda: al.sequential(network(), 1e-3), "a float is no optimizer: give an optax transformation"),
         (lambda: al.sequential(network(), optax.constant_schedule(1e-3)), "a float is no optimizer"),
+        (
+            lambda: al.sequential(network(), optax.adam),
+            "adam makes an optimizer of a learning rate: give what it returns",
+        ),
         (lambda: al.sequential(al.networks.mlp([3]), optax.sgd(0.1)), "an engine takes a network, .* not a tuple"),
     ],
 )
@@ -165,6 +169,59 @@ def test_components_of_another_network_are_refused(make):
     components = random_components(network(), optax.sgd(0.1), first(BATCHES))
     with pytest.raises(ValueError, match="3 components for a network of 2"):
         make().place((*components, components[0]))
+
+
+@pytest.mark.parametrize("make", [sequential, pipelined])
+def test_what_is_no_state_or_consumed_is_refused(make):
+    trainer = make()
+    state = trainer.init(KEY, first(BATCHES))
+    components = trainer.components(state)
+    with pytest.raises(ValueError, match="a state of its own, from init or place: place makes one of components"):
+        trainer.step(components, BATCHES)
+    with pytest.raises(ValueError, match="place takes components, one ComponentState each"):
+        trainer.place([part._asdict() for part in components])
+    with pytest.raises(ValueError, match="place takes components, one ComponentState each"):
+        trainer.place(state)
+    trainer.step(state, BATCHES)
+    for call in (trainer.components, lambda state: trainer.step(state, BATCHES)):
+        with pytest.raises(ValueError, match="this state was consumed by an earlier step or flush: go on with the one"):
+            call(state)
+
+
+def rule_on(make):
+    built = al.associated(al.networks.mlp([5, 4]), classes=4, code=4)
+    trainer = make(built, optax.sgd(0.1), devices=jax.devices()[: 1 + (make is al.pipelined)])
+    return trainer, trainer.init(KEY, first(BATCHES))
+
+
+@pytest.mark.parametrize("make", [al.sequential, al.pipelined])
+def test_labels_that_are_no_classes_are_refused_while_they_are_at_hand(make):
+    trainer, state = rule_on(make)
+    wrong = {**BATCHES, "label": np.full((4, 6), 4)}
+    with pytest.raises(ValueError, match="labels are from 4 to 4: of 4 classes they must be 0 to 3"):
+        trainer.step(state, wrong)
+    trainer.step(state, {**BATCHES, "label": np.zeros((4, 6), int)})  # what is refused consumes nothing
+
+
+@pytest.mark.parametrize("make", [al.sequential, al.pipelined])
+def test_images_and_depths_that_do_not_fit_are_refused(make):
+    trainer, state = rule_on(make)
+    images = np.asarray(BATCHES["image"][0])
+    for asked, depth, message in [
+        (images, 3, "depth is 3, allowed are 1 to 2"),
+        (images, 0, "depth is 0: it must be 1 or more"),
+        (images[:0], None, "there are no images to predict"),
+        (BATCHES, None, "predict takes an array of images .*, not a dict"),
+        (
+            np.zeros((6, 3, 3, 1), np.float32),
+            None,
+            r"images \(6, 3, 3, 1\) do not fit these components, drawn for others",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            trainer.predict(state, asked, depth=depth)
+    with pytest.raises(ValueError, match=r"images \(4, 6, 3, 3, 1\) do not fit these components, drawn for others"):
+        trainer.step(state, make_batches(4, size=6, shape=(3, 3, 1)))
 
 
 def test_no_micro_batch_is_refused():

@@ -184,3 +184,26 @@ def test_no_phase_or_mask_holds_what_is_fitted(held):
 def test_a_mask_of_other_parameters_is_refused():
     with pytest.raises(ValueError, match=r"params is no prefix of its parameters \{'bias': \(5,\), 'kernel'"):
         drawn(machines.masked(DENSE, params={"weight": True}))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: machines.chain(nn.Dense(3)), "machines.chain takes machines, not a Dense: al.machines.from_linen"),
+        (lambda: machines.trainer(nn.Dense(3)), "machines.trainer takes a machine, not a Dense"),
+        (lambda: machines.trainer(TOP, optax.adam(1e-3)), "loss is a Gradient.*: it must be a function"),
+    ],
+)
+def test_what_is_no_machine_or_loss_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_trainer_of_machines_refuses_depths_and_images_that_do_not_fit():
+    trainer = machines.trainer(TOP)
+    state = trainer.init(KEY, {"image": X, "label": jax.numpy.zeros(6, int)})
+    assert trainer.predict(state, X, depth=1).shape == (6, 4)
+    with pytest.raises(ValueError, match="depth is 2, allowed are 1 to 1"):
+        trainer.predict(state, X, depth=2)
+    with pytest.raises(ValueError, match=r"images \(6, 4\) do not fit these components, drawn for others"):
+        trainer.predict(state, X[:, :4])
