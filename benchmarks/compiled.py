@@ -10,7 +10,7 @@ import optax
 import al_jax as al
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.sequential import make_run
-from al_jax.engines.update import Held, draw_components, hold, initialise
+from al_jax.engines.update import Held, drawing, hold
 
 
 class Program(NamedTuple):
@@ -45,18 +45,19 @@ def compile_updates(
       options: for the compiler.
     """
     optimizers = optimizers_of(network, optimizer)
+    draw = drawing(network, optimizers)
     batch = {"image": image, "label": jax.ShapeDtypeStruct(image.shape[:1], jnp.int32)}
     batches = {name: jax.ShapeDtypeStruct((updates, *x.shape), x.dtype) for name, x in batch.items()}
 
     def held(drawn):
         return tuple(hold(state, accumulate=1) for state in drawn)
 
-    state = jax.eval_shape(lambda key: held(draw_components(network, optimizers, key, batch)), jax.random.key(0))
+    state = jax.eval_shape(lambda key: held(draw(key, batch)), jax.random.key(0))
     run = jax.jit(make_run(network, optimizers, shards=1, accumulate=1), donate_argnums=0)
     compiled = run.lower(state, batches, jax.ShapeDtypeStruct((), jnp.int32)).compile(options)
     analysis = compiled.memory_analysis()
     memory = {"arguments": analysis.argument_size_in_bytes, "temporaries": analysis.temp_size_in_bytes}
-    return Program(compiled, lambda key: held(initialise(network, optimizers, key, batch)), memory)
+    return Program(compiled, lambda key: held(draw(key, batch)), memory)
 
 
 def total(memory: Mapping[str, int]) -> int:

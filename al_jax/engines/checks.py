@@ -81,7 +81,7 @@ def _deleted(leaf: jax.Array) -> bool:
     return not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()
 
 
-def check_question(images: Any, depth: int | None, depths: Sequence[int]) -> None:
+def check_prediction(images: Any, depth: int | None, depths: Sequence[int]) -> None:
     """Refuses what is no array of images, and depths at which a network does not predict."""
     if not getattr(images, "ndim", 0):
         raise ValueError(f"predict takes an array of images (B, ...), not a {type(images).__name__}")

@@ -33,7 +33,7 @@ from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, 
 from al_jax.engines.partition import blocks_of, even_partition
 from al_jax.engines.placement import AXES, fed_here, feed, gather, home, spread
 from al_jax.engines.program import Layouts, make_program
-from al_jax.engines.update import Slices, hold, initialise
+from al_jax.engines.update import Slices, drawing, hold
 from al_jax.types import Batch, Metrics, Network, Prepare, Signal, Trainer
 
 Shapes = tuple[tuple[str, jax.ShapeDtypeStruct], ...]  # a dict of shapes, hashable
@@ -106,6 +106,7 @@ def pipelined(
     sizes = checks.check_partition(partition, len(network.components), stages)
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
+    draw = drawing(network, optimizers)
     slices = Slices(shards, data, "data" if data > 1 else None)
     workers = blocks_of(make_workers(network, optimizers, accumulate, slices), sizes)
     mesh, here = Mesh(np.asarray(devices).reshape(stages, data), AXES), home(devices)
@@ -114,7 +115,7 @@ def pipelined(
 
     def init(key, batch):
         checks.check_batch(batch, shards)
-        return place(initialise(network, optimizers, key, batch))
+        return place(draw(key, batch))
 
     def place(components):
         checks.check_components(components, network, optimizers)
@@ -194,7 +195,7 @@ def pipelined(
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def predict(state, images, depth=None):
-        checks.check_question(images, depth, network.depths)
+        checks.check_prediction(images, depth, network.depths)
         variables = [part.variables for part in components(state)]
         with checks.fitting(images):
             return predict_compiled(variables, jax.device_put(images, here), depth=depth)

@@ -10,7 +10,7 @@ from al_jax.engines import checks
 from al_jax.engines import exact as exactness
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.sequential import make_run
-from al_jax.engines.update import Held, hold, initialise
+from al_jax.engines.update import Held, drawing, hold
 from al_jax.types import Network, Prepare, Trainer
 
 
@@ -31,6 +31,7 @@ def over_seeds(
     checks.check_cut(shards, 1, accumulate)
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
+    draw = drawing(network, optimizers)
     run = make_run(network, optimizers, shards, accumulate)
 
     def run_all(states, batches, valid):
@@ -47,7 +48,7 @@ def over_seeds(
 
     def init(keys: Sequence[jax.Array], batch):
         checks.check_batch(batch, shards)
-        drawn = [initialise(network, optimizers, key, batch) for key in keys]
+        drawn = [draw(key, batch) for key in keys]
         return place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn))
 
     def place(components):
@@ -67,7 +68,7 @@ def over_seeds(
 
     def predict(states, images, depth=None):
         checks.check_state(states, Held)
-        checks.check_question(images, depth, network.depths)
+        checks.check_prediction(images, depth, network.depths)
         return predict_compiled([held.state.variables for held in states], images, depth)
 
     return Trainer(init, step, lambda states: states, components, place, predict)

@@ -12,7 +12,7 @@ from al_jax.engines import exact as exactness
 from al_jax.engines.messages import make_workers, work_through
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.pipelined import pipelined
-from al_jax.engines.update import Held, Slices, hold, initialise
+from al_jax.engines.update import Held, Slices, drawing, hold
 from al_jax.types import Batch, Metrics, Network, Prepare, Trainer
 
 State = tuple[Held, ...]
@@ -60,13 +60,14 @@ def sequential(
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
     device = devices[0] if devices else jax.devices()[0]
+    draw = drawing(network, optimizers)
     run = make_run(network, optimizers, shards, accumulate)
     compiled = jax.jit(run, donate_argnums=0, compiler_options=exactness.compiler_options(exact))
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def init(key, batch):
         checks.check_batch(batch, shards)
-        return place(initialise(network, optimizers, key, batch))
+        return place(draw(key, batch))
 
     def place(components):
         checks.check_components(components, network, optimizers)
@@ -86,7 +87,7 @@ def sequential(
 
     def predict(state, images, depth=None):
         checks.check_state(state, Held)
-        checks.check_question(images, depth, network.depths)
+        checks.check_prediction(images, depth, network.depths)
         variables = [held.state.variables for held in state]
         with checks.fitting(images):
             return predict_compiled(variables, jax.device_put(images, device), depth=depth)

@@ -44,23 +44,29 @@ class Slices(NamedTuple):
     axis: str | None = None
 
 
-def initialise(
-    network: Network, optimizers: Transformations, key: jax.Array, batch: Batch
-) -> tuple[ComponentState, ...]:
-    """Draws the state of every component; `batch` gives shapes only."""
-    draw = functools.partial(draw_components, network, optimizers, batch=batch)
-    if not hasattr(key, "dtype"):
-        raise ValueError(f"the key is {key!r}: give a random key, as jax.random.key(0)")
-    if isinstance(key, jax.core.Tracer):  # options of a compilation are for the outermost
-        return draw(key)
+def drawing(network: Network, optimizers: Transformations) -> Callable[..., tuple[ComponentState, ...]]:
+    """Makes `(key, batch) -> components`, which draws every component and compiles once for batches of one shape."""
+
     # Drawing is rare and its code long: compiling it thoroughly would take longer than it saves.
-    return jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(key)
+    @functools.partial(jax.jit, static_argnums=1, compiler_options={"xla_backend_optimization_level": 0})
+    def compiled(key, shapes):
+        return draw_components(network, optimizers, key, dict(shapes))
+
+    def draw(key: jax.Array, batch: Batch) -> tuple[ComponentState, ...]:
+        if not hasattr(key, "dtype"):
+            raise ValueError(f"the key is {key!r}: give a random key, as jax.random.key(0)")
+        if isinstance(key, jax.core.Tracer):  # options of a compilation are for the outermost
+            return draw_components(network, optimizers, key, batch)
+        shapes = jax.eval_shape(lambda batch: batch, dict(batch))
+        return compiled(key, tuple(sorted(shapes.items())))
+
+    return draw
 
 
 def draw_components(
     network: Network, optimizers: Transformations, key: jax.Array, batch: Batch
 ) -> tuple[ComponentState, ...]:
-    """What `initialise` compiles, for tracing."""
+    """The state of every component before its first update; `batch` gives shapes only."""
     signals, _ = signal_shapes(network, batch)
     return tuple(
         draw_component(part, optimizer, jax.random.fold_in(key, index), signal)

@@ -41,7 +41,7 @@ def direct_feedback_alignment(
     Args:
       module: `x -> y` or `(x, train) -> y`, an array with a leading batch; a module of several layers passes errors
         through its own weights.
-      optimizer: of its parameters.
+      optimizer: of its parameters; Adam at 1e-3 by default.
       classes: scores in the network's output.
       name: what errors and metrics call it.
 
@@ -79,7 +79,7 @@ def local_classifier(
 
     Args:
       module: `x -> y` or `(x, train) -> y`, an array with a leading batch.
-      optimizer: of its parameters.
+      optimizer: of its parameters; Adam at 1e-3 by default.
       classes: that labels count.
       loss: `((B, classes) scores, label) -> scalar`, a mean over the batch.
       name: what errors and metrics call it.

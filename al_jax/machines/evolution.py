@@ -45,7 +45,7 @@ def evolved(
       module: as in `al.machines.from_linen`; its input is floating.
       population: evaluations for each of the two estimates, an even number.
       sigma: standard deviation of the noise.
-      optimizer: of its parameters.
+      optimizer: of its parameters; Adam at 1e-3 by default.
       weigh: `errors (population,) -> weights` in place of the errors for parameters, such as `centred_ranks`.
       name: what errors and metrics call it.
 

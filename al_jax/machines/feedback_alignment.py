@@ -63,7 +63,7 @@ def feedback_alignment(
 
     Args:
       module: `x -> y` or `(x, train) -> y`; dense and convolutional layers hold all its weights.
-      optimizer: of its parameters.
+      optimizer: of its parameters; Adam at 1e-3 by default.
       kind: how `B` comes about, "a draw" being one of the kernel's own initialiser:
         `fixed_random`: a draw (Lillicrap et al. 2016).
         `uniform_sign`: `sign(W)` times the root mean square of the initial `W` (Liao et al. 2016, uSF; the scale as

@@ -83,7 +83,7 @@ def trainer(
 
     def predict(state, images, depth=None):
         checks.check_state(state, ComponentState)
-        checks.check_question(images, depth, range(1, 2))  # a machine has one output
+        checks.check_prediction(images, depth, range(1, 2))  # a machine has one output
         with checks.fitting(images):
             return predict_compiled([own.variables for own in state], images)
 

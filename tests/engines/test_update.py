@@ -254,3 +254,21 @@ def test_a_component_may_have_neither_parameters_nor_losses():
     before, after, metrics = step(on(2), network, optax.sgd(0.1))
     assert [sorted(losses) for losses in metrics.losses] == [[], ["local"], [], ["local"]]
     assert not np.array_equal(before[3].params["Dense_0"]["kernel"], after[3].params["Dense_0"]["kernel"])
+
+
+def test_a_trainer_traces_a_network_once_to_draw_it_from_several_keys():
+    traces = []
+
+    class Counting(nn.Module):
+        @nn.compact
+        def __call__(self, signal, train):
+            traces.append(train)
+            return signal, {"loss": jnp.mean(nn.Dense(2)(signal["image"]))}
+
+    trainer = al.sequential(al.compose([al.component(Counting())]), optax.sgd(0.1))
+    batch = {"image": np.ones((4, 3), np.float32), "label": np.zeros(4, int)}
+    one, before = trainer.init(jax.random.key(0), batch), len(traces)
+    other = trainer.init(jax.random.key(1), batch)
+    assert len(traces) == before
+    kernels = [trainer.components(state)[0].params["Dense_0"]["kernel"] for state in (one, other)]
+    assert not np.array_equal(*kernels)
