@@ -31,7 +31,7 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
             shapes = jax.tree.map(lambda x: f"{x.dtype.name}{list(x.shape)}", signal)
             raise ValueError(
                 f"component {index + 1} of {len(network.components)} ({part.name}) cannot take the signal {shapes}: "
-                f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+                f"{_why(error)}"
             ) from error
         if not isinstance(outputs[1], Mapping):
             raise ValueError(f"component {index + 1} ({part.name}): its losses are not a dict of named scalars")
@@ -48,6 +48,12 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
         leaving.append(outputs)
         signal = outputs[0]
     return tuple(entering), tuple(leaving)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def check_cuttable(network: Network, signals: Sequence[Signal]) -> None:

@@ -1,5 +1,7 @@
 """Backbones and the small parts of the rules: shapes, activations and how parameters are drawn."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -66,6 +68,26 @@ def test_a_network_without_classes_is_refused(rule):
     assert rule(al.networks.mlp([3]), 7, **code).classes == 7
     with pytest.raises(ValueError, match="classes is 0: it must be 1 or more"):
         rule(al.networks.mlp([3]), 0, **code)
+
+
+@pytest.mark.parametrize("blocks", [nn.Dense(3), [nn.Dense], (), [lambda x: x]])
+@pytest.mark.parametrize("rule", [al.greedy, functools.partial(al.associated, code=4)], ids=("greedy", "associated"))
+def test_what_is_no_row_of_modules_makes_no_network(rule, blocks):
+    with pytest.raises(ValueError, match=r"a sequence of Flax modules|at least one block"):
+        rule(blocks, 7)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"bridge": "mlp"}, "'mlp' is no Flax module: give one, or a function of the width that makes one"),
+        ({"decoder": lambda width: None}, "None is no Flax module"),
+        ({"losses": al.mean_squared_error}, "losses must be a pair"),
+    ],
+)
+def test_parts_that_are_none_are_refused(parts, message):
+    with pytest.raises(ValueError, match=message):
+        al.associated(al.networks.mlp([3]), 7, 4, **parts)
 
 
 def test_a_residual_network_of_another_depth_is_refused():

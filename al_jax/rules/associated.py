@@ -133,8 +133,8 @@ def associated(
       blocks: the f's, Flax modules `(x)` or `(x, train)`, from the input upwards.
       classes: length of the one-hot label t_0.
       code: width n of every code t_i, or one width for each component.
-      bridge: b_i as a Flax module, or a function of the code width that makes one, or one of these for each component;
-        by default two dense sigmoid layers of 5n and n units.
+      bridge: b_i, `(features)` or `(features, train) -> (B, n)`, as a Flax module, or a function of n that makes one,
+        or one of these for each component; by default two dense sigmoid layers of 5n and n units.
       encoder: g_i, likewise by t_i's width; by default one dense sigmoid layer. It and the decoder map each
         row by itself, and see each class once where there are fewer classes than examples.
       decoder: h_i, likewise by t_{i-1}'s width; by default one dense sigmoid layer.
@@ -146,7 +146,8 @@ def associated(
       branches: for each component, what its bridge sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block or class, `code`, parts or branches are not one for each, or `l2` is not as said.
+      ValueError: there is no block or class, `code`, parts or branches are not one for each, or `losses` or `l2` not as
+        said.
 
     Example:
       >>> import jax, jax.numpy as jnp, al_jax as al
@@ -155,6 +156,8 @@ def associated(
       [('associated', 1.0), ('autoencoder', 2.0)]
     """
     codes = widths_of(code, blocks)
+    if callable(losses) or len(losses) != 2:
+        raise ValueError("losses must be a pair, the associated and the autoencoder loss")
     check_l2(l2, l2_kernels)
     below = (whole("classes", classes), *codes[:-1])
     branches = tuple(branches or (None,) * len(blocks))

@@ -7,7 +7,7 @@ import flax.linen as nn
 from al_jax.losses import cross_entropy
 from al_jax.rules.heads import MlpSrHead, PooledClassifier
 from al_jax.rules.local import Branches, Classification, local
-from al_jax.rules.parts import Loss, PartFactory, part_of
+from al_jax.rules.parts import Loss, PartFactory, check_blocks, part_of
 from al_jax.types import Network
 
 
@@ -40,5 +40,6 @@ def greedy(
       >>> len(network.components)
       4
     """
+    check_blocks(blocks)
     heads = [*(part_of(head, classes) for _ in blocks[1:]), part_of(top, classes)]
     return local(blocks, [Classification(head, loss) for head in heads], classes, branches)

@@ -20,7 +20,7 @@ from al_jax.networks.convolution import conv_general_dilated
 from al_jax.networks.layers import HE, batch_norm
 from al_jax.rules.heads import ConvHead, PooledClassifier, dense, global_average
 from al_jax.rules.local import Branches, Classification, local
-from al_jax.rules.parts import PartFactory, part_of
+from al_jax.rules.parts import PartFactory, check_blocks, part_of
 from al_jax.types import Network
 
 Weights = tuple[float, float]
@@ -181,7 +181,8 @@ def infopro(
     Raises:
       ValueError: there is no block or class, or not one share in 0..1 for each component but the top one.
     """
-    auxiliary = max(len(blocks) - 1, 0)
+    check_blocks(blocks)
+    auxiliary = len(blocks) - 1
     if shares is None:
         shares = [index / max(auxiliary - 1, 1) for index in range(auxiliary)]
     if len(shares) != auxiliary:

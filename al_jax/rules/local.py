@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.parts import Loss, lifted, up_to
+from al_jax.rules.parts import Loss, check_blocks, lifted, up_to
 from al_jax.types import Network
 
 Branches = Sequence[nn.Module | None]
@@ -85,8 +85,7 @@ def local(
     Raises:
       ValueError: there is no block or class, or not one objective and branch for each.
     """
-    if not blocks:
-        raise ValueError("a network needs at least one block")
+    check_blocks(blocks)
     branches = tuple(branches or (None,) * len(blocks))
     if not len(blocks) == len(objectives) == len(branches):
         raise ValueError(

@@ -108,10 +108,17 @@ def average_pool(features: jax.Array, size: int) -> jax.Array:
     return features
 
 
-def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[int, ...]:
-    """One code width for each block."""
+def check_blocks(blocks: Sequence[nn.Module]) -> None:
+    """Refuses what is no sequence of Flax modules, or empty."""
+    if not isinstance(blocks, Sequence) or not all(isinstance(block, nn.Module) for block in blocks):
+        raise ValueError("blocks must be a sequence of Flax modules (Linen, instances), as al.networks.mlp([16]) gives")
     if not blocks:
         raise ValueError("a network needs at least one block")
+
+
+def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[int, ...]:
+    """One code width for each block."""
+    check_blocks(blocks)
     codes = tuple(whole("code", width) for width in np.atleast_1d(np.asarray(code, object)))
     codes = codes * len(blocks) if np.ndim(code) == 0 else codes
     if len(codes) != len(blocks):
@@ -137,7 +144,7 @@ def lifted(chain: Sequence[tuple[Any, Any]], images: jax.Array) -> Iterator[jax.
 
 def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:
     """One part for each width: from a module or a function for all of them, or from one of these for each."""
-    given = list(parts) if isinstance(parts, Sequence) else [parts] * len(widths)
+    given = list(parts) if isinstance(parts, Sequence) and not isinstance(parts, str) else [parts] * len(widths)
     if len(given) != len(widths):
         raise ValueError(f"{len(given)} parts are given for {len(widths)} blocks: give one for all, or one for each")
     return [part_of(part, width) for part, width in zip(given, widths, strict=True)]
@@ -145,7 +152,10 @@ def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:
 
 def part_of(part: PartFactory, width: int) -> nn.Module:
     """A copy of the module, so that no two parts share parameters, or what the function makes for this width."""
-    return part.clone() if isinstance(part, nn.Module) else part(width)
+    made = part.clone() if isinstance(part, nn.Module) else part(width) if callable(part) else part
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"{made!r} is no Flax module: give one, or a function of the width that makes one")
+    return made
 
 
 def check_l2(weight: float, kernels: str) -> None:

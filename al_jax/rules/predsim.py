@@ -16,7 +16,7 @@ from al_jax.losses import cross_entropy, mean_squared_error, one_hot
 from al_jax.networks.convolution import conv_general_dilated
 from al_jax.rules.heads import AveragedClassifier, PooledClassifier, dense
 from al_jax.rules.local import Branches, Classification, local
-from al_jax.rules.parts import PartFactory, part_of
+from al_jax.rules.parts import PartFactory, check_blocks, part_of
 from al_jax.types import Network
 
 IMAGE_CHANNELS = 3  # so many channels or fewer are compared pixel by pixel, more by their spread over the image
@@ -108,5 +108,6 @@ def predsim(
     """
     if not 0 <= beta <= 1:
         raise ValueError(f"beta is {beta}: it must be from 0, prediction alone, to 1, similarity alone")
+    check_blocks(blocks)
     objectives = [PredSim(part_of(head, classes), (compared or Compared()).clone(), classes, beta) for _ in blocks[1:]]
     return local(blocks, [*objectives, Classification(part_of(top, classes))], classes, branches)
