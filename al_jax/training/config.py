@@ -1,4 +1,4 @@
-"""The fields of a run's configuration, and what follows from them."""
+"""The fields of a run's configuration, their defaults, and how they are set."""
 
 import difflib
 import re
@@ -219,83 +219,6 @@ def nearest(name: str, names) -> str:
     """A suggestion to put behind a message about an unknown name."""
     found = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {found[0]}?" if found else ""
-
-
-def units_of(config: Config) -> tuple[int, ...]:
-    """Units of a machine's hidden layers."""
-    return _numbers(config, "units")
-
-
-def depth(config: Config) -> int:
-    """The number of components that train separately."""
-    return 1 if config.rule == "backprop" or config.leak else config.components
-
-
-def stages(config: Config) -> int:
-    """The number of stages of the pipeline."""
-    return config.devices // config.data_parallel
-
-
-def cuts_of(config: Config) -> tuple[int, ...] | None:
-    """Layers of each component as the config gives them, None where it leaves them to the network or its sources."""
-    return None if config.cuts in ("even", "memory", *PUBLISHED_CUTS) else _numbers(config, "cuts")
-
-
-def weights_of(config: Config, field: str) -> tuple[float, float]:
-    """Two weights, as `5,0.5`; raises `ConfigError` for anything else."""
-    try:
-        first, second = map(float, config[field].split(","))
-    except ValueError:
-        raise ConfigError(f"config.{field} is {config[field]!r}: it must be two numbers, as in '5,0.5'") from None
-    if not all(0 <= weight < float("inf") for weight in (first, second)):
-        raise ConfigError(f"config.{field} is {config[field]!r}: weights must be numbers of at least 0")
-    return first, second
-
-
-def shares_of(config: Config) -> tuple[float, ...] | None:
-    """How far each component's weights are from infopro_first to infopro_last, None for evenly; or `ConfigError`."""
-    if config.infopro_shares == "even":
-        return None
-    try:
-        shares = tuple(map(float, config.infopro_shares.split(",")))
-    except ValueError:
-        shares = ()
-    if not shares or not all(0 <= share <= 1 for share in shares):
-        raise ConfigError(
-            f"config.infopro_shares is {config.infopro_shares!r}: it must be 'even' or numbers from 0 to 1, as in "
-            "'0,0.1'"
-        )
-    return shares
-
-
-def hidden_of_bridges(config: Config) -> tuple[str, ...]:
-    """What the hidden units of each component's bridge are; or `ConfigError`."""
-    names = tuple(config.bridge_hidden.split(","))
-    if not set(names) <= {"sigmoid", "elu"} or len(names) not in (1, config.components):
-        raise ConfigError(
-            f"config.bridge_hidden is {config.bridge_hidden!r}: it must be sigmoid, elu, or one of them for each of "
-            f"{config.components} components, separated by commas"
-        )
-    return names if len(names) == config.components else names * config.components
-
-
-def partition_of(config: Config) -> tuple[int, ...] | None:
-    """Components of each stage as the config gives them, None for an even partition and for one to be measured."""
-    return None if config.partition in ("even", "auto") else _numbers(config, "partition")
-
-
-def freeze_indices(config: Config) -> tuple[int, ...]:
-    """Indices, from 0, of the components that stay as they are."""
-    return tuple(number - 1 for number in _numbers(config, "freeze"))
-
-
-def _numbers(config: Config, field: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in config[field].split(",") if number.strip())
-    except ValueError:
-        raise ConfigError(
-            f"config.{field} is {config[field]!r}: it must be whole numbers separated by commas"
-        ) from None
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

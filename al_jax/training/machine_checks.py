@@ -1,6 +1,7 @@
 """Configurations of learning machines that are refused before anything is compiled."""
 
-from al_jax.training.config import HIDDEN, MACHINES, Config, units_of
+from al_jax.training.config import HIDDEN, MACHINES, Config
+from al_jax.training.derived import units_of
 from al_jax.training.errors import ConfigError
 
 NETWORKS = ("mlp", "lenet")

@@ -12,7 +12,7 @@ from al_jax import machines
 from al_jax.losses import cross_entropy
 from al_jax.machines import Machine
 from al_jax.networks.convolution import conv_general_dilated
-from al_jax.training import config as fields
+from al_jax.training import derived
 from al_jax.training.config import Config
 from al_jax.training.facts import DataFacts
 
@@ -81,7 +81,7 @@ def _evolution(config: Config, facts: DataFacts, optimizer) -> Machine:
 def _least_squares(config: Config, facts: DataFacts, optimizer) -> Machine:
     """Least squares through the dense part of each layer, gradients through the rest (Zenkai, A.3)."""
     parts = []
-    for width in fields.units_of(config):
+    for width in derived.units_of(config):
         parts.append(machines.least_squares(width, optimizer, inputs=config.ridge))
         parts.append(machines.from_linen(machines.After(then_of(config)), optimizer))
     return machines.chain(*parts, machines.least_squares(facts.classes, optimizer, inputs=config.ridge))
@@ -92,7 +92,7 @@ def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int)
 
     Where epochs alternate, no layer at all learns in those of the inverses (Zenkai, A.4).
     """
-    widths = fields.units_of(config)
+    widths = derived.units_of(config)
     first, *others = hidden_layers(config)
     reverse_when, forward_when = machines.alternating(epoch) if config.alternate else (None, None)
     inverses = [machines.Layer(width, reverse_of(config)) for width in widths]
@@ -119,7 +119,7 @@ def _target_propagation(config: Config, facts: DataFacts, optimizer, epoch: int)
 
 def _decision_linear(config: Config, facts: DataFacts, optimizer) -> Machine:
     """Trees, a ring of the newest; above them a network that searches the inputs it wants (Zenkai, A.2)."""
-    (width,) = fields.units_of(config)
+    (width,) = derived.units_of(config)
     trees = machines.tree_layer(
         width, config.tree_depth, feedback=None, cuts=config.tree_cuts or None, joint=config.joint_trees
     )
@@ -136,7 +136,7 @@ def _sum_cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
 
 def _neural_decision(config: Config, facts: DataFacts, optimizer) -> Machine:
     """Features that chase the best of several draws of themselves, below decision trees (Zenkai, A.7)."""
-    (width,) = fields.units_of(config)
+    (width,) = derived.units_of(config)
     features = machines.from_linen(Features(width, config.search_noise), optimizer)
     trees = machines.tree_classifier(facts.classes, config.tree_depth, feedback=None)
     voters = machines.ensemble(trees, config.members)
@@ -182,7 +182,7 @@ def hidden_layers(config: Config) -> Sequence[nn.Module]:
             machines.Layer(120, then),
             machines.Layer(84, then),
         )
-    return tuple(machines.Layer(width, then) for width in fields.units_of(config))
+    return tuple(machines.Layer(width, then) for width in derived.units_of(config))
 
 
 def then_of(config: Config) -> tuple:

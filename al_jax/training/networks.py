@@ -13,8 +13,8 @@ from al_jax import networks, rules
 from al_jax.components import freeze
 from al_jax.machines import as_network
 from al_jax.rules.parts import PartFactory
-from al_jax.training import config as fields
-from al_jax.training.config import Config
+from al_jax.training import derived
+from al_jax.training.config import MACHINES, PUBLISHED_CUTS, Config
 from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
@@ -41,7 +41,7 @@ def build_network(config: Config, facts: DataFacts) -> Network:
     Raises:
       ConfigError: the network cannot be cut, or trained by this rule, as the configuration says.
     """
-    if config.rule in fields.MACHINES:
+    if config.rule in MACHINES:
         # Neither the optimizer nor the length of an epoch matters to what is computed.
         return as_network(build_machine(config, facts, optax.identity(), epoch=1))
     rule = {
@@ -66,7 +66,7 @@ def build_network(config: Config, facts: DataFacts) -> Network:
         network = rule(build_blocks(config, facts.image), facts.classes)
     except ValueError as error:
         raise ConfigError(f"config.rule={config.rule} on this network: {error}") from error
-    return freeze(network, fields.freeze_indices(config))
+    return freeze(network, derived.freeze_indices(config))
 
 
 def _associated(config: Config, facts: DataFacts):
@@ -74,7 +74,7 @@ def _associated(config: Config, facts: DataFacts):
     return functools.partial(
         rules.associated,
         code=config.code,
-        bridge=_bridges(config, facts, nn.sigmoid, [ACTIVATIONS[name] for name in fields.hidden_of_bridges(config)]),
+        bridge=_bridges(config, facts, nn.sigmoid, [ACTIVATIONS[name] for name in derived.hidden_of_bridges(config)]),
         encoder=layer,
         decoder=layer,
         autoencoder_rate=config.autoencoder_rate if config.codes == "online" else 0.0,
@@ -107,9 +107,9 @@ def _infopro(config: Config, facts: DataFacts):
 
     return functools.partial(
         rules.infopro,
-        first=fields.weights_of(config, "infopro_first"),
-        last=fields.weights_of(config, "infopro_last"),
-        shares=fields.shares_of(config),
+        first=derived.weights_of(config, "infopro_first"),
+        last=derived.weights_of(config, "infopro_last"),
+        shares=derived.shares_of(config),
         contrast=config.contrast,
         restore=restore,
         decoder=(rules.ImageDecoder if _of_large_images(config) else rules.Decoder)(dtype=dtype_of(config)),
@@ -196,9 +196,9 @@ def _convolutional(config: Config, cuts: Sequence[int] | int, options: dict[str,
 def _cuts(config: Config) -> Sequence[int] | int:
     if config.cuts == "memory":
         return 1  # to be cut when the sizes of its layers are known
-    if config.cuts in fields.PUBLISHED_CUTS:
+    if config.cuts in PUBLISHED_CUTS:
         return networks.published_cuts(config.network, config.components, config.cuts)
-    cuts = fields.cuts_of(config)
+    cuts = derived.cuts_of(config)
     return config.components if cuts is None else cuts
 
 

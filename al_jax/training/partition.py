@@ -11,7 +11,7 @@ from al_jax.engines import distributed
 from al_jax.engines.costs import Profile, profile
 from al_jax.engines.forecast import plan_partition
 from al_jax.engines.optimizers import optimizers_of
-from al_jax.training import config as fields
+from al_jax.training import derived
 from al_jax.training.build import build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
@@ -34,7 +34,7 @@ def settled(run: Run, notes: Mapping[str, Any]) -> Run:
     if run.config.partition != "auto":
         return run
     noted = tuple(notes.get("partition", ()))
-    again = notes.get("partition_field") == "auto" and len(noted) == fields.stages(run.config)
+    again = notes.get("partition_field") == "auto" and len(noted) == derived.stages(run.config)
     sizes = noted if again else distributed.on_first(lambda: decide_partition(run))
     trainer = build_trainer(run.config, run.network, run.optimizer, run.prepare, sizes)
     return run._replace(trainer=trainer, partition=sizes)
@@ -52,7 +52,7 @@ def decide_partition(run: Run) -> tuple[int, ...]:
     micro_batches = micro_batches_in_call(run.config, run.updates_per_epoch)
     seconds = [cost.seconds for cost in found.costs if cost.seconds is not None]
     try:
-        return plan_partition(found, seconds, fields.stages(run.config), micro_batches, limit)
+        return plan_partition(found, seconds, derived.stages(run.config), micro_batches, limit)
     except ValueError as error:
         raise ConfigError(f"config.partition is 'auto', but {error}") from error
 

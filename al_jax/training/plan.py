@@ -12,7 +12,7 @@ from al_jax.engines.costs import Profile
 from al_jax.engines.forecast import Memory, efficiency_of, in_words, memory_of, plan_partition, tick_of
 from al_jax.engines.packing import bytes_of
 from al_jax.engines.partition import best_partition, blocks_of, even_partition
-from al_jax.training import config as fields
+from al_jax.training import derived
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
@@ -124,8 +124,8 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
     except ValueError as error:
         raise ConfigError(f"these fields make no network: {error}") from error
     costs = tuple(cost.flops if cost.seconds is None else cost.seconds for cost in profile.costs)
-    in_call, stages = micro_batches_in_call(config, per_epoch), fields.stages(config)
-    sizes = fields.partition_of(config)
+    in_call, stages = micro_batches_in_call(config, per_epoch), derived.stages(config)
+    sizes = derived.partition_of(config)
     try:
         sizes = sizes or plan_partition(profile, costs, stages, in_call, limit)
     except ValueError as error:

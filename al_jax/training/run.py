@@ -23,9 +23,9 @@ from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.partition import even_partition
 from al_jax.engines.update import draw_components
 from al_jax.machines.trainer import initial_components
-from al_jax.training import config as fields
+from al_jax.training import derived
 from al_jax.training.build import build_machine_trainer, build_prepare, build_trainer
-from al_jax.training.config import Config
+from al_jax.training.config import MACHINES, Config, differences
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
@@ -124,7 +124,7 @@ def set_up(config: Config, workdir: Path) -> Run:
     optimizer = build_optimizer(config, steps_in_run(config, updates_per_epoch))
     partition = given_partition(config)
     try:
-        if config.rule in fields.MACHINES:
+        if config.rule in MACHINES:
             trainer = build_machine_trainer(config, facts, optimizer, updates_per_epoch, prepare)
             component_shapes(config, facts)
         else:
@@ -147,13 +147,13 @@ def given_partition(config: Config) -> tuple[int, ...] | None:
     """Components of each stage of a pipeline, None where there is none or `partition=auto` is yet to measure."""
     if config.engine != "pipelined" or config.partition == "auto":
         return None
-    return fields.partition_of(config) or even_partition(fields.depth(config), fields.stages(config))
+    return derived.partition_of(config) or even_partition(derived.depth(config), derived.stages(config))
 
 
 def refuse_other_run(config: Config, workdir: Path) -> None:
     """Refuses a workdir whose run was started with another configuration."""
     if (path := workdir / "config.json").exists():
-        changed = fields.differences(read_json(path), json.loads(config.to_json()))
+        changed = differences(read_json(path), json.loads(config.to_json()))
         if changed:
             raise ConfigError(
                 f"{workdir} holds a run with another configuration ({'; '.join(changed)}): use another --workdir, or "
@@ -237,7 +237,7 @@ def component_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, 
     """The canonical components of one seed as shapes."""
     prepare, batch = build_prepare(config, facts), micro_batch_shapes(config, facts)
     optimizer = build_optimizer(config, updates=1)  # its length changes no shape
-    if config.rule in fields.MACHINES:
+    if config.rule in MACHINES:
         machine = build_machine(config, facts, optimizer, epoch=1)
         return jax.eval_shape(functools.partial(initial_components, machine, prepare), jax.random.key(0), batch)
     network = with_prepare(build_network(config, facts), prepare)

@@ -12,7 +12,8 @@ import jaxlib
 from al_jax import schedule
 from al_jax.chain import parameter_counts
 from al_jax.components import with_prepare
-from al_jax.training import config as fields
+from al_jax.training import derived
+from al_jax.training.config import MACHINES
 from al_jax.training.diagnostics_plot import plot_diagnostics, without_measures
 from al_jax.training.digest import digest
 from al_jax.training.evaluation import make_evaluate
@@ -64,11 +65,11 @@ def leave(run: Run, summary: Mapping[str, Any]) -> None:
     if rows:
         plot_losses(without_measures(rows), run.workdir / "losses.png")
         plot_accuracy(rows, run.workdir / "accuracy.png")
-    if run.config.rule in fields.MACHINES:  # its parts wait for each other, so there is no schedule
+    if run.config.rule in MACHINES:  # its parts wait for each other, so there is no schedule
         if run.config.diagnose:
             plot_diagnostics(rows, run.workdir / "diagnostics.png")
         return
-    components, devices = len(run.network.components), fields.stages(run.config)
+    components, devices = len(run.network.components), derived.stages(run.config)
     partition, accumulate = summary.get("partition"), run.config.accumulate
     tasks = schedule.associated(components, devices, SHOWN_MICRO_BATCHES, partition, accumulate)
     title = f"{components} component{'s' * (components > 1)} on {devices} device{'s' * (devices > 1)}"

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from al_jax.data import STREAMED
-from al_jax.training.config import (
-    Config,
+from al_jax.training.config import Config, default_config, nearest
+from al_jax.training.derived import (
     cuts_of,
-    default_config,
     depth,
     freeze_indices,
     hidden_of_bridges,
-    nearest,
     partition_of,
     shares_of,
     stages,

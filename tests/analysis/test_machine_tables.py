@@ -8,7 +8,7 @@ from support import write_result
 
 from al_jax.analysis.machine_tables import DIFFERENCE, DIFFERS, LENET, TABLE_1, difference, lenet, table_1
 from al_jax.analysis.markdown import CIFAR_10_NOTE
-from al_jax.training.config import units_of
+from al_jax.training.derived import units_of
 from al_jax.training.errors import ConfigError
 from al_jax.training.run import set_up
 from al_jax.training.validation import validate
