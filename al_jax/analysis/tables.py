@@ -26,10 +26,11 @@ def read_runs(results: Path, config: str) -> Runs:
 def runs_of(results: Path, config: str, *arm: str, inspected: bool = False) -> tuple[Runs, str]:
     """The runs of a config under an arm, else those of its `:short` variant, so marked; none where there are neither.
 
-    With `inspected` only those that `al_jax.analysis.inspect` looked into.
+    `short` may stand on either side of the arm: the authors' recipe, which has a length of its own, is shortened after
+    it. With `inspected` only those that `al_jax.analysis.inspect` looked into.
     """
-    for length, mark in (((), ""), (("short",), " (short)")):
-        runs = read_runs(results, with_variants(config, *length, *arm))
+    for variants, mark in ((arm, ""), (("short", *arm), " (short)"), ((*arm, "short"), " (short)")):
+        runs = read_runs(results, with_variants(config, *variants))
         if inspected:
             runs = [run for run in runs if all("analysis" in entry for entry in seeds_of([run]))]
         if runs:

@@ -9,7 +9,7 @@ from support import assert_same_bits, first, make_batches, train
 
 import al_jax as al
 from al_jax.analysis.markdown import CIFAR_10_NOTE
-from al_jax.analysis.tables import ablations, digits, table_6, table_7
+from al_jax.analysis.tables import ablations, accuracy_table, digits, table_6, table_7
 
 
 def summary(seed, *by_depth):
@@ -35,6 +35,14 @@ def test_table_6_has_a_row_for_each_depth_of_the_network_of_three(tmp_path):
 
 def test_what_was_not_run_says_so(tmp_path):
     assert table_6(tmp_path).count("not run") == 3
+
+
+def test_a_short_run_stands_in_the_place_of_one_at_full_length(tmp_path):
+    write(tmp_path, "mnist_mlp_short_backprop", summary(0, 0.5))
+    write(tmp_path, "mnist_mlp_authors_short", summary(0, 0.75))
+    cells = accuracy_table(tmp_path, 2).splitlines()[2].split(" | ")[4:]
+    assert [cell.split(",")[0] for cell in cells] == ["not run", "50.00 %", "75.00 %", "not run", "not run |"]
+    assert cells[1].endswith("20 epochs (short)")
 
 
 def inspected(seed, distance, **config):
