@@ -24,7 +24,8 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
     for index, part in enumerate(network.components):
         try:
             variables = jax.eval_shape(part.init, key, signal)
-            outputs = jax.eval_shape(lambda v, s, k, part=part: part.apply(v, s, k, True), variables, signal, key)
+            # As a static argument `train` needs no function of its own, and JAX remembers what it has traced.
+            outputs = jax.jit(part.apply, static_argnums=3).eval_shape(variables, signal, key, True)
             if any(leaf.size == 0 for leaf in jax.tree.leaves(outputs[0])):  # from images too small for a convolution
                 raise ValueError("nothing is left of it")
         except Exception as error:

@@ -194,7 +194,7 @@ def _variable_shapes(network, batch):
     for index, part in enumerate(network.components):
         if index:
             below = network.components[index - 1]
-            signal, *_ = jax.eval_shape(lambda v, s, k, part=below: part.apply(v, s, k, True), found[-1], signal, key)
+            signal, *_ = jax.jit(below.apply, static_argnums=3).eval_shape(found[-1], signal, key, True)
         found.append(dict(jax.eval_shape(part.init, key, signal)))
     return found
 

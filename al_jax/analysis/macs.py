@@ -47,10 +47,11 @@ def training_macs(network: Network, batch: Batch) -> list[int]:
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     signals, _ = signal_shapes(network, batch)
-    totals = [
-        macs(lambda v, s, k, part=part: part.apply(v, s, k, True), jax.eval_shape(part.init, key, signal), signal, key)
-        for part, signal in zip(network.components, signals, strict=True)
-    ]
+    totals = []
+    for part, signal in zip(network.components, signals, strict=True):
+        apply = jax.jit(part.apply, static_argnums=3)  # already traced, for the signals
+        variables = jax.eval_shape(part.init, key, signal)
+        totals.append(macs(lambda v, s, k, apply=apply: apply(v, s, k, True), variables, signal, key))
     return [round(total / batch["image"].shape[0]) for total in totals]
 
 

@@ -20,12 +20,10 @@ import numpy as np
 
 from al_jax.analysis.published import name_of, with_variants
 from al_jax.analysis.results import PATHS
-from al_jax.components import with_prepare
 from al_jax.data import DataError
 from al_jax.training.command_line import read_config, split_arguments
 from al_jax.training.config import Config, default_config, from_text
 from al_jax.training.errors import ConfigError, Diverged, RunError
-from al_jax.training.evaluation import make_evaluate
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json, write_json
 from al_jax.training.run import claimed, set_up
@@ -72,8 +70,7 @@ def validation_accuracy(config: Config) -> float:
         run = run._replace(held_out={"validation": run.held_out["validation"]})
         with claimed(config, run.workdir):
             finished = Training(run).finish()
-    evaluate = make_evaluate(with_prepare(run.network, run.prepare))
-    return evaluate([part.variables for part in finished.components], run.held_out["validation"]).full
+    return run.evaluate([part.variables for part in finished.components], run.held_out["validation"]).full
 
 
 def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed: int, path: Path) -> dict[str, Any]:

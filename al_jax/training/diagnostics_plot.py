@@ -4,19 +4,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from al_jax.training.plots import Rows, finish, line_style
+from al_jax.training.measures import MEASURES, Rows
+from al_jax.training.plots import finish, line_style
 
-# Titles, units, and the value at which a measure says nothing, if there is one.
-MEASURES = {
-    "angle": ("gradients of parameters", "degrees to the true gradient", 90),
-    "norm_ratio": ("gradients of parameters", "norm over that of the true gradient", 1),
-    "feedback_angle": ("feedback for the part below", "degrees to the true gradient", 90),
-    "distance": ("local error, before the update", "mean distance to the targets", None),
-    "local_error_change": ("local error, by the update", "error after less before", 0),
-    "global_error_change": ("global error, by the update", "error after less before", 0),
-    "input_error_change": ("local error, by the input's target", "error after less before", 0),
-    "input_global_error_change": ("global error, by the input's target", "error after less before", 0),
-}
 COLUMNS = 2
 
 
@@ -44,11 +34,6 @@ def plot_diagnostics(rows: Rows, path: Path) -> None:
     for axes in panels[len(measures) :]:
         axes.remove()
     figure.savefig(path, dpi=140)
-
-
-def without_measures(rows: Rows) -> Rows:
-    """The rows with their losses alone."""
-    return [{name: row[name] for name in row if name.rpartition("/")[2] not in MEASURES} for row in rows]
 
 
 def _draw(axes, rows: Rows, measure: str, parts: list[int]) -> None:

@@ -1,7 +1,7 @@
 """Accuracy of a network's components on images they do not train on."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +33,16 @@ class Accuracy(NamedTuple):
         return {f"{split}_accuracy": self.full, **top5}
 
 
-def make_evaluate(
-    network: Network, alive: Callable[[], None] = lambda: None
-) -> Callable[[Sequence[Variables], Examples], Accuracy]:
-    """Compiles `(variables, split) -> Accuracy` once for a network; several processes share the examples.
+class Evaluate(Protocol):
+    """The accuracy of a network with these variables on a split; calls `alive` after every batch."""
 
-    It calls `alive` after every batch.
-    """
+    def __call__(
+        self, variables: Sequence[Variables], split: Examples, alive: Callable[[], None] = lambda: None
+    ) -> Accuracy: ...
+
+
+def make_evaluate(network: Network) -> Evaluate:
+    """Compiles once for a network, and for its splits one after another; several processes share the examples."""
 
     @jax.jit
     def count(variables, image, label, real):
@@ -54,7 +57,7 @@ def make_evaluate(
 
         return jnp.stack([correct(scores) for scores in anytime_scores(network, variables, image)])
 
-    def evaluate(variables, split):
+    def evaluate(variables, split, alive=lambda: None):
         size = min(BATCH, split.examples)
         # The last batch is filled up with examples that do not count, so that one program serves all.
         indices = np.arange(-(-split.examples // size) * size).reshape(-1, size)

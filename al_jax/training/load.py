@@ -14,7 +14,7 @@ from al_jax.training.errors import RunError
 from al_jax.training.facts import DataFacts
 from al_jax.training.networks import build_network
 from al_jax.training.records import read_json
-from al_jax.training.run import Finished, Run, set_up, stored_shapes
+from al_jax.training.run import Finished, Run, component_shapes, set_up, stored_shapes
 from al_jax.types import ComponentState, Network
 
 
@@ -33,8 +33,9 @@ def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
     """
     workdir = Path(workdir)
     config, facts = _config(workdir), DataFacts.read(workdir)
-    network = with_prepare(build_network(config, facts), build_prepare(config, facts))
-    return network, _newest(workdir, config, facts).components
+    network = build_network(config, facts)
+    components = _newest(workdir, config, component_shapes(config, facts, network)).components
+    return with_prepare(network, build_prepare(config, facts)), components
 
 
 def load_run(workdir: Path, data_dir: str = "", asked: Mapping[str, Any] | None = None) -> Run:
@@ -62,7 +63,7 @@ def finished(run: Run) -> Finished:
     Raises:
       RunError: there is no checkpoint, or the run was stopped before its end.
     """
-    restored = _newest(run.workdir, run.config, run.facts)
+    restored = _newest(run.workdir, run.config, run.shapes)
     if restored.updates != run.updates:
         raise RunError(
             f"{run.workdir} has done {restored.updates} of {run.updates} updates: run it to its end without "
@@ -80,8 +81,8 @@ def _config(workdir: Path) -> Config:
     return config
 
 
-def _newest(workdir: Path, config: Config, facts: DataFacts) -> Restored:
-    restored = Checkpoints(workdir, config.keep).restore(stored_shapes(config, facts))
+def _newest(workdir: Path, config: Config, shapes: tuple[ComponentState, ...]) -> Restored:
+    restored = Checkpoints(workdir, config.keep).restore(stored_shapes(config, shapes))
     if restored is None:
         raise RunError(f"there is no finished checkpoint in {workdir}: train the run first")
     return restored

@@ -1,6 +1,7 @@
 """Training: calls of the engine, evaluations and checkpoints, from wherever the run was stopped to its end."""
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -10,16 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.components import with_prepare
 from al_jax.data import batches_in_part, epoch_order
 from al_jax.engines import distributed
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
-from al_jax.training.diagnostics_plot import without_measures
 from al_jax.training.errors import Diverged, RunError
-from al_jax.training.evaluation import make_evaluate
 from al_jax.training.losses import LossLog
+from al_jax.training.measures import without_measures
 from al_jax.training.partition import partition_notes, settled
 from al_jax.training.records import Records, write_json
 from al_jax.training.run import Finished, Run, micro_batch_shapes, per_seed, stored_shapes
@@ -59,7 +58,6 @@ class Training:
         # Later than the deadline of `company.Watch`, which says it better when a process hangs.
         self._agreement = distributed.Agreement(run.config.start_timeout + run.config.step_timeout)
         self._checkpoints = Checkpoints(run.workdir, run.config.keep)
-        self._evaluate = make_evaluate(with_prepare(run.network, run.prepare), alive)
         self._watch = Stopwatch()
         self._done = 0
         self._state = self._restore_or_draw()
@@ -74,7 +72,7 @@ class Training:
         self._profiled = False
 
     def _restore_or_draw(self):
-        shapes = stored_shapes(self._config, self._run.facts)
+        shapes = stored_shapes(self._config, self._run.shapes)
         restored = distributed.on_first(lambda: self._checkpoints.restore(shapes))
         self._run = run = settled(self._run, restored.notes if restored else {})
         trainer = run.trainer
@@ -223,8 +221,8 @@ class Training:
         """Evaluates what was held out, and writes a row."""
         shown = {}
         for seed, own in zip(self._run.seeds, per_seed(self._run, components), strict=True):
-            variables = [part.variables for part in own]
-            accuracies = {name: self._evaluate(variables, split) for name, split in self._run.held_out.items()}
+            evaluate = functools.partial(self._run.evaluate, [part.variables for part in own], alive=self._alive)
+            accuracies = {name: evaluate(split) for name, split in self._run.held_out.items()}
             values = {}
             for name, accuracy in accuracies.items():
                 values |= accuracy.named(name, self._run.facts.classes)

@@ -1,13 +1,13 @@
 """Plots of a run, from the rows of its metrics.jsonl."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-Rows = Sequence[Mapping[str, Any]]
+from al_jax.training.measures import Rows
+
 # Paul Tol's "bright" colours, told apart by colour-blind readers too.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 

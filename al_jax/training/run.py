@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from al_jax.chain import signal_shapes
 from al_jax.components import with_prepare
 from al_jax.data import Dataset, Examples, drawn, load, validation_split
 from al_jax.engines import distributed
@@ -27,6 +26,7 @@ from al_jax.training import derived
 from al_jax.training.build import build_machine_trainer, build_prepare, build_trainer
 from al_jax.training.config import MACHINES, Config, differences
 from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.evaluation import Evaluate, make_evaluate
 from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
 from al_jax.training.networks import build_network
@@ -49,6 +49,8 @@ class Run(NamedTuple):
       optimizer: of every component.
       prepare: of images, inside jit.
       trainer: the engine.
+      shapes: the canonical components of one seed, as shapes.
+      evaluate: of their variables, on a split.
       updates_per_epoch: full batches in the training set.
       partition: components of each stage of a pipeline; None for other engines, and before `settled` measured.
     """
@@ -62,6 +64,8 @@ class Run(NamedTuple):
     optimizer: optax.GradientTransformation
     prepare: Callable
     trainer: Trainer
+    shapes: tuple[ComponentState, ...]
+    evaluate: Evaluate
     updates_per_epoch: int
     partition: tuple[int, ...] | None = None
 
@@ -126,13 +130,13 @@ def set_up(config: Config, workdir: Path) -> Run:
     try:
         if config.rule in MACHINES:
             trainer = build_machine_trainer(config, facts, optimizer, updates_per_epoch, prepare)
-            component_shapes(config, facts)
         else:
             trainer = build_trainer(config, network, optimizer, prepare, partition)
-            signal_shapes(with_prepare(network, prepare), micro_batch_shapes(config, facts))
+        shapes = component_shapes(config, facts, network)
     except ValueError as error:
         raise ConfigError(f"these fields make no network: {error}") from error
-    parts = network, optimizer, prepare, trainer
+    evaluate = make_evaluate(with_prepare(network, prepare))
+    parts = network, optimizer, prepare, trainer, shapes, evaluate
     return Run(config, workdir, dataset, facts, held_out, *parts, updates_per_epoch, partition)
 
 
@@ -233,21 +237,20 @@ def micro_batch_shapes(config: Config, facts: DataFacts) -> dict[str, jax.ShapeD
     }
 
 
-def component_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, ...]:
-    """The canonical components of one seed as shapes."""
+def component_shapes(config: Config, facts: DataFacts, network: Network) -> tuple[ComponentState, ...]:
+    """The canonical components of one seed as shapes; `network` is what `build_network` makes of the configuration."""
     prepare, batch = build_prepare(config, facts), micro_batch_shapes(config, facts)
     optimizer = build_optimizer(config, updates=1)  # its length changes no shape
     if config.rule in MACHINES:
         machine = build_machine(config, facts, optimizer, epoch=1)
         return jax.eval_shape(functools.partial(initial_components, machine, prepare), jax.random.key(0), batch)
-    network = with_prepare(build_network(config, facts), prepare)
+    network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
     return jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))
 
 
-def stored_shapes(config: Config, facts: DataFacts) -> tuple[ComponentState, ...]:
-    """What a run's checkpoints hold: with several seeds, every leaf has an axis of seeds in front."""
-    shapes = component_shapes(config, facts)
+def stored_shapes(config: Config, shapes: tuple[ComponentState, ...]) -> tuple[ComponentState, ...]:
+    """What a run's checkpoints hold: `shapes`, with an axis of seeds in front of every leaf if there are several."""
     if config.num_seeds == 1:
         return shapes
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype), shapes)

@@ -9,17 +9,13 @@ from typing import Any
 import jax
 import jaxlib
 
-from al_jax import schedule
 from al_jax.chain import parameter_counts
-from al_jax.components import with_prepare
 from al_jax.training import derived
 from al_jax.training.config import MACHINES
-from al_jax.training.diagnostics_plot import plot_diagnostics, without_measures
 from al_jax.training.digest import digest
-from al_jax.training.evaluation import make_evaluate
-from al_jax.training.plots import plot_accuracy, plot_losses
+from al_jax.training.measures import without_measures
 from al_jax.training.records import read_rows, write_json
-from al_jax.training.run import Finished, Run, component_shapes, per_seed
+from al_jax.training.run import Finished, Run, per_seed
 
 SHOWN_MICRO_BATCHES = 12  # in the picture of the schedule
 
@@ -30,12 +26,11 @@ def summarise(run: Run, finished: Finished, alive: Callable[[], None] = lambda: 
     With several seeds, accuracies are means, `*_std` their standard deviations, `seeds` has each seed's own, and
     `digest` is that of all of them together.
     """
-    evaluate = make_evaluate(with_prepare(run.network, run.prepare), alive)
     splits = {**run.held_out, "train": run.dataset.train}
     rows, seeds = read_rows(run.workdir), []
     for seed, own in zip(run.seeds, per_seed(run, finished.components), strict=True):
         variables = [part.variables for part in own]
-        accuracies = {name: evaluate(variables, split) for name, split in splits.items()}
+        accuracies = {name: run.evaluate(variables, split, alive) for name, split in splits.items()}
         entry: dict[str, Any] = {}
         for name, accuracy in accuracies.items():
             entry |= accuracy.named(name, run.facts.classes)
@@ -60,6 +55,11 @@ def summarise(run: Run, finished: Finished, alive: Callable[[], None] = lambda: 
 
 def leave(run: Run, summary: Mapping[str, Any]) -> None:
     """Writes summary.json, and draws losses and accuracy of the first seed and the beginning of the schedule."""
+    # Matplotlib takes a while, and not every process comes as far as this.
+    from al_jax import schedule
+    from al_jax.training.diagnostics_plot import plot_diagnostics
+    from al_jax.training.plots import plot_accuracy, plot_losses
+
     write_json(run.workdir / "summary.json", summary)
     rows = [row for row in read_rows(run.workdir) if row.get("seed", run.config.seed) == run.config.seed]
     if rows:
@@ -95,8 +95,7 @@ def _last_losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _parameters(run: Run) -> dict[str, int]:
-    shapes = [part.params for part in component_shapes(run.config, run.facts)]
-    parameters, effective = parameter_counts(run.network, shapes)
+    parameters, effective = parameter_counts(run.network, [part.params for part in run.shapes])
     return {"parameters": parameters, "effective_parameters": effective}
 
 

@@ -63,6 +63,6 @@ def test_the_last_batch_need_not_be_full():
     split = Split(np.zeros((number, 1, 1, 1), np.uint8), np.zeros(number, np.int32))
     split.label[:3] = 1
     calls = []
-    evaluate = make_evaluate(network_that_scores(np.array([[1.0, 0.0]], np.float32)), lambda: calls.append(0))
-    assert evaluate([], split).full == (number - 3) / number
+    evaluate = make_evaluate(network_that_scores(np.array([[1.0, 0.0]], np.float32)))
+    assert evaluate([], split, lambda: calls.append(0)).full == (number - 3) / number
     assert len(calls) == 2  # batches, so that an evaluation may take longer than a step

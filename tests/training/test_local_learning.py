@@ -45,8 +45,7 @@ def built(config):
 BATCH = {"image": jax.ShapeDtypeStruct((2, *IMAGE), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
 
 
-def counts(config):
-    network = built(config)
+def counts(network):
     return len(network.components), *parameter_counts(network, parameter_shapes(network, BATCH))
 
 
@@ -63,14 +62,14 @@ def counts(config):
     ],
 )
 def test_a_resnet_32_has_the_published_parameters_whatever_trains_it(variant, components, trained):
-    assert counts(read(variant)) == (components, trained, 466_906)
+    assert counts(built(read(variant))) == (components, trained, 466_906)
 
 
 def test_momentum_adds_the_first_layer_of_every_later_component():
     def trained(variant):
         config = read(variant)
         config.update({"network": "resnet8", "components": 4, "cuts": "even"})
-        _, trained, effective = counts(config)
+        _, trained, effective = counts(built(config))
         return trained, effective
 
     with_man, effective = trained("man")
@@ -85,11 +84,9 @@ def test_momentum_adds_the_first_layer_of_every_later_component():
 
 @pytest.mark.slow
 def test_controls_of_momentum_have_its_parameters_and_its_macs():
-    def macs(variant):
-        return sum(training_macs(built(read(variant)), BATCH))
-
-    assert counts(read("equal_parameters"))[1] == pytest.approx(counts(read("man"))[1], rel=0.02)
-    assert macs("equal_macs") == pytest.approx(macs("man"), rel=0.02)
+    man, parameters, macs = (built(read(variant)) for variant in ("man", "equal_parameters", "equal_macs"))
+    assert counts(parameters)[1] == pytest.approx(counts(man)[1], rel=0.02)
+    assert sum(training_macs(macs, BATCH)) == pytest.approx(sum(training_macs(man, BATCH)), rel=0.02)
 
 
 @pytest.mark.parametrize("variant", ["infopro,equal_macs", "k8,equal_parameters", "resnet110,equal_parameters"])

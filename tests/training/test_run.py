@@ -90,7 +90,7 @@ def test_a_measured_partition_is_decided_once_and_changes_no_bit(undisturbed, tm
     fields = {"engine": "pipelined", "devices": 2, "partition": "auto"}
     with pytest.raises(loop.Stopped, match="stopped after update 12 of 58 and saved"):
         train(tmp_path, lambda: True, **fields)
-    stopped = Checkpoints(tmp_path, keep=3).restore(stored_shapes(small(), undisturbed[0].facts))
+    stopped = Checkpoints(tmp_path, keep=3).restore(stored_shapes(small(), undisturbed[0].shapes))
     assert stopped.notes["partition"] == [1, 2]
     assert partition.settled(set_up(small(**fields), tmp_path), stopped.notes).partition == (1, 2)
     assert measured in ([(1, 2)], [(2, 1)])

@@ -1,0 +1,22 @@
+"""What rows of metrics.jsonl have beside losses where a run is diagnosed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = Sequence[Mapping[str, Any]]
+# Titles, units, and the value at which a measure says nothing, if there is one.
+MEASURES = {
+    "angle": ("gradients of parameters", "degrees to the true gradient", 90),
+    "norm_ratio": ("gradients of parameters", "norm over that of the true gradient", 1),
+    "feedback_angle": ("feedback for the part below", "degrees to the true gradient", 90),
+    "distance": ("local error, before the update", "mean distance to the targets", None),
+    "local_error_change": ("local error, by the update", "error after less before", 0),
+    "global_error_change": ("global error, by the update", "error after less before", 0),
+    "input_error_change": ("local error, by the input's target", "error after less before", 0),
+    "input_global_error_change": ("global error, by the input's target", "error after less before", 0),
+}
+
+
+def without_measures(rows: Rows) -> Rows:
+    """The rows with their losses alone."""
+    return [{name: row[name] for name in row if name.rpartition("/")[2] not in MEASURES} for row in rows]
