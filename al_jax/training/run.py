@@ -50,7 +50,7 @@ class Run(NamedTuple):
       prepare: of images, inside jit.
       trainer: the engine.
       shapes: the canonical components of one seed, as shapes.
-      evaluate: of their variables, on a split.
+      evaluate: `(variables, split) -> Accuracy`, of images that nothing has prepared.
       updates_per_epoch: full batches in the training set.
       partition: components of each stage of a pipeline; None for other engines, and before `settled` measured.
     """
