@@ -45,7 +45,6 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
 @pytest.mark.parametrize(
     "fields", [{"devices": 2}, {"devices": 4, "data_parallel": 2}], ids=["2-stages", "2-stages-x-2-devices"]
 )
