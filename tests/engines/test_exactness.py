@@ -76,19 +76,17 @@ class Case(NamedTuple):
     shards: int = 1
     accumulate: int = 1
     partition: tuple[int, ...] | None = None
-    as_users: bool = False  # with XLA's newer emitters, which tests leave out for time (conftest.py)
+    optimised: bool = False  # with all of XLA's optimisations, which tests leave out for time (conftest.py)
+    as_users: bool = False  # and with its newer emitters
 
 
 DECAYED = optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(1e-1, momentum=0.9, nesterov=True))
 CLIPPED = optax.chain(optax.clip_by_global_norm(0.1), optax.adam(1e-2))
 CASES = {
-    "dense-clip-3-uneven": Case(dense, clip_decay_partition, [(3, 1)], partition=(1, 1, 2)),
-    "mixed-clip-4": Case(mixed, CLIPPED, [(4, 1)], accumulate=3),
-    "momentum-decay-2": Case(momentum, DECAYED, [(2, 1)], accumulate=3, partition=(1, 2), as_users=True),
-    "infopro-decay-2x2": Case(infopro, DECAYED, [(2, 2)], shards=2, as_users=True),
-}
-# With fewer of XLA's optimisations, to which the cases above hold the engines.
-QUICK_CASES = {
+    "dense-clip-3-uneven": Case(dense, clip_decay_partition, [(3, 1)], partition=(1, 1, 2), optimised=True),
+    "mixed-clip-4": Case(mixed, CLIPPED, [(4, 1)], accumulate=3, optimised=True),
+    "momentum-2": Case(momentum, DECAYED, [(2, 1)], accumulate=3, partition=(1, 2), optimised=True, as_users=True),
+    "infopro-decay-2x2": Case(infopro, DECAYED, [(2, 2)], shards=2, optimised=True, as_users=True),
     "mixed-clip-2x2-1x4": Case(mixed, CLIPPED, [(2, 2), (1, 4)], shards=4, accumulate=2),
     "backprop-adam-1x2": Case(backprop, optax.adam(1e-2), [(1, 2)], shards=2),
     "far-decay-3": Case(far, DECAYED, [(3, 1)], accumulate=2, partition=(2, 1, 2)),
@@ -100,10 +98,7 @@ QUICK_CASES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
-    [
-        *(pytest.param(case, id=name, marks=pytest.mark.optimised) for name, case in CASES.items()),
-        *(pytest.param(case, id=name) for name, case in QUICK_CASES.items()),
-    ],
+    [pytest.param(case, id=name, marks=[pytest.mark.optimised] * case.optimised) for name, case in CASES.items()],
 )
 def test_pipelined_is_sequential_bit_for_bit(case, monkeypatch):
     if case.as_users:
