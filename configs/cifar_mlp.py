@@ -7,7 +7,7 @@
     python train.py --config=configs/cifar_mlp.py:authors_backprop ...  and their baseline
     python train.py --config=configs/cifar_mlp.py:smoke                 a small network on embedded digits
 
-Variants add up, each over those before it, as in `:cifar100,short,backprop` or `:authors,short`.
+Variants add up, each over those before it and `short` over all, as in `:cifar100,short,backprop` or `:authors,short`.
 
 How it was chosen: three random learning rates for each rule, the same ones, on 5000 validation images, seed 0, after 2
 epochs of 10,000 images (`python -m al_jax.analysis.search`, `results/search/cifar_mlp.json`): with 4.0e-5, 2.8e-4 and

@@ -9,7 +9,8 @@
     python train.py --config=configs/cifar_resnet.py:authors_backprop ...  and their baseline
     python train.py --config=configs/cifar_resnet.py:smoke                 a small network on embedded digits
 
-Variants add up, each over those before it, as in `:resnet32,cifar100,short,backprop` or `:authors,short`.
+Variants add up, each over those before it and `short` over all, as in `:resnet32,cifar100,short,backprop`
+or `:authors,short`.
 
 Not run at its full length yet. ResNet-20 after five epochs of all images (`:short`, last epoch, seed 0, one core of an
 Intel Xeon for each, an hour; `results/cifar_resnet_short*.json`): Associated Learning 76.09 % of the test images, by

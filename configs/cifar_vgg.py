@@ -7,7 +7,7 @@
     python train.py --config=configs/cifar_vgg.py:authors_backprop ...  and their baseline (batch norm, two layers less)
     python train.py --config=configs/cifar_vgg.py:smoke                 a small network on embedded digits
 
-Variants add up, each over those before it, as in `:cifar100,backprop` or `:authors,short`.
+Variants add up, each over those before it and `short` over all, as in `:cifar100,backprop` or `:authors,short`.
 
 Not run yet but for `smoke` (`results/cifar_vgg_smoke*.json`): the bridges are the CNN's, the learning rate is a
 guess.

@@ -26,8 +26,8 @@ def read_runs(results: Path, config: str) -> Runs:
 def runs_of(results: Path, config: str, *arm: str, inspected: bool = False) -> tuple[Runs, str]:
     """The runs of a config under an arm, else those of its `:short` variant, so marked; none where there are neither.
 
-    `short` may stand on either side of the arm: the authors' recipe, which has a length of its own, is shortened after
-    it. With `inspected` only those that `al_jax.analysis.inspect` looked into.
+    `short` may stand on either side of the arm, which makes the same run under another name. With `inspected` only
+    those that `al_jax.analysis.inspect` looked into.
     """
     for variants, mark in ((arm, ""), (("short", *arm), " (short)"), ((*arm, "short"), " (short)")):
         runs = read_runs(results, with_variants(config, *variants))

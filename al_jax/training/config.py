@@ -200,10 +200,12 @@ def wrong_type(field: str, value: Any) -> ConfigError:
 def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
     """The config of `configs/NAME.py:VARIANT`; of several variants, `a,b`, each is put over those before it.
 
+    Only `short`, the length of a run that a CPU can afford, is put over all, wherever it stands.
+
     Raises:
       ConfigError: there is no such variant.
     """
-    for name in names_of_variant(variant):
+    for name in sorted(names_of_variant(variant), key="short".__eq__):
         if name not in variants:
             raise ConfigError(f"unknown variant {name!r}: there are {', '.join(variants)}")
         _put(config, variants[name])

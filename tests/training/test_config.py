@@ -145,6 +145,12 @@ def test_unknown_variant_names_the_known_ones():
         with_variant(default_config(), "smok", {"smoke": {}})
 
 
+def test_short_is_put_over_what_else_sets_a_length():
+    variants = {"short": {"epochs": 2}, "authors": {"epochs": 200, "seed": 7}}
+    configs = [with_variant(default_config(), variant, variants) for variant in ("short,authors", "authors,short")]
+    assert [(config.epochs, config.seed) for config in configs] == [(2, 7)] * 2
+
+
 @pytest.mark.parametrize(
     ("name", "variant", "field", "value"),
     [
