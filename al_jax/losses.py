@@ -11,9 +11,52 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
     Raises:
       ValueError: the two have different shapes.
     """
-    if prediction.shape != target.shape:
-        raise ValueError(f"the prediction's shape {prediction.shape} is not the target's {target.shape}")
+    _check_shapes(prediction, target)
     return jnp.mean(jnp.square(prediction.astype(jnp.float32) - target.astype(jnp.float32)))
+
+
+def code_divergence(
+    prediction: jax.Array, target: jax.Array, sharpness: float = 10.0, squares: float = 1.0
+) -> jax.Array:
+    """An associated loss that also asks which of the micro-batch's codes is meant.
+
+    By its prediction b_i, example i gives each code t_j of the micro-batch a share p_ij, the softmax over j of
+    -sharpness · |b_i - t_j|² / D, and by its own code q_ij, that of -sharpness · |t_i - t_j|² / D, with D the mean
+    squared distance of two of these codes. The loss is the mean over i of Σ_j q_ij log(q_ij / p_ij), which for codes
+    far from each other is the cross-entropy over the classes of the micro-batch, and `squares` times the mean squared
+    error over the codes' variance. It is 0 where every prediction is its code. Squares alone learn many classes slowly;
+    without them components learn features of which those above can make less. Softmaxes over distances are those of
+    stochastic neighbour embedding (Hinton and Roweis 2002) and of prototypical networks (Snell et al. 2017).
+
+    Args:
+      prediction: b, `(B, n)`.
+      target: t, `(B, n)`. Where the variance of its rows is below 1e-7, as in a micro-batch of one class, there is
+        nothing to tell apart, and the loss is 0.
+      sharpness: above 0; at 10 a code that is D farther than another has e^-10 of its share.
+      squares: weight of the squared error, 0 or more.
+
+    Returns:
+      A float32 scalar.
+
+    Raises:
+      ValueError: the two have different shapes.
+    """
+    _check_shapes(prediction, target)
+    target = target.astype(jnp.float32)
+    centre = jnp.mean(target, axis=0, keepdims=True)
+    guesses, codes = prediction.astype(jnp.float32) - centre, target - centre
+    variance = jnp.mean(jnp.square(codes))
+    inverse = jnp.where(variance > 1e-7, 1 / jnp.maximum(variance, 1e-7), 0)
+    scale = sharpness * inverse / (2 * target.shape[1])  # D is 2n variances
+    norms = jnp.sum(jnp.square(codes), axis=1)[None]
+
+    def log_shares(rows):  # |rows_i|² is the same for all j
+        products = jnp.matmul(rows, codes.T, precision=jax.lax.Precision.HIGHEST)
+        return nn.log_softmax(scale * (2 * products - norms), axis=1)
+
+    wanted, given = log_shares(codes), log_shares(guesses)
+    divergence = jnp.mean(jnp.sum(jnp.exp(wanted) * (wanted - given), axis=1))
+    return divergence + squares * inverse * mean_squared_error(guesses, codes)
 
 
 def cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
@@ -37,6 +80,11 @@ def one_hot(label: jax.Array, classes: int) -> jax.Array:
     _check_labels(label, label.shape[:1])
     known = (label >= 0) & (label < classes)
     return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
+
+
+def _check_shapes(prediction: jax.Array, target: jax.Array) -> None:
+    if prediction.shape != target.shape:
+        raise ValueError(f"the prediction's shape {prediction.shape} is not the target's {target.shape}")
 
 
 def _check_labels(label: jax.Array, shape: tuple[int, ...]) -> None:

@@ -84,7 +84,7 @@ def _without_images(
     if _has_codes(run.config):
         found["codes"] = code_statistics(run.config, run.facts.classes, components)
         for index, code in enumerate(found["codes"], 1):
-            if f"component_{index}/associated" in losses:
+            if run.config.associated_loss == "squares" and f"component_{index}/associated" in losses:
                 code["associated_by_variance"] = losses[f"component_{index}/associated"] / code["class_variance"]
         found["macs"]["anytime"] = anytime_macs(network, batch)
     return found

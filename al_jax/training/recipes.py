@@ -11,6 +11,7 @@ AUTHORS = {
     "epsilon_hat": True,
     "bridge": "paper",
     "bridge_hidden": "sigmoid",
+    "associated_loss": "squares",
     "codes": "online",
 }
 
@@ -24,7 +25,13 @@ POOLED = {"normalisation": "standardise", "bridge": "pooled", "pool": 4, "codes"
 CIFAR = {"dataset": "cifar10", "normalisation": "standardise", "augmentation": "crop_flip", "epochs": 100}
 
 # The same inference network as one component, with the activation, in bridges too, and the loss of backprop.
-BACKPROP = {"rule": "backprop", "activation": "relu", "codes": "online", "bridge_hidden": "sigmoid"}
+BACKPROP = {
+    "rule": "backprop",
+    "activation": "relu",
+    "codes": "online",
+    "bridge_hidden": "sigmoid",
+    "associated_loss": "squares",
+}
 
 # On embedded digits in seconds, to see that every part works. Four codes of 32 units decode after 1500 updates at 1e-3
 # (seeds 0 to 5), not yet after 1000.

@@ -32,7 +32,8 @@ def mixed():
 
 
 def dense():
-    return al.associated(al.networks.mlp([16, 12, 9, 5]), classes=4, code=8)
+    losses = (al.code_divergence, al.mean_squared_error)
+    return al.associated(al.networks.mlp([16, 12, 9, 5]), classes=4, code=8, losses=losses)
 
 
 def backprop():

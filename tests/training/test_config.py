@@ -39,6 +39,10 @@ REFUSED = {
     "too few cuts": ({"network": "vgg", "cuts": "4,4"}, "give 4 components their numbers of layers"),
     "codes of backprop": ({"rule": "backprop", "codes": "pretrained"}, "is for rule=associated, not backprop"),
     "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),
+    "nothing to tell apart": (
+        {"associated_loss": "divergence", "shards": 8, "accumulate": 4},
+        "each has one example: raise batch_size",
+    ),
     "crops of data in memory": ({"augmentation": "resized_crop"}, "choose another for digits"),
     "statistics of data on disk": ({"dataset": "imagenet2012", "normalisation": "standardise"}, "choose imagenet,"),
     "a seed too many": ({"seed": 2**32}, "made of seeds below"),
