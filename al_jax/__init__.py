@@ -5,7 +5,7 @@ import importlib
 from al_jax import machines, networks
 from al_jax.components import component, compose, freeze, groups_of
 from al_jax.engines import pipelined, sequential
-from al_jax.losses import code_divergence, cross_entropy, mean_squared_error
+from al_jax.losses import code_contrast, cross_entropy, mean_squared_error
 from al_jax.rules import associated, backprop, greedy, infopro, label_codes, leak, momentum, predsim, with_codes
 from al_jax.types import Component, ComponentState, Metrics, Network, Signal, Trainer
 
@@ -18,7 +18,7 @@ __all__ = [
     "Trainer",
     "associated",
     "backprop",
-    "code_divergence",
+    "code_contrast",
     "component",
     "compose",
     "cross_entropy",

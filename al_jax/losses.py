@@ -15,18 +15,16 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(prediction.astype(jnp.float32) - target.astype(jnp.float32)))
 
 
-def code_divergence(
-    prediction: jax.Array, target: jax.Array, sharpness: float = 10.0, squares: float = 1.0
-) -> jax.Array:
+def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 10.0, squares: float = 1.0) -> jax.Array:
     """An associated loss that also asks which of the micro-batch's codes is meant.
 
     By its prediction b_i, example i gives each code t_j of the micro-batch a share p_ij, the softmax over j of
     -sharpness · |b_i - t_j|² / D, and by its own code q_ij, that of -sharpness · |t_i - t_j|² / D, with D the mean
-    squared distance of two of these codes. The loss is the mean over i of Σ_j q_ij log(q_ij / p_ij), which for codes
-    far from each other is the cross-entropy over the classes of the micro-batch, and `squares` times the mean squared
-    error over the codes' variance. It is 0 where every prediction is its code. Squares alone learn many classes slowly;
-    without them components learn features of which those above can make less. Softmaxes over distances are those of
-    stochastic neighbour embedding (Hinton and Roweis 2002) and of prototypical networks (Snell et al. 2017).
+    squared distance of two of these codes. The loss is the mean over i of the divergence Σ_j q_ij log(q_ij / p_ij),
+    for codes far from each other the cross-entropy over the classes of the micro-batch, and `squares` times the mean
+    squared error over the codes' variance. It is 0 where every prediction is its code. Squares alone learn many classes
+    slowly (`configs/cifar_resnet.py`). Softmaxes over distances are those of stochastic neighbour embedding (Hinton and
+    Roweis 2002) and of prototypical networks (Snell et al. 2017).
 
     Args:
       prediction: b, `(B, n)`.

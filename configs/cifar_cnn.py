@@ -64,6 +64,7 @@ def get_config(variant=""):
             "smoke": {**SMOKE, "width_factor": 0.25},
             "cifar100": {"dataset": "cifar100", "code": 500},
             "elu_bridges": {"bridge_hidden": "elu"},
+            "contrast": {"associated_loss": "contrast"},
             "short": {"epochs": 5},
             "authors": AUTHORS_CIFAR,
             "authors_backprop": {**AUTHORS_CIFAR, **BACKPROP},

@@ -41,6 +41,7 @@ def get_config(variant=""):
         {
             "smoke": {**SMOKE, "width": 64, "learning_rate": 1e-3, "code_learning_rate": 3e-3, "epochs": 30},
             "cifar100": {"dataset": "cifar100", "code_updates": 2000},
+            "contrast": {"associated_loss": "contrast"},
             "short": {"epochs": 4, "examples": 10_000},
             "authors": AUTHORS_CIFAR,
             "authors_backprop": {**AUTHORS_CIFAR, **BACKPROP},

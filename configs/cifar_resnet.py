@@ -78,6 +78,7 @@ def get_config(variant=""):
             "smoke": {**SMOKE, "network": "resnet8"},
             "resnet32": {"network": "resnet32"},
             "cifar100": {"dataset": "cifar100", "code": 500},
+            "contrast": {"associated_loss": "contrast"},
             "short": {"epochs": 5},
             "authors": AUTHORS,
             "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in names_of_variant(variant) else 1e-4},

@@ -34,6 +34,7 @@ def get_config(variant=""):
             "smoke": {**SMOKE, "width_factor": 0.125},
             "cifar100": {"dataset": "cifar100", "code": 500},
             "short": {"epochs": 2},
+            "contrast": {"associated_loss": "contrast"},
             "authors": AUTHORS,
             "authors_backprop": {
                 **AUTHORS,

@@ -31,6 +31,7 @@ def get_config(variant=""):
         {
             "smoke": {**SMOKE, "width_factor": 0.25},
             "short": {"epochs": 2},
+            "contrast": {"associated_loss": "contrast"},
             "authors": AUTHORS,
             "authors_backprop": {**AUTHORS, **BACKPROP},
             "backprop": BACKPROP,

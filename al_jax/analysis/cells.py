@@ -37,7 +37,7 @@ from al_jax.training.records import read_json
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 GRACE = 300.0  # seconds that a stopped run has for its checkpoint
 POLL = 0.2  # seconds
-ORDER = ((), ("backprop",), ("authors",), ("authors_backprop",))
+ORDER = ((), ("backprop",), ("contrast",), ("authors",), ("authors_backprop",))
 
 
 class Stopped(Exception):
@@ -81,13 +81,13 @@ class Task(NamedTuple):
 
 
 def all_cells() -> list[str]:
-    """Every cell of the tables: first what is ours and a fair backprop, and within that CIFAR before MNIST.
+    """Every cell of the tables: first what is ours and a fair backprop, and of each CIFAR before MNIST.
 
     Then the network of Tables 5 and 6, difference target propagation, the authors' recipes, and digits.
     """
     rows = [row for number in (3, 4, 2) for row in TABLES[number][1]]
     ours, authors = (
-        [with_variants(row.config, *arm) for row in rows for arm in arms] for arms in (ORDER[:2], ORDER[2:])
+        [with_variants(row.config, *arm) for row in rows for arm in arms] for arms in (ORDER[:3], ORDER[3:])
     )
     others = ["mnist_mlp:three", *(row.difference for row in rows if row.difference)]
     small = [with_variants(row.config, "smoke", *arm) for row in rows if ":" not in row.config for arm in ORDER[:2]]

@@ -55,6 +55,7 @@ ARMS = {
     "backprop, same network": ("backprop",),
     "AL, authors' recipe": ("authors",),
     "AL, ours": (),
+    "AL, ours with contrast": ("contrast",),
 }
 
 # Associated loss of component 1, 2, 3 in networks of one, two and three components on MNIST.

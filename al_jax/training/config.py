@@ -76,7 +76,7 @@ def default_config(**fields: Any) -> Config:
             # Under backprop they are ReLUs.
             "bridge_hidden": "sigmoid",
             "dense_norm": False,  # batch norm in the dense layers above the blocks, under backprop
-            "associated_loss": "squares",  # squares (the paper's) | divergence (and which code is meant)
+            "associated_loss": "squares",  # squares (the paper's) | contrast (of codes, besides)
             "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
             "codes": "online",  # online | pretrained: g and h are trained on the labels alone, then kept
             "code_updates": 3000,  # of pretrained codes

@@ -16,7 +16,7 @@ CHOICES = {
     "network": ("mlp", *CONVOLUTIONAL, "lenet"),
     "residual": ("authors", "standard"),
     "bridge": ("paper", "pooled", "conv", "none"),
-    "associated_loss": ("squares", "divergence"),
+    "associated_loss": ("squares", "contrast"),
     "codes": ("online", "pretrained"),
     "l2_kernels": ("blocks", "convolutions", "all"),
     "activation": ("elu", "relu"),

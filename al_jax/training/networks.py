@@ -11,7 +11,7 @@ import optax
 
 from al_jax import networks, rules
 from al_jax.components import freeze
-from al_jax.losses import code_divergence, mean_squared_error
+from al_jax.losses import code_contrast, mean_squared_error
 from al_jax.machines import as_network
 from al_jax.rules.parts import PartFactory
 from al_jax.training import derived
@@ -22,7 +22,7 @@ from al_jax.training.machines import build_machine
 from al_jax.types import Network
 
 ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu, "sigmoid": nn.sigmoid}
-ASSOCIATED_LOSSES = {"squares": mean_squared_error, "divergence": code_divergence}
+ASSOCIATED_LOSSES = {"squares": mean_squared_error, "contrast": code_contrast}
 OWN_COMPONENTS = 4  # a resnet's own cuts: the stem and three stages
 DENSE_UNITS = 1024  # of each dense layer of a vgg
 HEADS: dict[str, Callable[..., nn.Module]] = {

@@ -119,9 +119,9 @@ def _validate_rule(config: Config) -> None:
         raise ConfigError("config.head is 'image', which is made of convolutions: choose another for an mlp")
     if config.momentum and config.bridge == "conv" and config.rule == "associated":
         raise ConfigError("config.bridge is 'conv', shaped like the next block as momentum's branch is: choose another")
-    if config.associated_loss == "divergence" and config.batch_size == config.accumulate * config.shards:
+    if config.associated_loss == "contrast" and config.batch_size == config.accumulate * config.shards:
         raise ConfigError(
-            "config.associated_loss is 'divergence', which tells apart the codes of a slice of a micro-batch, and here "
+            "config.associated_loss is 'contrast', which tells apart the codes of a slice of a micro-batch, and here "
             "each has one example: raise batch_size, or lower accumulate or shards"
         )
     if config.leak and config.codes == "pretrained":

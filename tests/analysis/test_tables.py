@@ -41,7 +41,14 @@ def test_a_short_run_stands_in_the_place_of_one_at_full_length(tmp_path):
     write(tmp_path, "mnist_mlp_short_backprop", summary(0, 0.5))
     write(tmp_path, "mnist_mlp_authors_short", summary(0, 0.75))
     cells = accuracy_table(tmp_path, 2).splitlines()[2].split(" | ")[4:]
-    assert [cell.split(",")[0] for cell in cells] == ["not run", "50.00 %", "75.00 %", "not run", "not run |"]
+    assert [cell.split(",")[0] for cell in cells] == [
+        "not run",
+        "50.00 %",
+        "75.00 %",
+        "not run",
+        "not run",
+        "not run |",
+    ]
     assert cells[1].endswith("20 epochs (short)")
 
 

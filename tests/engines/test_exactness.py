@@ -32,7 +32,7 @@ def mixed():
 
 
 def dense():
-    losses = (al.code_divergence, al.mean_squared_error)
+    losses = (al.code_contrast, al.mean_squared_error)
     return al.associated(al.networks.mlp([16, 12, 9, 5]), classes=4, code=8, losses=losses)
 
 

@@ -11,7 +11,7 @@ def test_mean_squared_error_is_a_mean_over_examples_and_units():
     assert al.mean_squared_error(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[1.0, 0.0], [0.0, 4.0]])) == 13 / 4
 
 
-@pytest.mark.parametrize("loss", [al.mean_squared_error, al.code_divergence])
+@pytest.mark.parametrize("loss", [al.mean_squared_error, al.code_contrast])
 def test_losses_of_codes_refuse_to_broadcast(loss):
     with pytest.raises(ValueError, match=r"\(2, 1\) is not the target's \(2, 3\)"):
         loss(jnp.zeros((2, 1)), jnp.zeros((2, 3)))
@@ -23,7 +23,7 @@ def random_codes(classes=4, width=6, batch=8):
     return jnp.asarray(rng.normal(size=(batch, width)), jnp.float32), jnp.asarray(codes[label], jnp.float32), label
 
 
-def test_code_divergence_is_that_of_softmaxes_over_distances():
+def test_code_contrast_is_that_of_softmaxes_over_distances():
     prediction, target, _ = random_codes()
 
     def shares(rows):
@@ -34,31 +34,31 @@ def test_code_divergence_is_that_of_softmaxes_over_distances():
 
     wanted, given = shares(target), shares(prediction)
     expected = (wanted * np.log(wanted / given)).sum(1).mean()
-    np.testing.assert_allclose(al.code_divergence(prediction, target, 3.0, squares=0), expected, rtol=1e-5)
+    np.testing.assert_allclose(al.code_contrast(prediction, target, 3.0, squares=0), expected, rtol=1e-5)
     squares = np.square(prediction - target).mean() / np.var(target, axis=0).mean()
-    np.testing.assert_allclose(al.code_divergence(prediction, target, 3.0), expected + squares, rtol=1e-5)
+    np.testing.assert_allclose(al.code_contrast(prediction, target, 3.0), expected + squares, rtol=1e-5)
 
 
-def test_code_divergence_ends_where_the_prediction_is_the_code():
+def test_code_contrast_ends_where_the_prediction_is_the_code():
     _, target, _ = random_codes()
-    loss, slope = jax.value_and_grad(al.code_divergence)(target, target)
+    loss, slope = jax.value_and_grad(al.code_contrast)(target, target)
     np.testing.assert_allclose(loss, 0, atol=1e-6)
     np.testing.assert_allclose(slope, 0, atol=1e-6)
 
 
-def test_code_divergence_of_distant_codes_is_cross_entropy_over_the_classes():
+def test_code_contrast_of_distant_codes_is_cross_entropy_over_the_classes():
     prediction, _, label = random_codes(width=4)
     codes = jnp.eye(4)[label]
     # Of one-hot codes, two a class, the mean squared distance is 3/2, and the shares of the others e^-40.
     scores = 2 * (60 / 1.5) * prediction
-    loss = al.code_divergence(prediction, codes, 60.0, squares=0)
+    loss = al.code_contrast(prediction, codes, 60.0, squares=0)
     np.testing.assert_allclose(loss, al.cross_entropy(scores, label), rtol=1e-5)
 
 
-def test_code_divergence_of_a_single_class_has_nothing_to_tell_apart():
+def test_code_contrast_of_a_single_class_has_nothing_to_tell_apart():
     prediction, target, _ = random_codes(classes=1, batch=7)
-    assert jax.value_and_grad(al.code_divergence)(prediction, target)[0] == 0
-    assert jnp.all(jax.grad(al.code_divergence)(prediction, target) == 0)
+    assert jax.value_and_grad(al.code_contrast)(prediction, target)[0] == 0
+    assert jnp.all(jax.grad(al.code_contrast)(prediction, target) == 0)
 
 
 def test_cross_entropy_is_the_mean_negative_log_probability():
@@ -69,7 +69,7 @@ def test_cross_entropy_is_the_mean_negative_log_probability():
 
 
 @pytest.mark.parametrize(
-    "loss", [al.mean_squared_error, al.code_divergence, lambda p, t: al.cross_entropy(p, t[:, 0].astype(jnp.int32))]
+    "loss", [al.mean_squared_error, al.code_contrast, lambda p, t: al.cross_entropy(p, t[:, 0].astype(jnp.int32))]
 )
 def test_losses_are_float32_whatever_the_network_computes_in(loss):
     half = jnp.ones((2, 3), jnp.bfloat16)

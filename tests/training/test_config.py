@@ -40,7 +40,7 @@ REFUSED = {
     "codes of backprop": ({"rule": "backprop", "codes": "pretrained"}, "is for rule=associated, not backprop"),
     "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),
     "nothing to tell apart": (
-        {"associated_loss": "divergence", "shards": 8, "accumulate": 4},
+        {"associated_loss": "contrast", "shards": 8, "accumulate": 4},
         "each has one example: raise batch_size",
     ),
     "crops of data in memory": ({"augmentation": "resized_crop"}, "choose another for digits"),
