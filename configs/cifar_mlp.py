@@ -3,6 +3,7 @@
     python train.py --config=configs/cifar_mlp.py --config.data_dir=DIR --workdir=runs/cifar_mlp
     python train.py --config=configs/cifar_mlp.py:cifar100 ...          CIFAR-100
     python train.py --config=configs/cifar_mlp.py:backprop ...          the same inference network as one component
+    python train.py --config=configs/cifar_mlp.py:contrast ...          a loss that also tells codes apart
     python train.py --config=configs/cifar_mlp.py:authors ...           the authors' recipe, 200 epochs
     python train.py --config=configs/cifar_mlp.py:authors_backprop ...  and their baseline
     python train.py --config=configs/cifar_mlp.py:smoke                 a small network on embedded digits
@@ -16,7 +17,9 @@ edge of what was searched. Codes of 3000 units decode after 200 updates at 3e-4,
 100 classes decode after 2000, not after 1000 (99 and 91 % of them). `short` is 4 epochs of 10,000 images.
 
 Result (last epoch, seed 0, an NVIDIA H200 shared with three other runs): 62.90 % test accuracy in 6 minutes, backprop
-59.72 % in 4 (`results/cifar_mlp*.json`).
+59.72 % in 4 (`results/cifar_mlp*.json`). With contrast (`al.code_contrast` in the place of squares alone) a short run
+has 40.1 % on CIFAR-10, with squares 34.2, by backprop 38.8, and 11.4 % on CIFAR-100, with squares 5.8, by backprop 13.3
+(seed 0, of CIFAR-10's other two 0 and 1).
 """
 
 from al_jax.training.config import default_config, with_variant

@@ -3,6 +3,7 @@
     python train.py --config=configs/cifar_vgg.py --config.data_dir=DIR --workdir=runs/cifar_vgg
     python train.py --config=configs/cifar_vgg.py:cifar100 ...          CIFAR-100, codes of 500 in place of 300
     python train.py --config=configs/cifar_vgg.py:backprop ...          the same inference network as one component
+    python train.py --config=configs/cifar_vgg.py:contrast ...          a loss that also tells codes apart
     python train.py --config=configs/cifar_vgg.py:authors ...           the authors' recipe, 200 epochs
     python train.py --config=configs/cifar_vgg.py:authors_backprop ...  and their baseline (batch norm, two layers less)
     python train.py --config=configs/cifar_vgg.py:smoke                 a small network on embedded digits
