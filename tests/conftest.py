@@ -2,14 +2,16 @@
 
 Most tests spend their time in XLA's compiler. So it optimises only where a test is marked `optimised`, its emitters are
 the older ones, which take half the time, and what one test has compiled serves the later ones of this session and their
-processes. Every xdist worker has a folder for that of its own, since JAX does not lock it.
+processes. JAX does not lock the folder for that, so one may read what another has half written: decompressing that
+fails, and JAX warns (pyproject.toml ignores it) and compiles.
 """
 
 import os
 import tempfile
 
-COMPILED = tempfile.TemporaryDirectory(prefix="al_jax_tests_")  # until this process ends
-os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers have the folder of the process that starts them, until it ends
+    COMPILED = tempfile.TemporaryDirectory(prefix="al_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "2")  # scikit-learn warns where it cannot count them

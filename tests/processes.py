@@ -41,7 +41,7 @@ Checkpoints.save = slowly
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-# For processes beside each other, since one may read what the other has written in part, and for full disks.
+# For full disks, which a cache of compiled programs would meet first.
 NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 BOUND = 120  # seconds in which a process must have left, with room for a slow machine
 
@@ -57,7 +57,7 @@ def arguments(workdir, **fields):
 def start(rank, world, workdir, before=(), **fields):
     """One process of a run; `world` are the environment variables that tell it where the others are, if there are."""
     own = {name: value.format(rank=rank) for name, value in world.items()}
-    if world or before:
+    if before:
         own |= NO_CACHE
     return subprocess.Popen(
         [sys.executable, *before, "train.py", *arguments(workdir, **fields)],

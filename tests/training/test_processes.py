@@ -11,7 +11,6 @@ import time
 import pytest
 from processes import (
     BOUND,
-    NO_CACHE,
     ROOT,
     arguments,
     by_jax,
@@ -29,7 +28,7 @@ from al_jax import launch
 
 def launched(workdir, *words, logs=None):
     command = [sys.executable, "-m", "al_jax.launch", "--processes=2", f"--logs={logs or workdir / 'logs'}", *words]
-    environment = {**os.environ, **NO_CACHE, "CUDA_VISIBLE_DEVICES": "0,1"}  # which processes on CPUs must not mind
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1"}  # which processes on CPUs must not mind
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
