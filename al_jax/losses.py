@@ -23,7 +23,8 @@ def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 1
     squared distance of two of these codes. The loss is the mean over i of the divergence Σ_j q_ij log(q_ij / p_ij),
     for codes far from each other the cross-entropy over the classes of the micro-batch, and `squares` times the mean
     squared error over the codes' variance. It is 0 where every prediction is its code. Squares alone learn many classes
-    slowly (`configs/cifar_resnet.py`). Softmaxes over distances are those of stochastic neighbour embedding (Hinton and
+    slowly (`configs/cifar_resnet.py`). Made for codes that are trained beforehand: while codes move, upper components
+    learn later than by squares. Softmaxes over distances are those of stochastic neighbour embedding (Hinton and
     Roweis 2002) and of prototypical networks (Snell et al. 2017).
 
     Args:

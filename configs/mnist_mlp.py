@@ -54,7 +54,7 @@ def get_config(variant=""):
             },
             "three": {"components": 3},
             "short": {"epochs": 8 if "authors" in variant else 2},
-            "contrast": {"associated_loss": "contrast"},
+            "contrast": {"associated_loss": "contrast", "codes": "pretrained", "autoencoder_rate": 2.0},
             "authors": AUTHORS,
             "authors_backprop": {**AUTHORS, **BACKPROP},
             "backprop": BACKPROP,
