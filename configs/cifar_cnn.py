@@ -9,7 +9,7 @@
     python train.py --config=configs/cifar_cnn.py:authors_backprop ...  and their baseline
     python train.py --config=configs/cifar_cnn.py:smoke                 a small network on embedded digits
 
-Variants add up, each over those before it and `short` over all, as in `:cifar100,short,backprop` or `:authors,short`.
+Variants add up, in any order, as in `:cifar100,backprop,short` or `:authors,short`.
 
 How it was chosen: three random learning rates for each rule, the same ones, on 5000 validation images, seed 0, after 2
 epochs of 20,000 images (`python -m al_jax.analysis.search`, `results/search/cifar_cnn.json`): Associated Learning
@@ -65,13 +65,13 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {**SMOKE, "width_factor": 0.25},
             "cifar100": {"dataset": "cifar100", "code": 500},
+            "authors": AUTHORS_CIFAR,
             "elu_bridges": {"bridge_hidden": "elu"},
             "contrast": {"associated_loss": "contrast"},
-            "short": {"epochs": 5},
-            "authors": AUTHORS_CIFAR,
             "authors_backprop": {**AUTHORS_CIFAR, **BACKPROP},
             "backprop": {**BACKPROP, "learning_rate": 4e-4},
+            "smoke": {**SMOKE, "width_factor": 0.25},
+            "short": {"epochs": 5},
         },
     )

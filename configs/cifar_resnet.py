@@ -3,6 +3,7 @@
     python train.py --config=configs/cifar_resnet.py --config.data_dir=DIR --workdir=runs/cifar_resnet
     python train.py --config=configs/cifar_resnet.py:resnet32 ...          32 layers in place of 20
     python train.py --config=configs/cifar_resnet.py:cifar100 ...          CIFAR-100, codes of 500 in place of 300
+    python train.py --config=configs/cifar_resnet.py:two ...               two components, cut evenly, or `three`
     python train.py --config=configs/cifar_resnet.py:backprop ...          the same inference network as one component
     python train.py --config=configs/cifar_resnet.py:usual_backprop ...    a usual one: global average, a dense layer
     python train.py --config=configs/cifar_resnet.py:contrast ...          a loss that also tells codes apart
@@ -10,8 +11,7 @@
     python train.py --config=configs/cifar_resnet.py:authors_backprop ...  and their baseline
     python train.py --config=configs/cifar_resnet.py:smoke                 a small network on embedded digits
 
-Variants add up, each over those before it and `short` over all, as in `:resnet32,cifar100,short,backprop`
-or `:authors,short`.
+Variants add up, in any order, as in `:resnet32,cifar100,backprop,short` or `:authors,short`.
 
 Not run at its full length yet. ResNet-20 after five epochs of all images (`:short`, last epoch, seed 0, one core of an
 Intel Xeon for each, an hour; `results/cifar_resnet_short*.json`): Associated Learning 76.09 % of the test images, by
@@ -90,14 +90,16 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {**SMOKE, "network": "resnet8"},
             "resnet32": {"network": "resnet32"},
             "cifar100": {"dataset": "cifar100", "code": 500},
-            "contrast": {"associated_loss": "contrast"},
-            "short": {"epochs": 5},
+            "two": {"components": 2},
+            "three": {"components": 3},
             "authors": AUTHORS,
+            "contrast": {"associated_loss": "contrast"},
             "authors_backprop": {**AUTHORS_BACKPROP, "l2": 5e-4 if "cifar100" in names_of_variant(variant) else 1e-4},
             "backprop": BACKPROP,
+            "smoke": {**SMOKE, "network": "resnet8"},
             "usual_backprop": USUAL_BACKPROP,
+            "short": {"epochs": 5},
         },
     )

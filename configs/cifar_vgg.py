@@ -8,7 +8,7 @@
     python train.py --config=configs/cifar_vgg.py:authors_backprop ...  and their baseline (batch norm, two layers less)
     python train.py --config=configs/cifar_vgg.py:smoke                 a small network on embedded digits
 
-Variants add up, each over those before it and `short` over all, as in `:cifar100,backprop` or `:authors,short`.
+Variants add up, in any order, as in `:cifar100,backprop` or `:authors,short`.
 
 Not run yet but for `smoke` (`results/cifar_vgg_smoke*.json`): the bridges are the CNN's, the learning rate is a
 guess.
@@ -32,11 +32,9 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {**SMOKE, "width_factor": 0.125},
             "cifar100": {"dataset": "cifar100", "code": 500},
-            "short": {"epochs": 2},
-            "contrast": {"associated_loss": "contrast"},
             "authors": AUTHORS,
+            "contrast": {"associated_loss": "contrast"},
             "authors_backprop": {
                 **AUTHORS,
                 **BACKPROP,
@@ -46,5 +44,7 @@ def get_config(variant=""):
                 "l2": 5e-4,
             },
             "backprop": BACKPROP,
+            "smoke": {**SMOKE, "width_factor": 0.125},
+            "short": {"epochs": 2},
         },
     )

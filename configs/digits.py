@@ -22,7 +22,7 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {"epochs": 2, "width": 32, "code": 32},
             "backprop": {"rule": "backprop", "activation": "relu"},
+            "smoke": {"epochs": 2, "width": 32, "code": 32},
         },
     )

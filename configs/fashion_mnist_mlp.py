@@ -28,7 +28,7 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {"dataset": "digits", "width": 64, "code": 64, "batch_size": 32, "epochs": 30},
             "backprop": {"rule": "backprop", "activation": "relu"},
+            "smoke": {"dataset": "digits", "width": 64, "code": 64, "batch_size": 32, "epochs": 30},
         },
     )

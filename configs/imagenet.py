@@ -7,9 +7,9 @@
     python train.py --config=configs/imagenet.py:backprop ...        end to end; `,remat` for memory
     python train.py --config=configs/imagenet.py:smoke,man           a small network on embedded digits
 
-Variants add up, a network before a rule (`greedy`, `predsim`) and both before `k4`; `man_cuts` cuts like MAN's code,
-which differs for a ResNeXt-101 with K = 2, `sequel_cuts` like that of MAN++, which differs with K = 4; `average_only`
-and `copied` are MAN's ablations.
+Variants add up, in any order: a network, a rule (`greedy`, `predsim`), `k4`; `man_cuts` cuts like MAN's code, which
+differs for a ResNeXt-101 with K = 2, `sequel_cuts` like that of MAN++, which differs with K = 4; `average_only` and
+`copied` are MAN's ablations.
 
 The recipe is MAN's, out of InfoPro's: 90 epochs of random crops of 224x224 pixels, mirrored or not, SGD with Nesterov's
 step, weight decay 1e-4 on everything, a cosine by epoch without warm-up; batches of 128 at a rate of 0.05, of 64 at
@@ -50,6 +50,18 @@ def get_config(variant=""):
         config,
         variant,
         {
+            "resnet152": {"network": "resnet152"},
+            "resnext101": {"network": "resnext101", **SMALL_BATCHES},
+            "vgg13": {"network": "vgg13", "components": 10, "rule": "greedy", **SMALL_BATCHES},
+            "greedy": {"rule": "greedy"},
+            "predsim": {"rule": "predsim"},
+            "k4": {"components": 4},
+            "man_cuts": {"cuts": "man"},
+            "sequel_cuts": {"cuts": "man++"},
+            "man": {"momentum": True},
+            "average_only": {"momentum": True, "momentum_biases": 0},
+            "copied": {"momentum": True, "momentum_biases": 0, "momentum_decay": 0.0},
+            "remat": {"remat": True},
             "smoke": {
                 **{name: SMOKE[name] for name in ("dataset", "augmentation", "batch_size", "epochs")},
                 "normalisation": "unit_range",
@@ -58,19 +70,7 @@ def get_config(variant=""):
                 "width_factor": 0.5,
                 "cuts": "even",
             },
-            "resnet152": {"network": "resnet152"},
-            "resnext101": {"network": "resnext101", **SMALL_BATCHES},
-            "vgg13": {"network": "vgg13", "components": 10, "rule": "greedy", **SMALL_BATCHES},
-            "greedy": {"rule": "greedy"},
-            "predsim": {"rule": "predsim"},
             "backprop": {"rule": "greedy", "components": 1, "cuts": "even"},
-            "remat": {"remat": True},
-            "k4": {"components": 4},
-            "man_cuts": {"cuts": "man"},
-            "sequel_cuts": {"cuts": "man++"},
-            "man": {"momentum": True},
-            "average_only": {"momentum": True, "momentum_biases": 0},
-            "copied": {"momentum": True, "momentum_biases": 0, "momentum_decay": 0.0},
         },
     )
     if config.rule == "infopro":

@@ -7,13 +7,13 @@
     python train.py --config=configs/local_learning.py:backprop ...                 end to end; `,remat` for memory
     python train.py --config=configs/local_learning.py:smoke,man                    a small network on embedded digits
 
-Variants add up: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`; `man_cuts` cuts like
-MAN's code, where K = 16 and 55 have 15 and 54 components), data (`svhn`, `stl10`), momentum (`man`) or one of its
-controls (`average_only`, `bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), the layers of its branches
-(`depth2`, `depth3`, after it; the control of equal cost is `two_branches`), heads (`wide_head`, `2c2f`), `short` or
-`smoke`. Two controls have no momentum: `equal_parameters` is DGL with 16 components whose heads are so wide
-that as many parameters train as with `man`, and `equal_macs`, whose forward pass takes as many multiply-accumulates.
-With backward passes it costs up to 9/8 of `man`, whose averaged weights need no gradient.
+Variants add up, in any order: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`;
+`man_cuts` cuts like MAN's code, where K = 16 and 55 have 15 and 54 components), data (`svhn`, `stl10`), momentum
+(`man`) or one of its controls (`average_only`, `bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), the layers
+of its branches (`depth2`, `depth3`, beside it), heads (`wide_head`, `2c2f`), `short` or `smoke`. Three controls cost
+what `man` does in one way: `two_branches`; `equal_parameters`, DGL with 16 components and without momentum, whose heads
+are so wide that as many parameters train; and `equal_macs`, whose forward pass takes as many multiply-accumulates. With
+backward passes `two_branches` and `equal_macs` take 13 % more than `man`, whose averaged weights need no gradient.
 Its heads are InfoPro's, since AugLocal's, on 8x8 pixels at most, would need 90 million parameters for that. All arms,
 paired by seed:
 
@@ -34,7 +34,7 @@ run at its full length yet. `short` is 5 epochs of 10,000 images in batches of 1
 import itertools
 
 from al_jax.networks import published_cuts
-from al_jax.training.config import default_config, names_of_variant, with_variant
+from al_jax.training.config import PUBLISHED_CUTS, default_config, names_of_variant, with_variant
 from al_jax.training.errors import ConfigError
 from al_jax.training.recipes import SMOKE
 
@@ -78,6 +78,35 @@ def get_config(variant=""):
         config,
         variant,
         {
+            "svhn": {"dataset": "svhn", "normalisation": "half_range", "augmentation": "crop", "padding": 2},
+            "stl10": {
+                "dataset": "stl10",
+                "normalisation": "half_range",
+                "augmentation": "crop_flip",
+                "padding": 4,
+                "batch_size": 128,
+                "learning_rate": 0.1,
+            },
+            "resnet110": {"network": "resnet110", "components": 55},
+            "k8": {"components": 8},
+            "k32": {"components": 32},
+            "man_cuts": {"cuts": "man"},
+            "predsim": {"rule": "predsim", "head": "own"},
+            "infopro": {"rule": "infopro", "head": "own"},
+            "wide_head": {"head": "wide"},
+            "2c2f": {"head": "2c2f"},
+            "man_weights": {"infopro_first": "5,0.5", "infopro_last": "0,0"},
+            "man": {"momentum": True},
+            "average_only": {"momentum": True, "momentum_biases": 0},
+            "bias_only": {"momentum": True, "momentum_average": False},
+            "copied": {"momentum": True, "momentum_biases": 0, "momentum_decay": 0.0},
+            "frozen": {"momentum": True, "momentum_decay": 1.0},
+            "two_branches": {"momentum": True, "momentum_biases": 2, "momentum_average": False},
+            "scaled": {"momentum": True, "momentum_scaled": True},
+            "depth2": {"momentum_depth": 2},
+            "depth3": {"momentum_depth": 3},
+            **EQUAL,
+            "remat": {"remat": True},
             "smoke": {
                 **{name: SMOKE[name] for name in ("dataset", "augmentation", "batch_size", "epochs")},
                 "network": "resnet8",
@@ -88,37 +117,8 @@ def get_config(variant=""):
                 "learning_rate": 0.05,
                 "warmup_epochs": 1,
             },
-            "short": {"examples": 10_000, "epochs": 5, "batch_size": 128, "learning_rate": 0.1, "warmup_epochs": 1},
-            "svhn": {"dataset": "svhn", "normalisation": "half_range", "augmentation": "crop", "padding": 2},
-            "stl10": {
-                "dataset": "stl10",
-                "normalisation": "half_range",
-                "augmentation": "crop_flip",
-                "padding": 4,
-                "batch_size": 128,
-                "learning_rate": 0.1,
-            },
-            "predsim": {"rule": "predsim", "head": "own"},
-            "infopro": {"rule": "infopro", "head": "own"},
             "backprop": {"components": 1, "cuts": "even"},
-            "remat": {"remat": True},
-            "k8": {"components": 8},
-            "k32": {"components": 32},
-            "resnet110": {"network": "resnet110", "components": 55},
-            "man_cuts": {"cuts": "man"},
-            "man": {"momentum": True},
-            "average_only": {"momentum": True, "momentum_biases": 0},
-            "bias_only": {"momentum": True, "momentum_average": False},
-            "copied": {"momentum": True, "momentum_biases": 0, "momentum_decay": 0.0},
-            "frozen": {"momentum": True, "momentum_decay": 1.0},
-            "two_branches": {"momentum": True, "momentum_biases": 2, "momentum_average": False},
-            "scaled": {"momentum": True, "momentum_scaled": True},
-            "depth2": {"momentum_depth": 2},
-            "depth3": {"momentum_depth": 3},
-            "wide_head": {"head": "wide"},
-            "2c2f": {"head": "2c2f"},
-            "man_weights": {"infopro_first": "5,0.5", "infopro_last": "0,0"},
-            **EQUAL,
+            "short": {"examples": 10_000, "epochs": 5, "batch_size": 128, "learning_rate": 0.1, "warmup_epochs": 1},
         },
     )
     names = set(names_of_variant(variant))
@@ -129,7 +129,9 @@ def get_config(variant=""):
     said = config.components  # K, as papers count it
     if config.cuts == "man":
         config.components = MAN_COMPONENTS.get(said, said)
-    if config.rule == "infopro" and "man_weights" in names_of_variant(variant):
+    if "man_weights" in names and config.cuts not in PUBLISHED_CUTS:
+        raise ConfigError("variant man_weights is for published cuts: leave out what has others")
+    if config.rule == "infopro" and "man_weights" in names:
         config.infopro_shares = man_shares(config, said)
     elif config.rule == "infopro" and config.dataset in WEIGHTS_ON:
         config.infopro_first, config.infopro_last = WEIGHTS_ON[config.dataset]

@@ -178,15 +178,14 @@ def get_config(variant=""):
         validation=10_000,
     )
     experiment = experiment_of(variant)
-    others = [name for name in names_of_variant(variant) if name != experiment]
     return with_variant(
         config,
-        ",".join([experiment, *others]),
+        f"{experiment},{variant}",
         {
             **EXPERIMENTS,
             "tuned": tuned(variant),
             "lenet": LENET,
-            "short": {"epochs": 10},
             "smoke": smoke(variant),
+            "short": {"epochs": 10},
         },
     )

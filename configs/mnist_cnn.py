@@ -2,6 +2,7 @@
 
 python train.py --config=configs/mnist_cnn.py --config.data_dir=DIR --workdir=runs/mnist_cnn
 python train.py --config=configs/mnist_cnn.py:backprop ...          the same inference network as one component
+python train.py --config=configs/mnist_cnn.py:contrast ...          a loss that also tells codes apart
 python train.py --config=configs/mnist_cnn.py:authors ...           the authors' recipe, 200 epochs
 python train.py --config=configs/mnist_cnn.py:authors_backprop ...  and their baseline
 python train.py --config=configs/mnist_cnn.py:smoke                 a small network on embedded digits
@@ -29,11 +30,11 @@ def get_config(variant=""):
         config,
         variant,
         {
-            "smoke": {**SMOKE, "width_factor": 0.25},
-            "short": {"epochs": 2},
-            "contrast": {"associated_loss": "contrast"},
             "authors": AUTHORS,
+            "contrast": {"associated_loss": "contrast"},
             "authors_backprop": {**AUTHORS, **BACKPROP},
             "backprop": BACKPROP,
+            "smoke": {**SMOKE, "width_factor": 0.25},
+            "short": {"epochs": 2},
         },
     )

@@ -3,6 +3,7 @@
     python train.py --config=configs/mnist_mlp.py --config.data_dir=DIR --workdir=runs/mnist_mlp
     python train.py --config=configs/mnist_mlp.py:three ...      a third component: all rows of the paper's Table 6
     python train.py --config=configs/mnist_mlp.py:backprop ...   the network of two as one component
+    python train.py --config=configs/mnist_mlp.py:contrast ...   a loss that also tells codes apart
     python train.py --config=configs/mnist_mlp.py:short ...      2 epochs, of which the maps of layers are
     python train.py --config=configs/mnist_mlp.py:authors ...    the authors' recipe, also `:authors_backprop`, for 200
                                                                  epochs, and for 8 as `:authors,short`
@@ -24,7 +25,7 @@ at 2e-3 the autoencoder is stranded, so its rate is half the others' and not, as
 on the network of two reaches 98.2 % after 3 epochs of 1e-3 and 97.9 % of 3e-4.
 """
 
-from al_jax.training.config import default_config, with_variant
+from al_jax.training.config import default_config, names_of_variant, with_variant
 from al_jax.training.recipes import AUTHORS, BACKPROP
 
 
@@ -44,6 +45,11 @@ def get_config(variant=""):
         config,
         variant,
         {
+            "three": {"components": 3},
+            "authors": AUTHORS,
+            "contrast": {"associated_loss": "contrast", "codes": "pretrained", "autoencoder_rate": 2.0},
+            "authors_backprop": {**AUTHORS, **BACKPROP},
+            "backprop": BACKPROP,
             "smoke": {
                 "dataset": "digits",
                 "width": 64,
@@ -52,11 +58,6 @@ def get_config(variant=""):
                 "epochs": 30,
                 "autoencoder_rate": 2.0,
             },
-            "three": {"components": 3},
-            "short": {"epochs": 8 if "authors" in variant else 2},
-            "contrast": {"associated_loss": "contrast", "codes": "pretrained", "autoencoder_rate": 2.0},
-            "authors": AUTHORS,
-            "authors_backprop": {**AUTHORS, **BACKPROP},
-            "backprop": BACKPROP,
+            "short": {"epochs": 8 if {"authors", "authors_backprop"} & set(names_of_variant(variant)) else 2},
         },
     )

@@ -27,7 +27,6 @@
 # !git clone -q --depth 1 https://github.com/al-jax/al_jax
 
 # %%
-import os
 import tempfile
 from pathlib import Path
 
@@ -36,23 +35,24 @@ from IPython.display import Markdown, display
 from al_jax.analysis import depth, figures, maps, pictures, tables
 from al_jax.analysis.inspect import inspect
 from al_jax.analysis.layers import layer_outputs
+from al_jax.analysis.results import seeds_of
 from al_jax.training import load
-from al_jax.training.config import default_config
+from al_jax.training.command_line import read_config
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json
 from al_jax.training.run import claimed, set_up
 from al_jax.training.summary import leave, summarise
 
 # %matplotlib inline
-SMOKE = bool(os.environ.get("AL_JAX_SMOKE"))  # set where the notebook is tested: the same cells, fewer epochs
 RESULTS = next(path for path in map(Path, ("results", "../results", "al_jax/results")) if path.is_dir())
 
 # %% [markdown]
 # ## 1. Tables 2 to 7
 #
-# The last four columns of the accuracy tables are this library's: backpropagation with the authors' recipe, and
-# on the network that Associated Learning uses in inference; Associated Learning with the authors' recipe, and
-# with the one of the config.
+# The columns behind the paper's are this library's: backpropagation with the authors' recipe, on the network that
+# Associated Learning uses in inference, and on a usual one; Associated Learning with the authors' recipe, with the one
+# of the config, and with a loss that also tells codes apart; difference target propagation. Only runs of the same
+# number of epochs and images can be compared, so short ones stand beside those of full length.
 
 # %%
 display(Markdown(tables.render(RESULTS)))
@@ -95,36 +95,42 @@ display(pictures.exits(first["early_exit"], (first["macs"]["inference"][-1], thr
 # gradient has passed all layers above it; under Associated Learning every layer has a loss next door.
 
 # %%
-display(depth.draw(read_json(RESULTS / "depth.json")["runs"]))
+figure = depth.draw(read_json(RESULTS / "depth.json")["runs"])
+figure.set_dpi(70)  # for a light notebook
+display(figure)
 
 # %% [markdown]
 # ## 6. Maps of layers
 #
-# t-SNE of the layers that the paper's Figures 5 and 6 show, here of MNIST's MLP after a short training by either rule.
-# `python -m al_jax.analysis.figures` draws those of the other networks, and the figures above for all of them.
+# t-SNE of the layers that the paper's Figures 5 and 6 show, here of MNIST's MLP and convolutional network after a short
+# training by either rule. `python -m al_jax.analysis.figures` draws those of the other networks, and the figures above
+# for all of them.
 
 # %%
 found, missing = figures.figures(RESULTS)
-for name in ("mnist_mlp", "mnist_mlp_backprop"):
+for name in ("mnist_mlp", "mnist_mlp_backprop", "mnist_cnn", "mnist_cnn_backprop"):
     figure = found[f"maps_{name}"]()
-    figure.set_dpi(50)  # for a light notebook
+    figure.set_dpi(50)
     display(figure)
 print("not run:", ", ".join(missing))
 
 # %% [markdown]
-# ## 7. A cell of one's own
+# ## 7. A cell run again
 #
-# A run is a config, a folder, and what it leaves there. This one trains the MLP of three components on digits.
+# A run is a config, a folder, and what it leaves there. This one is a cell of the table of digits above, which
+# `python -m al_jax.analysis.cells configs/mnist_mlp.py:smoke` fills; another processor may round otherwise.
 
 # %%
-config = default_config(components=3, codes="pretrained", code_updates=1000, epochs=5 if SMOKE else 30)
+config = read_config(f"{RESULTS.parent / 'configs' / 'mnist_mlp.py'}:smoke", {})
 workdir = Path(tempfile.mkdtemp())
 run = set_up(config, workdir)
 with claimed(config, workdir):
     finished = Training(run).finish()
 summary = summarise(run, finished)
 leave(run, summary)
-print({name: summary[name] for name in ("test_accuracy", "accuracy_by_depth", "parameters", "effective_parameters")})
+recorded = seeds_of(read_json(RESULTS / "mnist_mlp_smoke.json")["runs"])
+for name in ("test_accuracy", "accuracy_by_depth"):
+    print(name, "now", summary[name], "and recorded, by seed", [entry[name] for entry in recorded])
 
 # %% [markdown]
 # `inspect` measures what the tables above are made of, and maps some layers with t-SNE, as in the paper's Figures 5
@@ -137,6 +143,8 @@ print({name: f"{value:.2f}" for name, value in analysis["distances"]["output"].i
 # %%
 network, components = load.load(workdir)
 test = run.held_out["test"]
-layers = layer_outputs(network, [part.variables for part in components], test.image, [1, 3, 5])
+layers = layer_outputs(network, [part.variables for part in components], test.image, [1, 2, 4])
 points = {"input": test.image / 255.0, **{f"layer {x.number}": x.output for x in layers}}
-display(maps.draw(maps.place(points, test.label)))
+figure = maps.draw(maps.place(points, test.label))
+figure.set_dpi(50)
+display(figure)

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from al_jax.analysis.published import TABLES, name_of, with_variants
+from al_jax.analysis.published import TABLES, USUAL, name_of, with_variants
 from al_jax.analysis.results import FREE, PATHS, analysed, numbers_of, record, seeds_of
 from al_jax.data import DataError
 from al_jax.training.command_line import read_config, split_arguments
@@ -37,7 +37,8 @@ from al_jax.training.records import read_json
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 GRACE = 300.0  # seconds that a stopped run has for its checkpoint
 POLL = 0.2  # seconds
-ORDER = ((), ("backprop",), ("contrast",), ("authors",), ("authors_backprop",))
+OURS = ((), ("backprop",), USUAL, ("contrast",))
+AUTHORS = (("authors",), ("authors_backprop",))
 
 
 class Stopped(Exception):
@@ -81,16 +82,16 @@ class Task(NamedTuple):
 
 
 def all_cells() -> list[str]:
-    """Every cell of the tables: first what is ours and a fair backprop, and of each CIFAR before MNIST.
+    """Every cell of the tables: first what is ours and backprop of the same budget, and of each CIFAR before MNIST.
 
     Then the network of Tables 5 and 6, difference target propagation, the authors' recipes, and digits.
     """
     rows = [row for number in (3, 4, 2) for row in TABLES[number][1]]
     ours, authors = (
-        [with_variants(row.config, *arm) for row in rows for arm in arms] for arms in (ORDER[:3], ORDER[3:])
+        [with_variants(row.config, *arm) for row in rows for arm in arms if row.has(arm)] for arms in (OURS, AUTHORS)
     )
     others = ["mnist_mlp:three", *(row.difference for row in rows if row.difference)]
-    small = [with_variants(row.config, "smoke", *arm) for row in rows if ":" not in row.config for arm in ORDER[:2]]
+    small = [with_variants(row.config, "smoke", *arm) for row in rows if ":" not in row.config for arm in OURS[:2]]
     cells = [*ours, *others, *authors, *small]
     return [f"configs/{stem}.py{colon}{variants}" for stem, colon, variants in (cell.partition(":") for cell in cells)]
 

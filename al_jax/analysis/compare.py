@@ -19,7 +19,16 @@ from typing import Any, NamedTuple
 from al_jax.analysis import cells
 from al_jax.analysis.paired import paired_difference
 from al_jax.analysis.published import name_of
-from al_jax.analysis.results import FREE, PATHS, hardware_of, in_percent, minutes_a_seed, numbers_of, seeds_of
+from al_jax.analysis.results import (
+    CIFAR_10_NOTE,
+    FREE,
+    PATHS,
+    hardware_of,
+    in_percent,
+    minutes_a_seed,
+    numbers_of,
+    seeds_of,
+)
 from al_jax.data import DataError
 from al_jax.training.command_line import split_arguments
 from al_jax.training.config import default_config, differences
@@ -153,7 +162,7 @@ def _notes(arms: Sequence[Arm], margin: float, level: float) -> list[str]:
         if arm.runs[0]["epochs"] != reference.runs[0]["epochs"]:
             changed.append(f"epochs: {reference.runs[0]['epochs']} -> {arm.runs[0]['epochs']}")
         notes.append(f"{reference.name} -> {arm.name}: {'; '.join(changed) or 'the same configuration'}.")
-    return notes
+    return [*notes, CIFAR_10_NOTE] if reference.config["dataset"] == "cifar10" else notes
 
 
 def _options() -> argparse.ArgumentParser:

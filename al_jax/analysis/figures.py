@@ -66,9 +66,9 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
 
 
 def _maps(results: Path, config: str, arm: Sequence[str]) -> tuple[str, Mapping[str, Any] | None]:
-    """The maps of the first seed of the longest run that has some, and how that is marked."""
+    """The maps of the first seed that has some, of the longest runs with one, and how that is marked."""
     for length, mark in (((), ""), (("short",), " (short)"), (("smoke",), " (smoke)")):
-        for entry in seeds_of(read_runs(results, with_variants(config, *length, *arm)))[:1]:
+        for entry in seeds_of(read_runs(results, with_variants(config, *length, *arm))):
             if points := entry.get("analysis", {}).get("tsne"):
                 return mark, points
     return "", None

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, cifar_10_note, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
 from al_jax.analysis.published_local import (
     MAN_CUTS,
     MAN_INFOPRO,
@@ -23,7 +23,7 @@ from al_jax.analysis.published_local import (
     TABLE_4_IMAGENET,
     Arm,
 )
-from al_jax.analysis.results import hardware_of, seeds_of
+from al_jax.analysis.results import cifar_10_note, hardware_of, seeds_of
 from al_jax.analysis.tables import runs_of
 from al_jax.training.records import read_json
 

@@ -8,9 +8,9 @@ stands in its place, with its epochs and images.
 
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, cifar_10_note, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
 from al_jax.analysis.published import with_variants
-from al_jax.analysis.results import hardware_of, in_percent, seeds_of
+from al_jax.analysis.results import cifar_10_note, hardware_of, in_percent, seeds_of
 from al_jax.analysis.tables import runs_of
 
 CONFIG = "machines"

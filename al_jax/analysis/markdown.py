@@ -11,9 +11,6 @@ from al_jax.training.errors import RunError
 
 Runs = Sequence[Mapping[str, Any]]
 NOT_RUN = "not run"
-CIFAR_10_NOTE = (
-    "The CIFAR-10 of these results is a copy in which 18 of the 10,000 test images are decoded from JPEG files."
-)
 
 
 def header(*names: str) -> list[str]:
@@ -26,19 +23,14 @@ def row(*cells: Any) -> str:
 
 def effort(runs: Runs) -> str:
     """What a result cost: seeds, epochs, and images where it is not all of them."""
-    number, images = len(seeds_of(runs)), runs[0]["config"].get("examples")
+    number, epochs, images = len(seeds_of(runs)), runs[0]["epochs"], runs[0]["config"].get("examples")
     of = f" of {images:,} images" if images else ""
-    return f"{number} seed{'s' * (number > 1)}, {runs[0]['epochs']} epochs{of}"
+    return f"{number} seed{'s' * (number > 1)}, {epochs} epoch{'s' * (epochs > 1)}{of}"
 
 
 def measured_on(hardware: Sequence[str]) -> list[str]:
     """What stands under a table, nothing where nothing was measured."""
-    return [f"\nMeasured on {', '.join(dict.fromkeys(hardware))}."] if hardware else []
-
-
-def cifar_10_note(measured: bool) -> list[str]:
-    """What stands under a table in which something was measured on CIFAR-10."""
-    return [f"\n{CIFAR_10_NOTE}"] if measured else []
+    return [f"\nMeasured on {'; '.join(dict.fromkeys(hardware))}."] if hardware else []
 
 
 def show(render: Callable[[Path], str], module: str, description: str) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from al_jax.training.plots import COLOURS, finish, line_style
 
 MOST_NUMBERS = 8  # blocks whose CKA is written into the map
+MOST_MAPS = 8  # blocks whose feature maps are shown
 Runs = Sequence[Mapping[str, Any]]
 
 
@@ -38,26 +39,37 @@ def exits(found: Sequence[Mapping[str, Any]], full: tuple[float, float]) -> Figu
 
 
 def by_depth(runs: Runs) -> Figure:
-    """Accuracy by the first k components; the associated loss in units of the code's variance; that variance; and the
-    share of classes whose code decodes to them."""
+    """Accuracy by the first k components; the associated loss in units of the code's variance, plain where it is not
+    the squared error; that variance; and the share of classes whose code decodes to them."""
     figure = Figure(figsize=(13.6, 3.4), layout="constrained")
     accuracy, loss, variance, decoded = figure.subplots(1, 4)
     codes = [run["analysis"]["codes"] for run in runs]
     depths = range(1, len(codes[0]) + 1)
     _with_spread(accuracy, depths, [run["accuracy_by_depth"] for run in runs])
-    _with_spread(loss, depths, [[code["associated_by_variance"] for code in own] for own in codes])
+    title, losses = _associated_losses(runs, depths)
+    _with_spread(loss, depths, losses)
     _with_spread(variance, depths, [[code["class_variance"] for code in own] for own in codes])
     _with_spread(decoded, depths, [[code["decoded"] for code in own] for own in codes])
     for axes in (accuracy, decoded):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     accuracy.set(title="test accuracy", xlabel="components used")
-    loss.set(title="associated loss / variance of the code", xlabel="component", yscale="log")
+    loss.set(title=title, xlabel="component", yscale="log")
     variance.set(title="variance of the code over classes", xlabel="component")
     decoded.set(title="codes that decode", xlabel="component", ylim=(-0.02, 1.04))
     for axes in (accuracy, loss, variance, decoded):
         axes.set_xticks(list(depths))
         finish(axes)
     return figure
+
+
+def _associated_losses(runs: Runs, depths: Sequence[int]) -> tuple[str, list[list[float]]]:
+    """Each component's in each run, and what it is called."""
+    codes = [run["analysis"]["codes"] for run in runs]
+    if all("associated_by_variance" in code for own in codes for code in own):
+        return "associated loss / variance of the code", [
+            [code["associated_by_variance"] for code in own] for own in codes
+        ]
+    return "associated loss", [[run["losses"][f"component_{depth}/associated"] for depth in depths] for run in runs]
 
 
 def distances(of: Mapping[str, Runs]) -> Figure:
@@ -94,7 +106,8 @@ def _by_block(of: Mapping[str, Sequence[float]]) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     for index, (name, values) in enumerate(of.items()):
         axes.plot(range(1, len(values) + 1), values, marker="o", label=name, linewidth=1.2, **line_style(index))
-    axes.set(xlabel="block", xticks=range(1, max(map(len, of.values())) + 1))
+    axes.set(xlabel="block")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     finish(axes)
     return figure, axes
 
@@ -104,13 +117,16 @@ def cka(of: Mapping[str, np.ndarray], reference: str) -> Figure:
     figure = Figure(figsize=(3.2 * len(of) + 0.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(of), squeeze=False)[0]
     for axes, (name, values) in zip(panels, of.items(), strict=True):
-        axes.imshow(values, origin="lower", vmin=0, vmax=1, cmap="viridis")
-        axes.set(xlabel=f"block of {name}", xticks=range(values.shape[1]), yticks=range(values.shape[0]))
-        axes.set(xticklabels=range(1, values.shape[1] + 1), yticklabels=range(1, values.shape[0] + 1))
+        rows, columns = values.shape
+        extent = 0.5, columns + 0.5, 0.5, rows + 0.5  # blocks count from 1
+        axes.imshow(values, origin="lower", vmin=0, vmax=1, cmap="viridis", extent=extent)
+        axes.set(xlabel=f"block of {name}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
         if max(values.shape) <= MOST_NUMBERS:
             for (row, column), value in np.ndenumerate(values):
                 colour = "black" if value > 0.6 else "white"
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
+                axes.text(column + 1, row + 1, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
     panels[0].set_ylabel(f"block of {reference}")
     figure.colorbar(panels[-1].images[0], ax=panels[-1], label="linear CKA")
     return figure
@@ -119,11 +135,14 @@ def cka(of: Mapping[str, np.ndarray], reference: str) -> Figure:
 def feature_maps(images: np.ndarray, outputs: Sequence[np.ndarray]) -> Figure:
     """Images `(N, H, W, C)` beside the mean over channels of what each block makes of them, each on its own scale.
 
-    Blocks whose output has no height and width are left out.
+    Blocks whose output has no height and width are left out. Of more than eight others eight are shown, spread evenly
+    from the first to the last.
     """
-    maps = [(number, np.asarray(output, np.float32)) for number, output in enumerate(outputs, 1) if output.ndim == 4]
+    maps = [(number, output) for number, output in enumerate(outputs, 1) if output.ndim == 4]
+    places = np.linspace(0, len(maps) - 1, min(len(maps), MOST_MAPS)).round().astype(int)
     columns = [("image", images[..., 0] if images.shape[-1] == 1 else images)]
-    columns += [(f"block {number}", output.mean(-1)) for number, output in maps]
+    for number, output in (maps[place] for place in places):
+        columns.append((f"block {number}", np.asarray(output, np.float32).mean(-1)))
     figure = Figure(figsize=(1.3 * len(columns), 1.25 * len(images) + 0.2), layout="constrained")
     panels = figure.subplots(len(images), len(columns), squeeze=False)
     for (row, column), axes in np.ndenumerate(panels):

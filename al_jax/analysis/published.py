@@ -1,8 +1,11 @@
 """The numbers of the Associated Learning paper (arXiv 1906.05560), and which result here stands beside which."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from al_jax.training.config import names_of_variant
+
+USUAL = ("usual_backprop",)
 
 
 class Row(NamedTuple):
@@ -17,6 +20,11 @@ class Row(NamedTuple):
     config: str
     target_propagation: str = "–"
     difference: str = ""  # the config of difference target propagation
+    usual: bool = False  # whether backprop has a network without the dense layers of Associated Learning's, too
+
+    def has(self, arm: Sequence[str]) -> bool:
+        """Whether its config has the variants of an arm."""
+        return self.usual or tuple(arm) != USUAL
 
 
 TABLES = {
@@ -32,8 +40,8 @@ TABLES = {
         (
             Row("MLP", "60.6 ± 0.3", "62.8 ± 0.2", "cifar_mlp", "58.2 ± 0.2", "machines:dtp_cifar"),
             Row("Vanilla CNN", "85.2 ± 0.4", "85.8 ± 0.1", "cifar_cnn"),
-            Row("ResNet-20", "91.2 ± 0.4", "89.1 ± 0.5", "cifar_resnet"),
-            Row("ResNet-32", "92.0 ± 0.2", "88.7 ± 0.4", "cifar_resnet:resnet32"),
+            Row("ResNet-20", "91.2 ± 0.4", "89.1 ± 0.5", "cifar_resnet", usual=True),
+            Row("ResNet-32", "92.0 ± 0.2", "88.7 ± 0.4", "cifar_resnet:resnet32", usual=True),
             Row("VGG", "92.3 ± 0.2", "92.6 ± 0.1", "cifar_vgg"),
         ),
     ),
@@ -42,17 +50,18 @@ TABLES = {
         (
             Row("MLP", "26.5 ± 0.4", "29.7 ± 0.2", "cifar_mlp:cifar100"),
             Row("Vanilla CNN", "51.1 ± 0.2", "52.2 ± 0.5", "cifar_cnn:cifar100"),
-            Row("ResNet-20", "63.7 ± 0.2", "61.0 ± 0.6", "cifar_resnet:cifar100"),
-            Row("ResNet-32", "63.7 ± 0.3", "59.0 ± 1.6", "cifar_resnet:resnet32,cifar100"),
+            Row("ResNet-20", "63.7 ± 0.2", "61.0 ± 0.6", "cifar_resnet:cifar100", usual=True),
+            Row("ResNet-32", "63.7 ± 0.3", "59.0 ± 1.6", "cifar_resnet:resnet32,cifar100", usual=True),
             Row("VGG", "65.8 ± 0.3", "67.1 ± 0.3", "cifar_vgg:cifar100"),
         ),
     ),
 }
 
-# What stands beside the paper: variants that are put behind a row's config.
+# What stands beside the paper: variants that are put behind a row's config, where it has them.
 ARMS = {
     "backprop, authors' recipe": ("authors_backprop",),
     "backprop, same network": ("backprop",),
+    "backprop, usual network": USUAL,
     "AL, authors' recipe": ("authors",),
     "AL, ours": (),
     "AL, ours with contrast": ("contrast",),

@@ -15,6 +15,9 @@ from al_jax.training.config import MAY_CHANGE, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json, write_json
 
+CIFAR_10_NOTE = (
+    "The CIFAR-10 of these results is a copy in which 18 of the 10,000 test images are decoded from JPEG files."
+)
 # Where something lies on one machine is no part of a result.
 PATHS = ("data_dir", "warm_start")
 # Fields that may differ between the seeds of a result.
@@ -75,7 +78,7 @@ def analysed(workdir: Path, summary: Mapping[str, Any]) -> bool:
 
 
 def table(paths: Sequence[Path]) -> str:
-    """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds.
+    """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds, and the effort.
 
     Files of another kind, such as that of `al_jax.analysis.depth`, have none.
     """
@@ -83,6 +86,7 @@ def table(paths: Sequence[Path]) -> str:
         "| run | test accuracy | validation | seeds | epochs | wall time a seed | hardware |",
         "|---|---|---|---|---|---|---|",
     ]
+    of_cifar_10 = False
     for path in paths:
         runs = read_json(path).get("runs")
         if not runs or "config" not in runs[0]:
@@ -90,9 +94,10 @@ def table(paths: Sequence[Path]) -> str:
         seeds = seeds_of(runs)
         rows.append(
             f"| {path.stem} | {in_percent(entry['test_accuracy'] for entry in seeds)} | {_validation(seeds)} | "
-            f"{numbers_of(seeds)} | {runs[0]['epochs']} | {minutes_a_seed(runs):.1f} min | {hardware_of(runs)} |"
+            f"{numbers_of(seeds)} | {epochs_of(runs)} | {minutes_a_seed(runs):.1f} min | {hardware_of(runs)} |"
         )
-    return "\n".join(rows)
+        of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
+    return "\n".join([*rows, *cifar_10_note(of_cifar_10)])
 
 
 def _validation(seeds: Sequence[Mapping[str, Any]]) -> str:
@@ -110,6 +115,17 @@ def in_percent(shares: Iterable[float]) -> str:
     values = [100 * share for share in shares]
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{spread} %"
+
+
+def epochs_of(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How many, and of how many images where a run saw so many only."""
+    images = runs[0]["config"].get("examples")
+    return f"{runs[0]['epochs']} of {images:,} images" if images else str(runs[0]["epochs"])
+
+
+def cifar_10_note(measured: bool) -> list[str]:
+    """What stands under a table in which something was measured on CIFAR-10."""
+    return [f"\n{CIFAR_10_NOTE}"] if measured else []
 
 
 def numbers_of(seeds: Sequence[Mapping[str, Any]]) -> str:

@@ -4,8 +4,9 @@
         --space learning_rate=log:1e-4:1e-2 l2=0,1e-6,1e-5 -- --config.epochs=2 --config.examples=10000
 
 Trial i draws one setting from the space and trains both rules with it: the config, and the config with its `:backprop`
-variant put over it. Test images are not even evaluated. Everything is written to `results/search/NAME.json` after each
-trial, and the same command continues; what follows `--` are fields for both.
+variant put over it, each with the drawn fields that its rule knows. Test images are not even evaluated. Everything is
+written to `results/search/NAME.json` after each training, and the same command continues; what follows `--` are fields
+for both.
 """
 
 import argparse
@@ -18,25 +19,30 @@ from typing import Any
 
 import numpy as np
 
+from al_jax.analysis.cells import positive
 from al_jax.analysis.published import name_of, with_variants
-from al_jax.analysis.results import PATHS
+from al_jax.analysis.results import FREE, PATHS
 from al_jax.data import DataError
 from al_jax.training.command_line import read_config, split_arguments
 from al_jax.training.config import Config, default_config, from_text
 from al_jax.training.errors import ConfigError, Diverged, RunError
+from al_jax.training.limits import NEEDS
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json, write_json
 from al_jax.training.run import claimed, set_up
+from al_jax.training.validation import validate
 
 Space = Mapping[str, str]
 ARMS = ((), ("backprop",))
+SAME = FREE | {"seed", "num_seeds", "epochs", "rule", *PATHS}  # what would change the budget, or nothing
 
 
 def draw(space: Space, seed: int, trial: int) -> dict[str, Any]:
     """The setting of a trial, a function of seed and trial alone.
 
     Raises:
-      ConfigError: a field is unknown, or its range is neither `log:LOW:HIGH` nor values with commas between them.
+      ConfigError: a field is unknown or no matter of the search, or its range is neither `log:LOW:HIGH` of numbers nor
+        values with commas between them.
 
     Example:
       >>> draw({"learning_rate": "log:1e-4:1e-2", "batch_size": "32,128"}, seed=0, trial=0)
@@ -45,20 +51,33 @@ def draw(space: Space, seed: int, trial: int) -> dict[str, Any]:
     rng = np.random.Generator(np.random.PCG64([seed, trial]))
     setting = {}
     for field, values in space.items():
+        if field in SAME:
+            raise ConfigError(f"--space {field}=...: it is the same in all trials, give it behind --")
         if not values.startswith("log:"):
             choices = [from_text(field, text) for text in values.split(",")]
             setting[field] = choices[int(rng.random() * len(choices))]
             continue
         kind = type(from_text(field, str(default_config().get(field))))
         try:
-            low, high = (math.log(float(end)) for end in values.split(":")[1:])
-        except ValueError as error:
+            low, high = (math.log(kind(float(end))) for end in values.split(":")[1:])
+        except (ValueError, TypeError) as error:
             raise ConfigError(
-                f"--space {field}={values}: give log:LOW:HIGH or values with commas between them"
+                f"--space {field}={values}: give log:LOW:HIGH of numbers above 0, or values with commas between them"
             ) from error
         value = math.exp(low + (high - low) * rng.random())
         setting[field] = round(value) if kind is int else float(f"{value:.3g}")
     return setting
+
+
+def known(setting: Mapping[str, Any], rule: str) -> dict[str, Any]:
+    """The fields of a setting that have an effect under a rule.
+
+    Example:
+      >>> known({"learning_rate": 1e-3, "bridge_hidden": "elu"}, "backprop")
+      {'learning_rate': 0.001}
+    """
+    foreign = {field for field, other, rules in NEEDS if other == "rule" and rule not in rules}
+    return {field: value for field, value in setting.items() if field not in foreign}
 
 
 def validation_accuracy(config: Config) -> float:
@@ -84,25 +103,36 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
             raise RunError(f"{path} holds another search: give another --out")
         entries = found["trials"]
     done = {(entry["trial"], entry["rule"]) for entry in entries}
+    for trial, setting, config in _trainings(spec, trials, space, fields, seed):
+        if (trial, config.rule) in done:
+            continue
+        entry = {"trial": trial, "rule": config.rule, **setting, "validation_accuracy": 0.0}
+        try:
+            entry["validation_accuracy"] = validation_accuracy(config)
+        except Diverged as error:
+            entry["diverged"] = str(error)
+        print(f"trial {trial}, {config.rule}: {entry['validation_accuracy']:.2%} with {setting}", flush=True)
+        entries.append(entry)
+        write_json(path, {**asked, "trials": entries})
+    return {**asked, "trials": entries}
+
+
+def _trainings(
+    spec: str, trials: int, space: Space, fields: Mapping[str, str], seed: int
+) -> list[tuple[int, dict[str, Any], Config]]:
+    """Trial, setting and config of each, all of them valid before the first is trained."""
     specs = {read_config(own, fields).rule: own for own in (with_variants(spec, *arm) for arm in ARMS)}
     if len(specs) < len(ARMS):
         raise ConfigError(f"{spec} trains by backprop already: give the config that its variant stands beside")
+    found = []
     for trial in range(trials):
-        setting = draw(space, seed, trial)
+        drawn = draw(space, seed, trial)
         for rule, own in specs.items():
-            if (trial, rule) in done:
-                continue
-            config = read_config(own, fields)
+            config, setting = read_config(own, fields), known(drawn, rule)
             config.update({**setting, "eval_every": config.epochs})
-            entry = {"trial": trial, "rule": rule, **setting, "validation_accuracy": 0.0}
-            try:
-                entry["validation_accuracy"] = validation_accuracy(config)
-            except Diverged as error:
-                entry["diverged"] = str(error)
-            print(f"trial {trial}, {rule}: {entry['validation_accuracy']:.2%} with {setting}", flush=True)
-            entries.append(entry)
-            write_json(path, {**asked, "trials": entries})
-    return {**asked, "trials": entries}
+            validate(config)
+            found.append((trial, setting, config))
+    return found
 
 
 def best(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -125,7 +155,7 @@ def main() -> None:
     own, of_train = split_arguments(sys.argv[1:])
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.search", description="Random search.")
     parser.add_argument("config")
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=positive, default=8)
     parser.add_argument("--validation", type=int, default=5000)
     parser.add_argument("--space", nargs="+", default=["learning_rate=log:1e-4:1e-2", "l2=0,1e-6,1e-5"])
     parser.add_argument("--seed", type=int, default=0)
@@ -142,5 +172,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", flush=True)
     except (RunError, DataError) as error:
         sys.exit(f"error: {error}")

@@ -3,18 +3,21 @@
     python -m al_jax.analysis.tables [RESULTS]
 
 Cells come from the files in `results/`, as mean ± standard deviation over seeds after so many epochs, always the last,
-and say `not run` where there is none. The paper trains for 200 epochs. Where a config was not run at its full length,
-or was not inspected where a cell needs it, its `:short` variant stands in its place, marked as such.
+and say `not run` where there is none. The paper trains for 200 epochs. Runs of a config's `:short` variant are marked
+as such: in Tables 2 to 4 they stand beside those of full length, so that arms can be compared at the same budget, and
+in Table 7 in their place where those are missing or were not inspected.
 """
 
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, Runs, cifar_10_note, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, measured_on, row, show
 from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
-from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of
+from al_jax.analysis.results import cifar_10_note, hardware_of, in_percent, numbers_of, seeds_of
 from al_jax.training.records import read_json
+
+SHORT = " (short)"
 
 
 def read_runs(results: Path, config: str) -> Runs:
@@ -26,16 +29,21 @@ def read_runs(results: Path, config: str) -> Runs:
 def runs_of(results: Path, config: str, *arm: str, inspected: bool = False) -> tuple[Runs, str]:
     """The runs of a config under an arm, else those of its `:short` variant, so marked; none where there are neither.
 
-    `short` may stand on either side of the arm, which makes the same run under another name. With `inspected` only
-    those that `al_jax.analysis.inspect` looked into.
+    With `inspected` only those that `al_jax.analysis.inspect` looked into.
     """
-    for variants, mark in ((arm, ""), (("short", *arm), " (short)"), ((*arm, "short"), " (short)")):
-        runs = read_runs(results, with_variants(config, *variants))
+    full, short = read_runs(results, with_variants(config, *arm)), short_runs(results, config, *arm)
+    for runs, mark in ((full, ""), (short, SHORT)):
         if inspected:
             runs = [run for run in runs if all("analysis" in entry for entry in seeds_of([run]))]
         if runs:
             return runs, mark
     return [], ""
+
+
+def short_runs(results: Path, config: str, *arm: str) -> Runs:
+    """The runs of its `:short` variant, which may stand on either side of the arm: the same run under two names."""
+    either = (with_variants(config, *variants) for variants in (("short", *arm), (*arm, "short")))
+    return next((runs for runs in (read_runs(results, own) for own in either) if runs), [])
 
 
 def accuracy_table(results: Path, number: int) -> str:
@@ -46,7 +54,7 @@ def accuracy_table(results: Path, number: int) -> str:
     for own in rows:
         cells = []
         for config, arm in (*((own.config, arm) for arm in ARMS.values()), (own.difference, ())):
-            cell, on = _accuracy(results, config, arm) if config else ("–", [])
+            cell, on = _accuracy(results, config, arm) if config and own.has(arm) else ("–", [])
             cells.append(cell)
             hardware.extend(on)
         lines.append(row(own.network, own.backprop, own.target_propagation, own.associated, *cells))
@@ -54,12 +62,13 @@ def accuracy_table(results: Path, number: int) -> str:
 
 
 def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list[str]]:
-    """A cell and its hardware: of the full run, else of the short one, or of a taller network's lower components."""
-    (runs, mark), depth = runs_of(results, config, *arm), 0
-    taller = read_runs(results, "mnist_mlp:three") if (config, arm) == ("mnist_mlp", ()) else []
-    if taller and (mark or not runs):
-        runs, mark, depth = taller, "", 2
-    return (f"{_mean(runs, depth)}, {effort(runs)}{mark}", [hardware_of(runs)]) if runs else (NOT_RUN, [])
+    """A cell and its hardware: of the full run, or of a taller network's lower components, and of the short one."""
+    full, depth, mark = read_runs(results, with_variants(config, *arm)), 0, ""
+    if not full and (config, arm) == ("mnist_mlp", ()) and (taller := read_runs(results, "mnist_mlp:three")):
+        full, depth, mark = taller, 2, " (the first 2 of 3 components)"
+    found = [(full, depth, mark), (short_runs(results, config, *arm), 0, SHORT)]
+    cells = [f"{_mean(runs, depth)}, {effort(runs)}{mark}" for runs, depth, mark in found if runs]
+    return "; ".join(cells) or NOT_RUN, [hardware_of(runs) for runs, _, _ in found if runs]
 
 
 def _mean(runs: Runs, depth: int = 0) -> str:
@@ -68,7 +77,7 @@ def _mean(runs: Runs, depth: int = 0) -> str:
 
 
 def table_5(results: Path) -> str:
-    """Associated loss of each component on MNIST's training images, at the end.
+    """Associated loss of each component on MNIST's training images, a mean over the last updates.
 
     All rows come from runs of three: the lower components of a network train as if there were no upper ones.
     """

@@ -56,12 +56,16 @@ def default_config(**fields: Any) -> Config:
             # mlp | vanilla_cnn | vgg | resnet8, 20, 32, 110 | resnet101, 152, resnext101, vgg13 | lenet (for machines)
             "network": "mlp",
             "components": 4,  # K, the depth of the folded network: one layer each in an mlp
-            "cuts": "even",  # even | memory | infopro | man | man++ | layers of each component: "4,3,3"
+            # even (but a resnet8 to 110 in 4: the stem and three stages) | memory | infopro | man | man++ | layers of
+            # each component: "4,3,3"
+            "cuts": "even",
             "width": 128,  # units of each layer of an mlp
-            "width_factor": 1.0,  # on every number of channels of the other networks
+            "width_factor": 1.0,  # on every number of channels of the other networks, and of a vgg's dense units
             "batch_norm": False,  # after the convolutions of a vgg
             "dense_layers": 2,  # above the convolutions of a vgg; the authors' backprop network has none
-            "residual": "authors",  # authors (of Associated Learning) | standard (He et al.), a resnet's units
+            # A resnet's units: authors (of Associated Learning) | standard (He et al.), which differ in where they
+            # are activated, shortcuts, biases, initial kernels, padding and batch norm (al_jax/networks/layers.py).
+            "residual": "authors",
             "remat": False,  # gradients compute the inside of layers anew, for an accelerator's memory
             "activation": "elu",  # elu | relu, of the layers
             # associated | backprop (the folded network as one) | greedy | predsim | infopro, or a learning machine's:
@@ -152,7 +156,7 @@ def default_config(**fields: Any) -> Config:
             "num_processes": 0,  # 0: as JAX_NUM_PROCESSES or the cluster says
             "process_id": -1,  # from 0; -1: as JAX_PROCESS_ID or the cluster says
             "start_timeout": 300.0,  # seconds to wait for all processes
-            "step_timeout": 600.0,  # seconds without a step after which a process gives up; start_timeout more at first
+            "step_timeout": 600.0,  # seconds per call of updates_per_call until a process gives up; at first both
             # The run.
             "evaluate": False,  # only evaluate the finished run in the workdir
             "eval_every": 1,  # epochs
@@ -199,17 +203,20 @@ def wrong_type(field: str, value: Any) -> ConfigError:
 
 
 def with_variant(config: Config, variant: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The config of `configs/NAME.py:VARIANT`; of several variants, `a,b`, each is put over those before it.
+    """The config of `configs/NAME.py:VARIANT`, and of several variants: `a,b` and `b,a` are the same.
 
-    Only `short`, the length of a run that a CPU can afford, is put over all, wherever it stands.
+    Each is put over those that the config's file lists before it, so that a name says what was run in any order.
 
     Raises:
       ConfigError: there is no such variant.
     """
-    for name in sorted(names_of_variant(variant), key="short".__eq__):
+    names = names_of_variant(variant)
+    for name in names:
         if name not in variants:
             raise ConfigError(f"unknown variant {name!r}: there are {', '.join(variants)}")
-        _put(config, variants[name])
+    for name, fields in variants.items():
+        if name in names:
+            _put(config, fields)
     return config
 
 

@@ -102,6 +102,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("code", "rule", FOLDED),
     ("bridge", "rule", FOLDED),
     ("pool", "rule", FOLDED),
+    ("pool", "bridge", ("pooled",)),
     ("bridge_expansion", "rule", FOLDED),
     ("bridge_expansion", "bridge", ("paper", "pooled", "conv")),
     ("bridge_hidden", "rule", ("associated",)),

@@ -40,8 +40,17 @@ def build_schedule(config: Config, updates: int) -> optax.Schedule:
         "epoch_cosine": lambda: epoch_cosine(
             rate, config.epochs, max(1, updates // config.epochs), config.warmup_epochs
         ),
-        "steps": lambda: optax.piecewise_constant_schedule(rate, {int(updates * at): factor for at, factor in STEPS}),
+        "steps": lambda: optax.piecewise_constant_schedule(rate, steps_at(updates)),
     }[config.schedule]()
+
+
+def steps_at(updates: int) -> dict[int, float]:
+    """Factors of the learning rate by the update that they begin after; in a very short run several have the same."""
+    found: dict[int, float] = {}
+    for share, factor in STEPS:
+        at = int(updates * share)
+        found[at] = found.get(at, 1.0) * factor
+    return found
 
 
 def epoch_cosine(rate: float, epochs: int, updates_per_epoch: int, warmup_epochs: int = 0) -> optax.Schedule:

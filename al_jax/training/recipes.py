@@ -10,6 +10,7 @@ AUTHORS = {
     "autoencoder_rate": 2.0,
     "epsilon_hat": True,
     "bridge": "paper",
+    "pool": 2,
     "bridge_hidden": "sigmoid",
     "associated_loss": "squares",
     "codes": "online",

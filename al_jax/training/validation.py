@@ -21,9 +21,10 @@ from al_jax.training.machine_checks import validate_machine
 
 
 def validate(config: Config) -> None:
-    """Raises `ConfigError` for values that cannot run or have no effect, whatever the data and the machine."""
+    """Raises `ConfigError` for what cannot run, and most of what has no effect, whatever the data and the machine."""
+    known = default_config()
     for field in config:
-        if field not in (known := default_config()):
+        if field not in known:
             raise ConfigError(f"there is no field config.{field}{nearest(field, known)}")
     for field, choices in CHOICES.items():
         if config[field] not in choices:

@@ -175,7 +175,10 @@ def test_a_list_takes_no_field_that_changes_its_results(tmp_path):
 def test_every_cell_of_the_tables_is_a_config_that_can_run():
     names = cells.all_cells()
     rows = [row for _, rows in TABLES.values() for row in rows]
-    expected = {with_variants(row.config, *arm) for row in rows for arm in ARMS.values()} | {"mnist_mlp:three"}
+    expected = {with_variants(row.config, *arm) for row in rows for arm in ARMS.values() if row.has(arm)}
+    assert {"cifar_resnet:usual_backprop", "cifar_cnn:contrast"} < expected
+    assert "cifar_cnn:usual_backprop" not in expected
+    expected |= {"mnist_mlp:three"}
     expected |= {row.difference for row in rows if row.difference}
     expected |= {f"{row.config}:smoke{arm}" for row in rows if ":" not in row.config for arm in ("", ",backprop")}
     assert len(names) == len(set(names))
@@ -187,7 +190,8 @@ def test_every_cell_of_the_tables_is_a_config_that_can_run():
 @pytest.mark.slow
 def test_a_search_tries_both_rules_with_the_same_settings_and_continues(tmp_path):
     fields = {"validation": "200", "epochs": "1", "width": "8", "code": "8", "components": "1"}
-    arguments = ("configs/digits.py", {"learning_rate": "log:1e-4:1e-1"}, fields, 0, tmp_path / "found.json")
+    space = {"learning_rate": "log:1e-4:1e-1", "bridge_hidden": "elu"}
+    arguments = ("configs/digits.py", space, fields, 0, tmp_path / "found.json")
 
     def run(trials):
         spec, *rest = arguments
@@ -199,6 +203,7 @@ def test_a_search_tries_both_rules_with_the_same_settings_and_continues(tmp_path
     assert [entry["rule"] for entry in found["trials"]] == ["associated", "backprop"] * 2
     rates = [entry["learning_rate"] for entry in found["trials"]]
     assert rates[0] == rates[1] != rates[2] == rates[3]
+    assert ["bridge_hidden" in entry for entry in found["trials"]] == [True, False] * 2  # backprop has no such choice
     assert not any("test" in name for entry in found["trials"] for name in entry)
     assert set(search.best(found)) == {"associated", "backprop"}
     with pytest.raises(RunError, match="holds another search"):
@@ -213,11 +218,21 @@ def test_a_trial_that_diverges_is_recorded_and_does_not_end_the_search(tmp_path)
     assert len(found["trials"]) == 2
 
 
+def test_a_search_that_would_end_in_a_refusal_does_not_begin(tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "validation_accuracy", lambda config: pytest.fail("a trial was trained"))
+    fields = {"validation": "200", "shards": "2"}
+    with pytest.raises(ConfigError, match="batch_size is 33: it must be divisible"):
+        search.search("configs/digits.py", 1, {"batch_size": "33"}, fields, 0, tmp_path / "found.json")
+
+
 def test_a_space_is_refused_in_one_sentence():
     with pytest.raises(ConfigError, match=r"no field config\.lr"):
         search.draw({"lr": "1"}, 0, 0)
-    with pytest.raises(ConfigError, match="give log:LOW:HIGH or values"):
-        search.draw({"learning_rate": "log:low:high"}, 0, 0)
+    for field, values in {"learning_rate": "log:low:high", "network": "log:1:2", "width": "log:0:3"}.items():
+        with pytest.raises(ConfigError, match="give log:LOW:HIGH of numbers above 0, or values"):
+            search.draw({field: values}, 0, 0)
+    with pytest.raises(ConfigError, match="it is the same in all trials"):
+        search.draw({"epochs": "1,2"}, 0, 0)
     assert search.draw({"epsilon_hat": "true,true", "width": "log:16:64"}, 0, 0)["epsilon_hat"] is True
     assert search.draw({"epsilon_hat": "false"}, 0, 0) == {"epsilon_hat": False}
     assert isinstance(search.draw({"width": "log:16:64"}, 0, 0)["width"], int)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from al_jax.analysis import figures, maps
+from al_jax.analysis import figures, maps, pictures
 from al_jax.analysis.published import TABLES
 from al_jax.training.records import read_json, write_json
 
@@ -61,6 +61,12 @@ def test_maps_of_both_rules_are_drawn_from_results(tmp_path):
     assert figure.get_suptitle() == "mnist_mlp"
     assert [axes.get_title() for axes in figure.axes] == ["input", "output"]
     assert all(len(axes.collections[0].get_offsets()) == 160 for axes in figure.axes)
+
+
+def test_losses_that_are_no_squares_are_not_drawn_in_units_of_a_variance():
+    squares, contrast = (read_json(RESULTS / f"cifar_mlp{arm}_short.json")["runs"] for arm in ("", "_contrast"))
+    titles = [pictures.by_depth(runs).axes[1].get_title() for runs in (squares, contrast)]
+    assert titles == ["associated loss / variance of the code", "associated loss"]
 
 
 @pytest.mark.parametrize("table", TABLES)

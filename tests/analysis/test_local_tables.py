@@ -7,8 +7,8 @@ from support import write_result
 
 from al_jax.analysis import local_tables
 from al_jax.analysis.local_tables import table_1, table_2, table_3, table_4, table_4_imagenet
-from al_jax.analysis.markdown import CIFAR_10_NOTE
 from al_jax.analysis.published import with_variants
+from al_jax.analysis.results import CIFAR_10_NOTE
 from al_jax.analysis.tables import ablations
 from al_jax.data import size_of, unit_range
 from al_jax.training.command_line import read_config

@@ -7,7 +7,7 @@ import pytest
 from support import write_result
 
 from al_jax.analysis.machine_tables import DIFFERENCE, DIFFERS, LENET, TABLE_1, difference, lenet, table_1
-from al_jax.analysis.markdown import CIFAR_10_NOTE
+from al_jax.analysis.results import CIFAR_10_NOTE
 from al_jax.training.derived import units_of
 from al_jax.training.errors import ConfigError
 from al_jax.training.run import set_up

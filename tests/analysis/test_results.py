@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from al_jax.analysis.results import record, table
+from al_jax.analysis.results import CIFAR_10_NOTE, record, table
 from al_jax.training.config import default_config
 from al_jax.training.errors import RunError
 
@@ -62,6 +62,13 @@ def test_an_analysis_of_another_state_is_refused(tmp_path):
         else:
             with pytest.raises(RunError, match="was trained on since its analysis"):
                 record(tmp_path / "digits.json", [run])
+
+
+def test_a_row_says_of_how_many_images_a_run_saw(tmp_path):
+    record(tmp_path / "x.json", [finished_run(tmp_path / "short", 0, 0.9, dataset="cifar10", examples=10_000)])
+    *_, row, _, note = table([tmp_path / "x.json"]).splitlines()
+    assert "| 60 of 10,000 images |" in row
+    assert note == CIFAR_10_NOTE
 
 
 def test_a_warm_start_is_part_of_a_result_and_its_folder_is_not(tmp_path):

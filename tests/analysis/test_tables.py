@@ -8,7 +8,7 @@ import optax
 from support import assert_same_bits, first, make_batches, train
 
 import al_jax as al
-from al_jax.analysis.markdown import CIFAR_10_NOTE
+from al_jax.analysis.results import CIFAR_10_NOTE
 from al_jax.analysis.tables import ablations, accuracy_table, digits, table_6, table_7
 
 
@@ -37,19 +37,27 @@ def test_what_was_not_run_says_so(tmp_path):
     assert table_6(tmp_path).count("not run") == 3
 
 
-def test_a_short_run_stands_in_the_place_of_one_at_full_length(tmp_path):
-    write(tmp_path, "mnist_mlp_short_backprop", summary(0, 0.5))
-    write(tmp_path, "mnist_mlp_authors_short", summary(0, 0.75))
-    cells = accuracy_table(tmp_path, 2).splitlines()[2].split(" | ")[4:]
-    assert [cell.split(",")[0] for cell in cells] == [
+def test_runs_of_both_lengths_stand_beside_each_other(tmp_path):
+    write(tmp_path, "cifar_resnet", summary(0, 0.875))
+    write(tmp_path, "cifar_resnet_short", {**summary(0, 0.25), "epochs": 1})
+    write(tmp_path, "cifar_resnet_short_usual_backprop", summary(0, 0.5))
+    write(tmp_path, "cifar_resnet_authors_short", summary(0, 0.75))
+    cells = accuracy_table(tmp_path, 3).splitlines()[4].split(" | ")[4:-1]
+    assert cells == [
         "not run",
-        "50.00 %",
-        "75.00 %",
         "not run",
+        "50.00 %, 1 seed, 20 epochs (short)",
+        "75.00 %, 1 seed, 20 epochs (short)",
+        "87.50 %, 1 seed, 20 epochs; 25.00 %, 1 seed, 1 epoch (short)",
         "not run",
-        "not run |",
     ]
-    assert cells[1].endswith("20 epochs (short)")
+    assert accuracy_table(tmp_path, 3).splitlines()[2].split(" | ")[6] == "–"  # an MLP has no other network
+
+
+def test_mnists_two_components_may_be_the_lower_ones_of_three(tmp_path):
+    write(tmp_path, "mnist_mlp_three", summary(0, 0.25, 0.5, 0.75))
+    cell = accuracy_table(tmp_path, 2).splitlines()[2].split(" | ")[8]
+    assert cell == "50.00 %, 1 seed, 20 epochs (the first 2 of 3 components)"
 
 
 def inspected(seed, distance, **config):

@@ -1,5 +1,6 @@
 """Bad configurations are refused in one sentence, before anything is compiled."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -57,13 +58,19 @@ def test_refused(fields, message):
     assert "\n" not in str(refusal.value)
 
 
-def test_defaults_and_every_config_are_valid():
-    validate(default_config())
-    for path in (ROOT / "configs").glob("*.py"):
-        space = {}
-        exec(compile(path.read_text(), path, "exec"), space)
-        for variant in ("", "smoke", "baseline" if path.stem == "machines" else "backprop"):
-            validate(space["get_config"](variant))
+CONFIGS = {path.stem: runpy.run_path(str(path))["get_config"] for path in sorted((ROOT / "configs").glob("*.py"))}
+# What another variant has to stand beside.
+BESIDE = {"depth2": "man", "depth3": "man", "k32": "resnet110", "man_weights": "infopro"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_defaults_and_every_variant_of_every_config_are_valid(name):
+    with pytest.raises(ConfigError, match="there are ") as refusal:
+        CONFIGS[name]("nonsense")
+    variants = str(refusal.value).partition("there are ")[2].split(", ")
+    assert len(variants) >= 2
+    for variant in ("", *variants):
+        validate(CONFIGS[name](f"{variant},{BESIDE.get(variant, '')}" if name == "local_learning" else variant))
 
 
 WITHOUT_EFFECT = {
@@ -90,6 +97,7 @@ WITHOUT_EFFECT = {
         {"rule": "greedy", "bridge": "pooled"},
         "bridge is for rule=associated or backprop, not",
     ),
+    "pooling of the paper's bridge": ({"pool": 4}, "pool is for bridge=pooled, not paper"),
     "width of no bridge": ({"bridge": "none", "bridge_expansion": 2}, "bridge_expansion is for bridge=paper, pooled"),
     "codes of a local rule": ({"rule": "infopro", "code": 9}, "code is for rule=associated or backprop, not infopro"),
     "similarity of no pairs": ({"rule": "greedy", "similarity": 0.5}, "similarity is for rule=predsim, not greedy"),
@@ -149,10 +157,16 @@ def test_unknown_variant_names_the_known_ones():
         with_variant(default_config(), "smok", {"smoke": {}})
 
 
-def test_short_is_put_over_what_else_sets_a_length():
-    variants = {"short": {"epochs": 2}, "authors": {"epochs": 200, "seed": 7}}
+def test_variants_are_put_over_each_other_as_they_are_listed_and_not_as_they_are_named():
+    variants = {"authors": {"epochs": 200, "seed": 7}, "short": {"epochs": 2}}
     configs = [with_variant(default_config(), variant, variants) for variant in ("short,authors", "authors,short")]
     assert [(config.epochs, config.seed) for config in configs] == [(2, 7)] * 2
+
+
+@pytest.mark.parametrize("variant", ["k8", "resnet110", "man_cuts", "infopro"])
+def test_backprop_has_one_component_whatever_it_is_named_with(variant):
+    first, last = (CONFIGS["local_learning"](names) for names in (f"backprop,{variant}", f"{variant},backprop"))
+    assert first == last and first.components == 1
 
 
 @pytest.mark.parametrize(
@@ -165,11 +179,9 @@ def test_short_is_put_over_what_else_sets_a_length():
     ],
 )
 def test_a_colon_between_variants_is_as_good_as_a_comma(name, variant, field, value):
-    space = {}
-    exec(compile((ROOT / "configs" / f"{name}.py").read_text(), name, "exec"), space)
-    config = space["get_config"](variant)
+    config = CONFIGS[name](variant)
     assert config[field] == value
-    assert space["get_config"](variant.replace(",", ":")) == config
+    assert CONFIGS[name](variant.replace(",", ":")) == config
 
 
 def test_only_fields_off_the_trajectory_may_change():

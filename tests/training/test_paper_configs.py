@@ -56,8 +56,10 @@ def test_the_authors_arms_have_the_authors_numbers_of_parameters(key):
     assert count(read(*key, "authors_backprop")) == (backprop, backprop)
 
 
-@pytest.mark.parametrize("key", PUBLISHED, ids=lambda key: " ".join(key))
-def test_the_fair_arm_is_the_inference_network_with_the_same_budget(key):
+@pytest.mark.parametrize(
+    "key", [*PUBLISHED, ("cifar_resnet", "two"), ("cifar_resnet", "three")], ids=lambda key: " ".join(key)
+)
+def test_the_fair_arm_is_the_inference_network_in_the_same_training(key):
     ours, fair = read(*key), read(*key, "backprop")
     assert count(fair)[0] == count(ours)[1]
     # Each rule has its own rate, out of the same search, and its own hidden units: backprop ReLUs.
