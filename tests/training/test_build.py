@@ -1,10 +1,13 @@
 """What fields of a configuration build: augmentations, against every window that NumPy cuts, and bridges."""
 
+import itertools
+
 import chex
 import jax
 import numpy as np
 import optax
 import pytest
+from support import parameter_shapes
 
 import al_jax as al
 from al_jax.data import unit_range
@@ -39,6 +42,18 @@ def test_augmentations_cut_every_window_and_no_other(fields, side, expected):
     prepare = build_prepare(default_config(**fields), DataFacts(10, image.shape, unit_range()))
     result = np.asarray(prepare(np.stack([image] * KEYS), jax.random.key(0), True)) * 255
     assert {own.tobytes() for own in np.rint(result).astype(np.uint8)} == windows(image, *expected)
+
+
+def test_a_conv_bridge_begins_with_a_block_shaped_like_the_next_one_and_ends_with_a_global_average():
+    config = default_config(network="vanilla_cnn", width_factor=0.05, code=8, bridge="conv")
+    network = build_network(config, DataFacts(10, (16, 16, 3), unit_range()))
+    batch = {"image": np.zeros((2, 16, 16, 3), np.float32), "label": np.zeros(2, np.int32)}
+    parts = [jax.tree.map(lambda x: x.shape, part) for part in parameter_shapes(network, batch)]
+    for part, above in itertools.pairwise(parts):
+        assert part["b"]["lead"] == above["f"]
+        channels = above["f"]["layers_1"]["Conv_0"]["bias"]
+        assert part["b"]["CodeLayer_0"]["Dense_0"]["kernel"] == (*channels, 5 * 8)
+    assert "lead" not in parts[-1]["b"]
 
 
 def test_each_component_may_have_hidden_units_of_its_own_in_its_bridge():
