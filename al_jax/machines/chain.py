@@ -1,11 +1,11 @@
 """Machines one above the other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
-from al_jax.machines.fitting import holds_fitted
-from al_jax.machines.types import Machine, MachineState, Unheard, begin, learn
+from al_jax.machines.types import Machine, MachineState, Unheard, begin, learn, refuse_no_machine
 
 
 def chain(*machines: Machine, name: str = "chain") -> Machine:
@@ -24,9 +24,7 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
     """
     if not machines:
         raise ValueError("machines.chain needs at least one machine")
-    if other := [machine for machine in machines if not isinstance(machine, Machine)]:
-        kind = type(other[0]).__name__
-        raise ValueError(f"machines.chain takes machines, not a {kind}: al.machines.from_linen makes one of a module")
+    refuse_no_machine("chain", *machines)
 
     def init(key, x):
         states = []
@@ -67,8 +65,16 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
     needs = frozenset().union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
     silent = next((index for index in reversed(range(len(machines))) if not machines[index].tells), 0)
-    hears, tells = any(machine.hears for machine in machines[silent:]), all(machine.tells for machine in machines)
-    return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective, hears, tells)
+    initiates = any(
+        own.initiates and all(below.tells for below in machines[:index]) for index, own in enumerate(machines)
+    )
+    about: dict[str, Any] = {
+        "hears": any(machine.hears for machine in machines[silent:]),
+        "tells": initiates or all(machine.tells for machine in machines),
+        "initiates": initiates,
+        "beside": frozenset().union(*(machine.beside for machine in machines)),
+    }
+    return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective, **about)
 
 
 def update_parts(machines: Sequence[Machine], state: MachineState, residuals, gradients, context) -> MachineState:
@@ -80,7 +86,7 @@ def update_parts(machines: Sequence[Machine], state: MachineState, residuals, gr
 def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState]) -> None:
     """Raises Unheard for a machine that learns by feedback of which nothing reaches it."""
     for index, (machine, state) in enumerate(zip(machines, states, strict=True)):
-        if not machine.hears or not learns(state):
+        if not machine.hears or not learns(machine, state):
             continue
         for place, above in enumerate(machines[index + 1 :], index + 1):
             if not above.tells:
@@ -89,13 +95,13 @@ def _refuse_unheard(machines: Sequence[Machine], states: Sequence[MachineState])
                     "no feedback down: give it a rule that hears the error or the label, or freeze it by "
                     "al.machines.feedback_only"
                 )
-            if above.needs:  # it tells more than it is told
+            if above.initiates:
                 break
 
 
-def learns(state: MachineState) -> bool:
+def learns(machine: Machine, state: MachineState) -> bool:
     """Whether there is something to learn: parameters, or a model that is fitted."""
-    return bool(jax.tree.leaves(state.params)) or holds_fitted(state.fixed)
+    return bool(jax.tree.leaves(state.params)) or "model" in machine.beside
 
 
 def label(index: int, machine: Machine) -> str:

@@ -1,17 +1,19 @@
 """Hill climbing: of several inputs of a machine, every sample hands down the one that the machine answers best to."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.machines.chain import at, joined, label, split, update_parts
 from al_jax.machines.fitting import InputRule
 from al_jax.machines.orders import searching
-from al_jax.machines.schedules import Schedule, value_at
-from al_jax.machines.scores import Score, ScoreFunction, target_distance
+from al_jax.machines.schedules import Schedule, refuse_negative, value_at
+from al_jax.machines.scores import Score, ScoreFunction, target_distance, uses_feedback
 from al_jax.machines.search import best_per_sample
-from al_jax.machines.types import Feedback, Machine, begin, learn
+from al_jax.machines.types import Feedback, Machine, begin, learn, refuse_no_machine
 from al_jax.machines.votes import stochastic_votes
 
 
@@ -35,12 +37,14 @@ def climbed(
         learns to avoid, and the draws become alike.
       outgoing: any; the scores are those at the parameters with which it ran forward.
       candidates: draws for every batch.
-      score: `(y, feedback, context) -> Score` of values `(B,)`, of the outputs of `outgoing`.
+      score: `(y, feedback, context) -> Score` of values `(B,)`, of the outputs of `outgoing`. One of the label alone
+        has an attribute `hears` that is False, as `label_rate` does.
       name: what errors and metrics call it.
 
     Raises:
       ValueError: there are no candidates.
     """
+    refuse_no_machine("climbed", incoming, outgoing)
     _check(name, candidates)
     lower, upper = label(0, incoming), label(1, outgoing)
 
@@ -85,7 +89,13 @@ def climbed(
 
     needs = incoming.needs | outgoing.needs
     effective = (incoming.effective, outgoing.effective)
-    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, tells=incoming.tells)
+    about: dict[str, Any] = {
+        "hears": outgoing.hears or uses_feedback(score),
+        "tells": incoming.tells,
+        "initiates": incoming.initiates or (incoming.tells and not uses_feedback(score)),
+        "beside": incoming.beside | outgoing.beside,
+    }
+    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, **about)
 
 
 def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = target_distance) -> InputRule:
@@ -97,9 +107,10 @@ def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = tar
       score: `(y, feedback, context) -> Score` of values `(B,)`.
 
     Raises:
-      ValueError: there are no candidates.
+      ValueError: there are no candidates, or the deviation is negative.
     """
     _check("gaussian_search", candidates)
+    refuse_negative(sigma, "sigma of gaussian_search")
 
     def rule(forward, x, feedback, context):
         scale = value_at(sigma, context.step)
@@ -107,6 +118,7 @@ def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = tar
         x = x.astype(noise.dtype)
         return _climb(x, x[None] + scale * noise, lambda x: score(forward(x), feedback, context))[0]
 
+    vars(rule)["hears"] = uses_feedback(score)
     return rule
 
 
@@ -114,6 +126,7 @@ def gaussian_climb(
     machine: Machine, *, candidates: int, sigma: Schedule, score: ScoreFunction = target_distance
 ) -> Machine:
     """The machine, handing down better inputs that `gaussian_search` finds instead of feedback of its own."""
+    refuse_no_machine("gaussian_climb", machine)
     rule = gaussian_search(candidates, sigma, score)
 
     def searched(params, fixed, residuals, feedback, context):
@@ -121,7 +134,7 @@ def gaussian_climb(
         better = rule(lambda x: machine.forward(params, fixed, x, key, True)[0], x, feedback, context)
         return Feedback.toward(x, better)
 
-    return searching(machine, searched)._replace(tells=True)
+    return searching(machine, searched)._replace(tells=True, initiates=not uses_feedback(score))
 
 
 def _climb(own: jax.Array, draws: jax.Array, scored: Callable[[jax.Array], Score]):
@@ -133,5 +146,4 @@ def _climb(own: jax.Array, draws: jax.Array, scored: Callable[[jax.Array], Score
 
 
 def _check(name: str, candidates: int) -> None:
-    if candidates < 1:
-        raise ValueError(f"machine {name!r} needs at least one candidate, not {candidates}")
+    whole(f"candidates of machine {name!r}", candidates)

@@ -1,25 +1,45 @@
 """What a chain's feedback is worth: angles with the true gradient, and errors before and after each part's step."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from al_jax.losses import cross_entropy
 from al_jax.machines.chain import at, label, split
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, PyTree, learn
+from al_jax.machines.types import (
+    Context,
+    Feedback,
+    Machine,
+    MachineState,
+    PyTree,
+    is_real,
+    learn,
+    refuse_no_machine,
+)
+
+
+class Diagnosis(NamedTuple):
+    """Measures of one machine, `(state, image, key_forward, context) -> {part: {measure: scalar}}`."""
+
+    machine: Machine
+    measure: Callable[[MachineState, PyTree, jax.Array, Context], dict[str, Any]]
+
+    def __call__(self, state: MachineState, image: PyTree, key_forward: jax.Array, context: Context) -> dict[str, Any]:
+        return self.measure(state, image, key_forward, context)
 
 
 def diagnostics(
     machine: Machine, loss: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy, *, differentiable_from: int = 1
-) -> Callable[[MachineState, PyTree, jax.Array, Context], dict[str, Any]]:
+) -> Diagnosis:
     """Measures every part of a chain in the course of an update; for `al.machines.trainer(diagnose=...)`.
 
     An error is the loss of the batch if it is global, and if it is local the mean distance of a part's outputs to their
     targets. Its change is that after a step less that before, all else as it was (Short 2023, Equations 4 and 5).
     Local errors are left out where feedback is not what a part learns from, as under direct feedback alignment, local
-    classifiers, trees that learn the label, and in parts that never change: the target from above is none of theirs.
+    classifiers, trees that learn the label or what climbs by it, and in parts that never change: the target from above
+    is none of theirs.
     Of each part, by its name in metrics:
       angle, norm_ratio: between the part's gradients and the true gradient of the loss, in degrees, and their norms'
         quotient, over the parameters that the forward pass uses; of parts whose gradients have their form.
@@ -42,8 +62,9 @@ def diagnostics(
       `(state, image, key_forward, context) -> {part: {measure: scalar}}`.
 
     Raises:
-      ValueError: no such part.
+      ValueError: there is no machine, or no such part.
     """
+    refuse_no_machine("diagnostics", machine)
     parts = machine.parts or (machine,)
     if not 1 <= differentiable_from <= len(parts) + 1:
         raise ValueError(
@@ -87,7 +108,7 @@ def diagnostics(
                 measured["distance"] = _mean_norm(feedback.delta)
             y, _ = pass_through(index, learned, x)
             measured |= changes(index, feedback, y, "local_error_change", "global_error_change")
-            if _is_real(x):
+            if is_real(x):
                 target = jax.tree.map(lambda t, x: t.astype(x.dtype), below.target, x)
                 y, _ = pass_through(index, states[index], target)
                 measured |= changes(index, feedback, y, "input_error_change", "input_global_error_change")
@@ -104,7 +125,7 @@ def diagnostics(
                 both = _used(part.effective, gradients), _used(part.effective, of_parameters)
                 measured["angle"] = angle(*both)
                 measured["norm_ratio"] = norm_ratio(*both)
-            if _is_real(x):
+            if is_real(x):
                 measured["feedback_angle"] = angle(below.delta, true)
             return measured, true
 
@@ -120,7 +141,7 @@ def diagnostics(
             feedback = below
         return measures
 
-    return diagnose
+    return Diagnosis(machine, diagnose)
 
 
 def angle(a: PyTree, b: PyTree) -> jax.Array:
@@ -159,10 +180,6 @@ def _mean_norm(tree: PyTree) -> jax.Array:
 
 def _float(leaf: jax.Array) -> jax.Array:
     return leaf.astype(jnp.float32)
-
-
-def _is_real(x: PyTree) -> bool:
-    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(x))
 
 
 def _used(effective: PyTree, tree: PyTree) -> PyTree:

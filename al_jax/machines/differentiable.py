@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.types import Context, Feedback, Machine, PyTree
+from al_jax.machines.types import Context, Feedback, Machine, PyTree, refuse_no_machine
 
 
 def differentiable(machine: Machine):
@@ -24,6 +24,7 @@ def differentiable(machine: Machine):
         or, when a derivative is traced, what it finds has not the form of its parameters, as in trees, estimators,
         ensembles, `searched` and `feedback_only`: it learns by its own update alone.
     """
+    refuse_no_machine("differentiable", machine)
     if machine.needs:
         raise ValueError(
             f"machine {machine.name!r} needs the network's {' and '.join(sorted(machine.needs))}, of which a layer "

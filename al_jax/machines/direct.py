@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from al_jax.arguments import whole
 from al_jax.losses import cross_entropy
 from al_jax.machines.linen import ADAM, from_linen
 from al_jax.machines.types import Context, Feedback, Machine, MachineState, PyTree
@@ -48,7 +49,8 @@ def direct_feedback_alignment(
     Raises:
       ValueError: no positive number of classes; from `backward`, the error has another number of them.
     """
-    name = _checked(name or type(module).__name__, classes)
+    name = name or type(module).__name__
+    whole(f"classes of machine {name!r}", classes)
 
     def draw(key, features):
         drawn = nn.initializers.lecun_normal()(key, (classes, math.prod(features)), jnp.float32)
@@ -87,7 +89,8 @@ def local_classifier(
     Raises:
       ValueError: no positive number of classes; from `backward`, the network has another number of them.
     """
-    name = _checked(name or type(module).__name__, classes)
+    name = name or type(module).__name__
+    whole(f"classes of machine {name!r}", classes)
 
     def draw(key, features):
         drawn = nn.initializers.lecun_normal()(key, (math.prod(features), classes), jnp.float32)
@@ -138,12 +141,6 @@ def _direct(
         return base.update(state, residuals.own, gradients, context)
 
     return Machine(init, forward, backward, update, needs=frozenset([need]), name=name, hears=False, tells=False)
-
-
-def _checked(name: str, classes: int) -> str:
-    if classes < 1:
-        raise ValueError(f"machine {name!r}: classes is {classes}, but must be at least 1")
-    return name
 
 
 def _other_classes(name: str, classes: int, error: tuple[int, ...]) -> str:

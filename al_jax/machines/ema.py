@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.types import Machine, learn
+from al_jax.arguments import whole
+from al_jax.machines.types import Machine, learn, refuse_no_machine
 
 
 def ema_params(machine: Machine, decay: float, *, every: int | None = None) -> Machine:
@@ -19,10 +20,11 @@ def ema_params(machine: Machine, decay: float, *, every: int | None = None) -> M
     Raises:
       ValueError: the decay is not a share, or there are no updates.
     """
+    refuse_no_machine("ema_params", machine)
     if not 0 <= decay <= 1:
         raise ValueError(f"machines.ema_params: decay is {decay}, it must be from 0 to 1")
-    if every is not None and every < 1:
-        raise ValueError(f"machines.ema_params: every is {every}, it must be 1 or more updates, or None for never")
+    if every is not None:
+        whole("machines.ema_params: every", every)
 
     def init(key, x):
         state = machine.init(key, x)
@@ -51,4 +53,5 @@ def ema_params(machine: Machine, decay: float, *, every: int | None = None) -> M
         inner, below, metrics = learn(machine, inner, residuals, feedback, context)
         return averaged(inner, state, context), below, metrics
 
-    return machine._replace(init=init, forward=forward, backward=backward, update=update, learn=learn_inner, parts=())
+    slow = machine._replace(init=init, forward=forward, backward=backward, update=update, learn=learn_inner, parts=())
+    return slow._replace(beside=machine.beside | {"average"})

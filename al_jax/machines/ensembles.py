@@ -1,11 +1,13 @@
 """Ensembles of the newest few learners, as a ring of stacked states."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.types import Feedback, Machine, MachineState, learn
+from al_jax.arguments import whole
+from al_jax.machines.types import Feedback, Machine, MachineState, learn, refuse_no_machine
 from al_jax.machines.votes import mean_vote
 
 
@@ -45,11 +47,10 @@ def ensemble(
       ValueError: there are no members, or they never learn, or they make good less than nothing, more than all, what
         others miss in a vote that is no mean, or of a target that they do not hear.
     """
+    refuse_no_machine("ensemble", machine)
     name = name or f"ensemble of {machine.name}"
-    if members < 1 or every < 1:
-        raise ValueError(
-            f"machine {name!r} needs at least one member and one update of each, not {members} and {every}"
-        )
+    whole(f"members of machine {name!r}", members)
+    whole(f"every of machine {name!r}", every)
     if not 0 <= boost <= 1:
         raise ValueError(f"machine {name!r} makes good a share of what others miss: boost from 0 to 1, not {boost}")
     if boost and not machine.hears:
@@ -106,7 +107,10 @@ def ensemble(
         rest = jax.tree.map(lambda leaf, own: leaf.at[newest].set(own), rest, learner)
         return rest._replace(fixed={"members": rest.fixed, "updates": updates + 1})
 
-    about = {field: getattr(machine, field) for field in ("needs", "effective", "hears", "tells")}
+    about: dict[str, Any] = {
+        field: getattr(machine, field) for field in ("needs", "effective", "hears", "tells", "initiates")
+    }
+    about["beside"] = machine.beside | {"members"}
     return Machine(init, forward, backward, update, name=name, **about)
 
 

@@ -6,6 +6,7 @@ people whom you do not trust.
 
 import functools
 import pickle
+import warnings
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax.arguments import whole
 from al_jax.machines.fitting import InputRule, fitted
 from al_jax.machines.types import Machine
 
@@ -31,9 +33,9 @@ def estimator(
 ) -> Machine:
     """A layer that fits scikit-learn estimators on the host, `(B, ...) -> (B, width)`.
 
-    A fit is a pure function of the bytes, the inputs and the targets, called out of jit; so machines of this kind are
-    traced, vmapped (one after another), saved and restored as others are. Until the first update a fixed random linear
-    map answers.
+    A fit is a pure function of the bytes, the inputs and the targets, which compiled code calls on the host; so such
+    machines run inside jit and vmap (there one after another), and are saved and restored, as others are. Until the
+    first update a fixed random linear map answers.
 
     Args:
       make_estimator: makes an estimator that is not fitted; what it draws comes from an integer `random_state`.
@@ -48,16 +50,27 @@ def estimator(
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: the estimator cannot do that, or is not a function of its data.
-      jax.errors.JaxRuntimeError: when an update runs, a fit fails on the host, as of a classifier that sees one class,
-        or the fitted estimators need more bytes than there are.
+      ValueError: nothing makes an estimator, or it cannot do that, or is not a function of its data.
+      jax.errors.JaxRuntimeError: when an update runs, a fit fails on the host, as of a classifier that sees one class
+        or labels beyond its width, or the fitted estimators need more bytes than there are.
     """
+    if not callable(make_estimator):
+        kind = type(make_estimator).__name__
+        raise ValueError(
+            f"machines.estimator takes what makes estimators, not a {kind}: a class, or lambda: {kind}(...)"
+        )
     sample = make_estimator()
     name = name or type(sample).__name__
+    whole(f"width of machine {name!r}", width)
+    whole(f"capacity of machine {name!r}", capacity)
     _check(name, sample, label, partial)
+    if not label and not separate and not _takes_many(sample):
+        raise ValueError(f"machine {name!r}: {type(sample).__name__} has one output: leave separate=True")
 
     def fit_on_host(data, length, x, t):
         x, t = np.asarray(x), np.asarray(t)
+        if label and np.isnan(t).any():
+            raise ValueError(f"machine {name!r} learns labels from 0 to {width - 1}, and there are others: widen it")
         before = pickle.loads(_bytes(data, length)) if partial and int(length) else None
         targets = [t.argmax(1)] if label else list(t.T) if separate else [t]
         models = before or [make_estimator() for _ in targets]
@@ -125,11 +138,30 @@ def _rates(model: Any, x: np.ndarray, width: int) -> np.ndarray:
     return rates
 
 
+def _takes_many(sample: Any) -> bool:
+    """Whether an estimator takes targets `(B, width)`, by its tag or by trial, as some that do have no such tag."""
+    tags = getattr(sample, "__sklearn_tags__", None)
+    if tags and tags().target_tags.multi_output:
+        return True
+    rows = np.random.default_rng(0).random((20, 2))
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            sample.fit(rows, rows)
+    except ValueError:
+        return False
+    return True
+
+
 def _check(name: str, sample: Any, label: bool, partial: bool) -> None:
     if partial and not hasattr(sample, "partial_fit"):
         raise ValueError(f"machine {name!r}: {type(sample).__name__} has no partial_fit: make it without `partial`")
     if not hasattr(sample, "predict"):
         raise ValueError(f"machine {name!r}: {type(sample).__name__} has no predict, so it is no layer")
+    from sklearn import base
+
+    kind = "classifier" if label else "regressor"
+    if not (base.is_classifier if label else base.is_regressor)(sample):
+        raise ValueError(f"machine {name!r}: {type(sample).__name__} is no {kind}, which label={label} needs")
     drawn = {key: value for key, value in sample.get_params().items() if key.endswith("random_state")}
     for key, value in drawn.items():
         if not isinstance(value, int):

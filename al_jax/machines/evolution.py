@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from al_jax.machines.fitting import InputRule, handed_down
-from al_jax.machines.linen import ADAM, applied, initial, initial_state, stepped
+from al_jax.arguments import whole
+from al_jax.machines.fitting import InputRule, handed_down, tells_by
+from al_jax.machines.linen import ADAM, applied, initial, initial_state, refuse_no_optimizer, stepped
+from al_jax.machines.schedules import refuse_negative
 from al_jax.machines.scores import Score
 from al_jax.machines.search import best_individuals, gaussian_mutation, rank_probabilities, select, uniform_crossover
-from al_jax.machines.types import Feedback, Machine, MachineState
+from al_jax.machines.types import Feedback, Machine, MachineState, is_real
 
 
 class Trial(NamedTuple):
@@ -50,16 +52,21 @@ def evolved(
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: the population has no pairs, or there is no noise.
+      ValueError: there is no module, no optimizer or no noise, or the population has no pairs; or, from `init`, the
+        input is not real numbers.
     """
     name = name or type(module).__name__
     weigh = weigh or (lambda errors: errors)
-    if population < 2 or population % 2 or sigma <= 0:
-        raise ValueError(
-            f"machine {name!r} needs an even population and a sigma above 0, not {population} and {sigma:g}"
-        )
+    if whole(f"population of machine {name!r}", population) % 2 or not sigma > 0:
+        raise ValueError(f"machine {name!r} needs an even population and a sigma above 0, not {population} and {sigma}")
+    refuse_no_optimizer(f"machine {name!r}", optimizer)
     apply = applied(module)
-    init, forward, update = _of_linen(module, optimizer)
+    draw, forward, update = _of_linen(module, optimizer)
+
+    def init(key, x):
+        if not is_real(x):
+            raise ValueError("evolution moves its input, which must be real numbers")
+        return draw(key, x)
 
     def backward(params, fixed, residuals, feedback, context):
         key_params, key_x = jax.random.split(context.key)
@@ -145,7 +152,7 @@ def searched(module: nn.Module, strategy: Strategy, *, feedback: InputRule | Non
         search = strategy.tell(key_tell, search, population, jax.vmap(error)(population))
         return MachineState(unravel(strategy.best(search)), residuals.model_state, search)
 
-    return Machine(init, forward, backward, update, name=name or type(module).__name__, tells=feedback is not None)
+    return Machine(init, forward, backward, update, name=name or type(module).__name__, **tells_by(feedback))
 
 
 def elitist(population: int, elites: int, sigma: float) -> Strategy:
@@ -157,10 +164,11 @@ def elitist(population: int, elites: int, sigma: float) -> Strategy:
       sigma: standard deviation of the noise, at first and of mutations.
 
     Raises:
-      ValueError: none stay, or all.
+      ValueError: none stay, or all, or the deviation is negative.
     """
-    if not 0 < elites < population:
+    if not 0 < whole("elites of elitist", elites, 0) < whole("population of elitist", population):
         raise ValueError(f"elitist needs at least one elite and one child, not {elites} elites of {population}")
+    refuse_negative(sigma, "sigma of elitist")
 
     def init(key, vector):
         others = gaussian_mutation(key, jnp.broadcast_to(vector[None], (population - 1, len(vector))), sigma)

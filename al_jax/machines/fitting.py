@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, PyTree
+from al_jax.losses import one_hot
+from al_jax.machines.types import Context, Feedback, Machine, MachineState
 
 InputRule = Callable[[Callable[[jax.Array], jax.Array], jax.Array, Feedback, Context], jax.Array]
 
@@ -37,7 +38,8 @@ def fitted(
       width: outputs.
       label: fits one-hot codes of `context.label`, otherwise `feedback.target`.
       feedback: `(forward, x, feedback, context) -> better`, where `forward` maps inputs to outputs and `better` is the
-        input to hand down as a target; None hands zeros down.
+        input to hand down as a target; None hands zeros down. If it finds none without feedback, it has an attribute
+        `hears` that is True.
       name: what errors and metrics call it.
     """
 
@@ -56,7 +58,7 @@ def fitted(
         return answer(fixed, x), x
 
     def backward(params, fixed, residuals, above, context):
-        taught = jax.nn.one_hot(context.label, width, dtype=jnp.float32) if label else above.target
+        taught = label_codes(name, context, width) if label else above.target
         return taught, handed_down(feedback, lambda x: answer(fixed, x), residuals, above, context), {}
 
     def update(state, residuals, gradients, context):
@@ -64,16 +66,28 @@ def fitted(
         return state._replace(fixed=state.fixed._replace(model=model, version=state.fixed.version + 1))
 
     needs = frozenset({"label"} if label else ())
-    return Machine(
-        begin, forward, backward, update, needs=needs, name=name, hears=not label, tells=feedback is not None
-    )
+    about: dict[str, Any] = {"hears": not label, "beside": frozenset(["model"]), **tells_by(feedback)}
+    return Machine(begin, forward, backward, update, needs=needs, name=name, **about)
 
 
-def holds_fitted(fixed: PyTree) -> bool:
-    """Whether a machine learns in what it keeps in `fixed`, where masks and phases of parameters do not reach."""
-    return any(
-        isinstance(node, Fitted) for node in jax.tree.leaves(fixed, is_leaf=lambda node: isinstance(node, Fitted))
-    )
+def tells_by(rule: InputRule | None) -> dict[str, Any]:
+    """What a machine of this rule tells the one below, by fields of `Machine`."""
+    return {"tells": rule is not None, "initiates": rule is not None and not getattr(rule, "hears", False)}
+
+
+def label_codes(name: str, context: Context, width: int) -> jax.Array:
+    """The one-hot codes `(B, width)` of the labels, NaN for those of no class, which a trainer refuses.
+
+    Raises:
+      ValueError: the network has scores for more classes.
+    """
+    if context.error is not None and context.error.shape[-1] > width:
+        raise ValueError(
+            f"machine {name!r} learns labels of {width} classes, but the network has scores for "
+            f"{context.error.shape[-1]}: give it as many outputs"
+        )
+    label: Any = context.label
+    return one_hot(label, width)
 
 
 def as_rows(x: jax.Array) -> jax.Array:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.machines.chain import at, joined, label, learns, split, update_parts
-from al_jax.machines.types import Context, Feedback, Machine, PyTree, Unheard, begin, learn
+from al_jax.machines.fitting import label_codes
+from al_jax.machines.types import Context, Feedback, Machine, PyTree, Unheard, begin, learn, refuse_no_machine
 
 INPUT = "input"
 GLOBAL = {"label": "label", "loss": "error"}  # targets that the context carries
@@ -39,9 +40,9 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: a node reads, or takes its target from, what there is not, or from a node of several inputs; or, from
-        `init`, a node's target has another shape than its output (from `backward`, if it is the loss's gradient), or it
-        would never learn.
+      ValueError: a node has no machine, or reads, or takes its target from, what there is not, or from a node of
+        several inputs; or, from `init`, a node's target has another shape than its output (from `backward`, if it is
+        the loss's gradient), or it would never learn.
     """
     names = list(nodes)
     output = output or (names[-1] if names else "")
@@ -60,7 +61,7 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
         for own, node in nodes.items():
             _check_shape(own, node, values[own], gathered(values, nodes.get(node.target, node)))
         for (own, node), state in zip(nodes.items(), states, strict=True):
-            if node.machine.hears and learns(state) and not _is_fed(own, nodes, output):
+            if node.machine.hears and learns(node.machine, state) and not _is_fed(own, nodes, output, True):
                 raise Unheard(
                     f"node {own!r} would never learn, since no feedback reaches it: give it another target or a rule "
                     "that hears the error or the label, or freeze it by al.machines.feedback_only"
@@ -120,12 +121,22 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
     own_needs = {GLOBAL[node.target] for node in nodes.values() if node.target in GLOBAL}
     needs = frozenset(own_needs).union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
-    tells = any(node.machine.tells for node in nodes.values() if INPUT in node.inputs)
-    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, tells=tells)
+    lowest = [own for own, node in nodes.items() if INPUT in node.inputs]
+    about: dict[str, Any] = {
+        "hears": any(node.machine.hears and _is_told(own, nodes, output) for own, node in nodes.items()),
+        "tells": any(_tells(own, nodes, output, True) for own in lowest),
+        "initiates": any(_tells(own, nodes, output, False) for own in lowest),
+        "beside": frozenset().union(*(machine.beside for machine in machines)),
+    }
+    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, **about)
 
 
 def _check(nodes: Mapping[str, Node], output: str) -> None:
     names = list(nodes)
+    if bare := [own for own, node in nodes.items() if not isinstance(node, Node)]:
+        kind = type(nodes[bare[0]]).__name__
+        raise ValueError(f"node {bare[0]!r} of machines.graph is a {kind}: it must be an al.machines.Node of a machine")
+    refuse_no_machine("Node", *(node.machine for node in nodes.values()))
     if output not in nodes:
         raise ValueError(
             f"machines.graph has no node {output!r} for its output: there are {', '.join(names) or 'none'}"
@@ -151,20 +162,39 @@ def _check(nodes: Mapping[str, Node], output: str) -> None:
             )
 
 
-def _is_fed(own: str, nodes: Mapping[str, Node], output: str) -> bool:
-    """Whether the feedback that a node learns by is more than zeros, or may be."""
-    if nodes[own].target in GLOBAL or (nodes[own].target == "above" and own == output):
+def _is_fed(own: str, nodes: Mapping[str, Node], output: str, told: bool) -> bool:
+    """Whether the feedback that a node learns by is more than zeros, or may be, if the graph is told some or not."""
+    if nodes[own].target in GLOBAL or (told and nodes[own].target == "above" and own == output):
         return True
-    sources = [nodes[own].target] if nodes[own].target in nodes else [key for key in nodes if own in nodes[key].inputs]
-    machines = {key: nodes[key].machine for key in sources}
-    return any(each.tells and (each.needs or _is_fed(key, nodes, output)) for key, each in machines.items())
+    return any(_tells(key, nodes, output, told) for key in _sources(own, nodes))
+
+
+def _tells(own: str, nodes: Mapping[str, Node], output: str, told: bool) -> bool:
+    """Whether a node hands down more than zeros, or may."""
+    machine = nodes[own].machine
+    return machine.tells and (machine.initiates or _is_fed(own, nodes, output, told))
+
+
+def _is_told(own: str, nodes: Mapping[str, Node], output: str) -> bool:
+    """Whether the feedback for the graph's own output reaches a node."""
+    if nodes[own].target == "above" and own == output:
+        return True
+    return any(nodes[key].machine.tells and _is_told(key, nodes, output) for key in _sources(own, nodes))
+
+
+def _sources(own: str, nodes: Mapping[str, Node]) -> list[str]:
+    """The nodes that say what a node should have put out."""
+    target = nodes[own].target
+    if target == "above":
+        return [key for key in nodes if own in nodes[key].inputs]
+    return [target] if target in nodes else []
 
 
 def _feedback(own: str, node: Node, y: PyTree, heard: list, wanted: Mapping[str, Feedback], context: Context):
     if node.target == "above":
         return Feedback.along(y, _sum(heard))
     if node.target == "label":
-        return Feedback.toward(y, jax.nn.one_hot(context.label, y.shape[-1], dtype=y.dtype))
+        return Feedback.toward(y, label_codes(own, context, y.shape[-1]).astype(y.dtype))
     target = context.error if node.target == "loss" else wanted[node.target].target
     _refuse_other_shape(own, node, y, target)
     return Feedback.along(y, target) if node.target == "loss" else Feedback.toward(y, target)

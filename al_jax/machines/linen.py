@@ -34,8 +34,13 @@ def from_linen(
       module: any; it may use batch norm and draw random numbers.
       optimizer: of its parameters; Adam at 1e-3 by default.
       name: what errors and metrics call it.
+
+    Raises:
+      ValueError: there is no module, or no optimizer.
     """
     apply = applied(module)
+    name = name or type(module).__name__
+    refuse_no_optimizer(f"machine {name!r}", optimizer)
 
     def init(key, x):
         return initial_state(module, optimizer, key, x)
@@ -54,7 +59,7 @@ def from_linen(
     def update(state, residuals, gradients, context):
         return stepped(optimizer, state, gradients)._replace(fixed=residuals.model_state)
 
-    return Machine(init, forward, backward, update, name=name or type(module).__name__)
+    return Machine(init, forward, backward, update, name=name)
 
 
 def of_numbers(delta: PyTree, x: PyTree) -> PyTree:
@@ -81,7 +86,12 @@ def initial_state(
 
 
 def applied(module: nn.Module):
-    """The module as `(params, model_state, x, key, train) -> (y, model_state)`."""
+    """The module as `(params, model_state, x, key, train) -> (y, model_state)`.
+
+    Raises:
+      ValueError: it is none.
+    """
+    _refuse_no_module(module)
 
     def apply(params, model_state, x, key, train):
         mutable = list(model_state) if train else []
@@ -91,6 +101,30 @@ def applied(module: nn.Module):
         return y, {**model_state, **changed}
 
     return apply
+
+
+def _refuse_no_module(module: Any) -> None:
+    if isinstance(module, nn.Module):
+        return
+    if isinstance(module, type):
+        raise ValueError(f"{module.__name__} is a class: give an instance of it, as {module.__name__}(...)")
+    if callable(module):
+        raise ValueError("a machine is made of a Flax module, not of a function: al.machines.After((function,)) is one")
+    raise ValueError(f"a machine is made of a Flax module, such as nn.Dense(10), not of a {type(module).__name__}")
+
+
+def refuse_no_optimizer(owner: str, optimizer: Any) -> None:
+    """Raises ValueError for what is no optax transformation; `owner` says whose it should be."""
+    if hasattr(optimizer, "update") and hasattr(optimizer, "init"):
+        return
+    if callable(optimizer):
+        made = getattr(optimizer, "__name__", "this function")
+        raise ValueError(
+            f"{made} makes an optimizer of a learning rate: give {owner} what it returns, as optax.adam(1e-3)"
+        )
+    raise ValueError(
+        f"a {type(optimizer).__name__} is no optimizer: give {owner} a transformation, as optax.adam(1e-3)"
+    )
 
 
 def _mode(module: nn.Module, train: bool) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.fitting import holds_fitted
-from al_jax.machines.types import Feedback, Machine, PyTree, learn
+from al_jax.machines.types import Feedback, Machine, PyTree, learn, refuse_moving, refuse_no_machine
 
 Mask = Callable[[jax.Array, jax.Array], jax.Array]  # (key, zeros of the shape of what is masked) -> booleans
 
@@ -24,16 +23,18 @@ def masked(
         may remember what it would have done to the others.
 
     Raises:
-      ValueError: the machine does not listen to its output's feedback, which `output` restricts; or, from `init`,
-        `params` is no prefix of its parameters, or it learns outside of them, as trees do.
+      ValueError: the machine does not listen to its output's feedback, which `output` restricts, or it learns outside
+        of the parameters that `params` holds, as trees do; or, from `init`, `params` is no prefix of its parameters.
     """
+    refuse_no_machine("masked", machine)
     if output is not None and not (machine.hears or machine.tells):
         raise ValueError(f"machine {machine.name!r} takes no feedback for its output: output= has nothing to mask")
 
+    if params is not True:
+        refuse_moving(machine, "model", "average", "members")
+
     def init(key, x):
         state = machine.init(key, x)
-        if params is not True and holds_fitted(state.fixed):
-            raise ValueError(f"machine {machine.name!r} fits a model, which is no parameter: use feedback_only")
         try:
             jax.tree.map(lambda _mask, _own: None, params, state.params)
         except ValueError:

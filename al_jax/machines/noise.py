@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.machines.schedules import Schedule, refuse_negative, value_at
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn
+from al_jax.machines.types import Context, Feedback, Machine, MachineState, is_real, learn, refuse_no_machine
 
 
 def with_noise(machine: Machine, scale: Schedule, *, explore: bool = False) -> Machine:
@@ -17,8 +17,9 @@ def with_noise(machine: Machine, scale: Schedule, *, explore: bool = False) -> M
         input less the feedback; else the noise is the machine's own affair.
 
     Raises:
-      ValueError: the scale is negative.
+      ValueError: the scale is negative; or, from `init`, the input is not real numbers.
     """
+    refuse_no_machine("with_noise", machine)
     refuse_negative(scale, f"the noise on the input of machine {machine.name!r}")
 
     def corrupt(x, scale, key):
@@ -35,8 +36,9 @@ def with_dropout(machine: Machine, rate: Schedule) -> Machine:
       rate: a number or a function of the number of the update, in [0, 1).
 
     Raises:
-      ValueError: the rate is a number outside of that.
+      ValueError: the rate is a number outside of that; or, from `init`, the input is not real numbers.
     """
+    refuse_no_machine("with_dropout", machine)
     if isinstance(rate, int | float) and not 0 <= rate < 1:
         raise ValueError(f"the rate of dropout below machine {machine.name!r} is {rate}: it must be from 0 to below 1")
 
@@ -51,6 +53,8 @@ def _corrupted(machine: Machine, corrupt, strength: Schedule, explore: bool) -> 
     """The machine on `corrupt(x, strength, key)`; `fixed` has the number of the update for the strength's schedule."""
 
     def init(key, x):
+        if not is_real(x):
+            raise ValueError("noise and dropout are for real numbers")
         state = machine.init(key, x)
         return state._replace(fixed={"machine": state.fixed, "step": jnp.int32(0)})
 
@@ -80,7 +84,8 @@ def _corrupted(machine: Machine, corrupt, strength: Schedule, explore: bool) -> 
         return _outer(inner, context), handed_down(residuals, below), metrics
 
     whole = machine._replace(init=init, forward=forward, backward=backward, update=update, learn=learn_inner, parts=())
-    return whole._replace(tells=machine.tells or explore)
+    beside = machine.beside | ({"schedule"} if callable(strength) else set())
+    return whole._replace(tells=machine.tells or explore, initiates=machine.initiates or explore, beside=beside)
 
 
 def _inner(state: MachineState) -> MachineState:

@@ -1,8 +1,9 @@
 """Orders of work: what a machine does first, and what it does at all."""
 
 from collections.abc import Callable
+from typing import Any
 
-from al_jax.machines.types import Feedback, Machine, learn
+from al_jax.machines.types import Feedback, Machine, learn, refuse_moving, refuse_no_machine
 
 
 def step_then_feedback(machine: Machine) -> Machine:
@@ -10,6 +11,7 @@ def step_then_feedback(machine: Machine) -> Machine:
 
     Zenkai's `StepPriority`. The forward pass runs a second time, with the draws of the first.
     """
+    refuse_no_machine("step_then_feedback", machine)
 
     def learn_first(state, residuals, feedback, context):
         residuals, x, key = residuals
@@ -23,7 +25,13 @@ def step_then_feedback(machine: Machine) -> Machine:
 
 
 def feedback_only(machine: Machine) -> Machine:
-    """Hands feedback down and never changes."""
+    """Hands feedback down and never changes.
+
+    Raises:
+      ValueError: the machine has noise or dropout of a schedule, which would never go on.
+    """
+    refuse_no_machine("feedback_only", machine)
+    refuse_moving(machine, "schedule")
 
     def backward(params, fixed, residuals, feedback, context):
         _, below, metrics = machine.backward(params, fixed, residuals, feedback, context)
@@ -32,7 +40,8 @@ def feedback_only(machine: Machine) -> Machine:
     def update(state, residuals, gradients, context):
         return state
 
-    return machine._replace(backward=backward, update=update, learn=None, parts=(), hears=False)
+    still: dict[str, Any] = {"hears": False, "beside": frozenset()}
+    return machine._replace(backward=backward, update=update, learn=None, parts=(), **still)
 
 
 def remembering(machine: Machine) -> Machine:

@@ -1,12 +1,13 @@
 """Machines side by side: a layer split in width, each part with a rule of its own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from al_jax.machines.chain import at, joined, label, split, update_parts
-from al_jax.machines.types import Feedback, Machine, begin, learn
+from al_jax.machines.types import Feedback, Machine, begin, learn, refuse_no_machine
 
 
 def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str = "parallel") -> Machine:
@@ -18,8 +19,9 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: the numbers of machines and inputs differ, or, from `init`, the inputs are not those of `x`.
+      ValueError: the numbers of machines and inputs differ; or, from `init`, the inputs are not those of `x`.
     """
+    refuse_no_machine("parallel", *machines)
     if not machines or (inputs is not None and len(inputs) != len(machines)):
         raise ValueError(
             f"machines.parallel has {len(machines)} machines, inputs for {len(inputs or ())}: give each one"
@@ -87,10 +89,11 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
 
     needs = frozenset().union(*(machine.needs for machine in machines))
     effective = tuple(machine.effective for machine in machines)
-    hears, tells = (any(getattr(machine, field) for machine in machines) for field in ("hears", "tells"))
-    return Machine(
-        init, forward, backward, update, learn_all, needs, name, effective=effective, hears=hears, tells=tells
-    )
+    about: dict[str, Any] = {
+        field: any(getattr(machine, field) for machine in machines) for field in ("hears", "tells", "initiates")
+    }
+    about["beside"] = frozenset().union(*(machine.beside for machine in machines))
+    return Machine(init, forward, backward, update, learn_all, needs, name, effective=effective, **about)
 
 
 def _cut(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from al_jax.arguments import whole
+from al_jax.machines.linen import refuse_no_optimizer
 from al_jax.machines.orders import remembering, searching
-from al_jax.machines.types import Context, Feedback, Machine, learn
+from al_jax.machines.types import Context, Feedback, Machine, learn, refuse_no_machine
 
 
 def repeat_input(
@@ -22,13 +24,15 @@ def repeat_input(
 
     Args:
       machine: whose feedback is followed.
-      times: steps.
+      times: steps; the number may be traced.
       optimizer: of the input.
       loss: `(y, label) -> scalar` to descend, a mean over the batch; None: the distance to the feedback's target.
 
     Raises:
-      ValueError: there are no steps.
+      ValueError: there are no steps, or no optimizer.
     """
+    refuse_no_machine("repeat_input", machine)
+    refuse_no_optimizer(f"the input of machine {machine.name!r}", optimizer)
     _check(times, "repeat_input")
 
     def searched(params, fixed, residuals, feedback, context):
@@ -47,7 +51,8 @@ def repeat_input(
         return Feedback.toward(x, moved)
 
     needs = machine.needs | ({"label"} if loss else frozenset())
-    return searching(machine, searched)._replace(needs=needs)
+    initiates = machine.initiates or (machine.tells and loss is not None)
+    return searching(machine, searched)._replace(needs=needs, initiates=initiates)
 
 
 def repeat_params(
@@ -60,7 +65,7 @@ def repeat_params(
 
     Args:
       machine: any; its input stays.
-      times: updates of the machine for one of the network.
+      times: updates of the machine for one of the network; the number may be traced.
       batch: examples of each, drawn without replacement; None: all of them.
       loss: `(y, label) -> scalar` to descend, a mean over the batch; None: the distance to the feedback's target, which
         stays.
@@ -68,9 +73,10 @@ def repeat_params(
     Raises:
       ValueError: there are no updates, or no examples of each; or, when one is traced, the batch has fewer examples.
     """
+    refuse_no_machine("repeat_params", machine)
     _check(times, "repeat_params")
-    if batch is not None and batch < 1:
-        raise ValueError(f"machines.repeat_params draws {batch} examples: give it at least 1")
+    if batch is not None:
+        whole("batch of machines.repeat_params", batch)
 
     def learn_often(state, residuals, feedback, context):
         residuals, x, key = residuals
@@ -89,8 +95,8 @@ def repeat_params(
 
 
 def _check(times: int, name: str) -> None:
-    if isinstance(times, int) and times < 1:
-        raise ValueError(f"machines.{name} repeats {times} times: give it at least 1")
+    if not isinstance(times, jax.Array):
+        whole(f"times of machines.{name}", times)
 
 
 def _toward(y, target, loss, context: Context) -> Feedback:
@@ -104,8 +110,9 @@ def _drawn(x, target, context: Context, batch: int | None):
     examples = len(jax.tree.leaves(x)[0])
     if batch > examples:
         raise ValueError(f"machines.repeat_params draws {batch} of {examples} examples: give a smaller batch")
-    rows = jax.random.choice(context.key, examples, (batch,), replace=False)
+    key_rows, key = jax.random.split(context.key)
+    rows = jax.random.choice(key_rows, examples, (batch,), replace=False)
     x, target, error, label = jax.tree.map(
         lambda leaf: jnp.take(leaf, rows, axis=0), (x, target, context.error, context.label)
     )
-    return x, target, context._replace(error=error, label=label)
+    return x, target, context._replace(error=error, label=label, key=key)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.types import Feedback, Machine, MachineState, PyTree
+from al_jax.machines.types import Feedback, Machine, MachineState, PyTree, is_real
 
 STATELESS = MachineState((), (), ())
 
@@ -49,7 +49,7 @@ def back_target(function: Callable, *, name: str = "back_target") -> Machine:
     """
 
     def init(key, x):
-        if not jnp.issubdtype(x.dtype, jnp.floating):
+        if not is_real(x):
             raise ValueError("targets pass through real numbers only")
         return STATELESS
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.fitting import holds_fitted
-from al_jax.machines.types import Feedback, Machine, learn
+from al_jax.arguments import whole
+from al_jax.machines.types import Feedback, Machine, learn, refuse_moving, refuse_no_machine
 
 Number = float | jax.Array
 Schedule = Number | Callable[[jax.Array], jax.Array]
@@ -47,8 +47,7 @@ def alternating(updates: int) -> tuple[When, When]:
       >>> [bool(reverse_when(step)) for step in range(5)]
       [True, True, False, False, True]
     """
-    if updates < 1:
-        raise ValueError(f"a phase of {updates} updates never ends: alternating needs at least 1")
+    whole("the number of updates of a phase", updates)
 
     def first(step):
         return step // updates % 2 == 0
@@ -70,14 +69,10 @@ def with_phase(machine: Machine, when: When) -> Machine:
       when: from the number of an update whether the machine learns, such as `alternating` returns.
 
     Raises:
-      ValueError: from `init`, the machine fits a model, as trees do, which lies in `fixed`.
+      ValueError: the machine learns in `fixed`, as trees, ensembles and averages do.
     """
-
-    def init(key, x):
-        state = machine.init(key, x)
-        if holds_fitted(state.fixed):
-            raise ValueError(f"machine {machine.name!r} fits a model, which is no parameter and knows no phase")
-        return state
+    refuse_no_machine("with_phase", machine)
+    refuse_moving(machine, "model", "average", "members")
 
     def kept(after, before, context):
         def chosen(field):
@@ -93,7 +88,7 @@ def with_phase(machine: Machine, when: When) -> Machine:
         after, below, metrics = learn(machine, state, residuals, feedback, context)
         return kept(after, state, context), below, metrics
 
-    return machine._replace(init=init, update=update, learn=learn_in_phase if machine.learn else None, parts=())
+    return machine._replace(update=update, learn=learn_in_phase if machine.learn else None, parts=())
 
 
 def with_step(machine: Machine, size: Schedule) -> Machine:
@@ -106,7 +101,12 @@ def with_step(machine: Machine, size: Schedule) -> Machine:
     Args:
       machine: any.
       size: a number, or an optax schedule of the number of updates; 0 stops feedback, 1 changes nothing.
+
+    Raises:
+      ValueError: the size is negative.
     """
+    refuse_no_machine("with_step", machine)
+    refuse_negative(size, f"the step below machine {machine.name!r}")
 
     def scaled(below, context):
         amount = value_at(size, context.step)

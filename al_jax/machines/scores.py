@@ -58,6 +58,11 @@ def _direction(verb: str, *scores: Score) -> bool:
 ScoreFunction = Callable[[jax.Array, Feedback, Context], Score]
 
 
+def uses_feedback(score: ScoreFunction) -> bool:
+    """Whether a score depends on feedback; one that does not may say so by an attribute `hears`, False."""
+    return getattr(score, "hears", True)
+
+
 def target_distance(y: jax.Array, feedback: Feedback, context: Context) -> Score:
     """The squared distance of outputs `(B, ...)` to the target, `(B,)`."""
     return Score(jnp.square(y - feedback.target).reshape(len(y), -1).sum(1), maximise=False)
@@ -72,3 +77,6 @@ def label_rate(y: jax.Array, feedback: Feedback, context: Context) -> Score:
     if context.label is None:
         raise ValueError("label_rate scores by the label, and a network that jax.grad trains has none")
     return Score(jnp.take_along_axis(y, context.label[:, None], axis=1)[:, 0], maximise=True)
+
+
+vars(label_rate)["hears"] = False  # of feedback

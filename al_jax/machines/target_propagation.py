@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from al_jax.machines.linen import ADAM, applied, from_linen, initial, stepped
+from al_jax.machines.linen import ADAM, applied, from_linen, initial, refuse_no_optimizer, stepped
 from al_jax.machines.schedules import Schedule, When, is_zero, refuse_negative, value_at
-from al_jax.machines.types import Feedback, Machine, MachineState, PyTree
+from al_jax.machines.types import Feedback, Machine, MachineState, PyTree, is_real
 
 
 def target_propagation(
@@ -56,6 +56,7 @@ def target_propagation(
     name = name or type(module).__name__
     refuse_negative(noise, f"noise of machine {name!r}")
     refuse_negative(regularisation, f"regularisation of machine {name!r}")
+    refuse_no_optimizer(f"the reverse of machine {name!r}", reverse_optimizer)
     own, apply_reverse = from_linen(module, optimizer), applied(reverse)
 
     def init(key, x):
@@ -150,7 +151,7 @@ def _with_noise(x: PyTree, scale: jax.Array, key: jax.Array) -> PyTree:
 
 
 def _check_inverse(x: PyTree, found: PyTree) -> None:
-    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(x)):
+    if not is_real(x):
         raise ValueError("target propagation reconstructs its input, which must be real numbers")
     shapes = [jax.tree.map(lambda leaf: list(leaf.shape), tree) for tree in (x, found)]
     if shapes[0] != shapes[1]:

@@ -1,5 +1,6 @@
 """The trainer of a machine: the same face that engines give to a network of components."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,12 @@ from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.losses import cross_entropy
 from al_jax.machines.chain import joined, label, split
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, begin, learn
+from al_jax.machines.types import Context, Feedback, Machine, MachineState, begin, learn, reason, refuse_no_machine
 from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
 
 Components = tuple[ComponentState, ...]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Update = Callable[[Components, Any], tuple[Components, tuple[dict[str, jax.Array], ...]]]
 
 
 def trainer(
@@ -38,15 +40,19 @@ def trainer(
         CPU, together under `vmap` on accelerators.
 
     Raises:
-      ValueError: there is no machine, or no function for a loss. From `init`, a machine does not take such images, or
-        what is below it; the message names it. From `step`, `place` and `predict`, what does not fit.
+      ValueError: there is no machine, no function for a loss, or measures of another machine. From `init`, a machine
+        does not take such images, or what is below it, or cannot learn from such batches; the message names it. From
+        `step`, `place` and `predict`, what does not fit; from `step`, which has images, states of other optimizers.
     """
-    if not isinstance(machine, Machine):
-        raise ValueError(f"machines.trainer takes a machine, not a {type(machine).__name__}: engines train networks")
+    refuse_no_machine("trainer", machine)
     if not callable(loss):
         raise ValueError(f"loss is a {type(loss).__name__}: it must be a function; each machine has its own optimizer")
-    run = make_run(machine, loss, prepare, diagnose)
-    parts = machine.parts or (machine,)
+    if getattr(diagnose, "machine", machine) is not machine:
+        raise ValueError(f"diagnose measures another machine than {machine.name!r}: make it of the one that is trained")
+    number = len(machine.parts or (machine,))
+    draw = jax.jit(functools.partial(begun, machine, prepare))
+    update = jax.jit(make_update(machine, loss, prepare, diagnose), inline=True)  # `init` and `step` trace it but once
+    run = make_run(update)
 
     def run_all(states, batches, valid):
         def one(operand):
@@ -61,25 +67,37 @@ def trainer(
     compiled = jax.jit(run_all, donate_argnums=0)
     predict_one = with_prepare(as_network(machine), prepare).predict
     predict_compiled = jax.jit(jax.vmap(predict_one, in_axes=(0, None)) if seeds else predict_one)
-    draw = jax.jit(lambda key, batch: initial_components(machine, prepare, key, batch))
 
     def init(key, batch):
         checks.check_batch(batch, 1)
-        batch = {name: jnp.zeros(x.shape, x.dtype) for name, x in batch.items()}
-        if not seeds:
-            return draw(key, batch)
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[draw(own, batch) for own in key])
+        _check_names(batch)
+        if seeds and not getattr(key, "ndim", 1):
+            raise ValueError("a trainer of seeds takes a key for each of them, as jax.random.split makes, not one")
+        batch = {name: jnp.zeros(x.shape, _dtype(x)) for name, x in batch.items()}
+        drawn = [draw(own, batch)[0] for own in (key if seeds else [key])]
+        _check_update(machine, update, drawn[0], batch)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn) if seeds else drawn[0]
 
     def place(components):
-        checks.check_number(components, len(parts))
+        checks.check_number(components, number)
         return jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
+
+    @functools.lru_cache  # tracing takes longer than the rest of a step
+    def expected(types):
+        """Components and scores, as shapes, for one batch of these types by name."""
+        batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape, dtype in types}
+        return jax.eval_shape(draw, jax.random.key(0), batch)
 
     def step(state, batches, valid=None):
         of_one = {name: x[0] for name, x in batches.items()} if seeds else batches
         valid = checks.check_batches(of_one, 1, 1, valid)
+        _check_names(batches)
         checks.check_state(state, ComponentState)
-        with checks.fitting(batches.get("image")):
-            return compiled(state, jax.device_put(dict(batches)), jnp.int32(valid))
+        components, scores = expected(tuple((name, x.shape[1:], _dtype(x)) for name, x in of_one.items()))
+        check_components(state, components, seeds)
+        for own in batches["label"] if seeds else [batches["label"]]:
+            checks.check_labels({"label": own}, valid, _classes(scores))
+        return compiled(state, jax.device_put(dict(batches)), jnp.int32(valid))
 
     def predict(state, images, depth=None):
         checks.check_state(state, ComponentState)
@@ -90,18 +108,24 @@ def trainer(
     return Trainer(init, step, lambda state: state, place, place, predict)
 
 
-def make_run(machine: Machine, loss: Loss, prepare: Callable | None, diagnose: Callable | None):
-    """The pure function `(components, batches, valid) -> (components, metrics)` over the first `valid` batches."""
+def make_update(machine: Machine, loss: Loss, prepare: Callable | None, diagnose: Callable | None) -> Update:
+    """The pure function of one update, `(components, batch) -> (components, losses of each)`."""
     parts = machine.parts or (machine,)
 
-    def update(components: Components, batch) -> tuple[Components, tuple[dict[str, jax.Array], ...]]:
+    def scalar(scores, label):
+        value = loss(scores, label)
+        if jnp.shape(value):
+            raise ValueError(f"the loss has the shape {jnp.shape(value)}: it must be a scalar, a mean over the batch")
+        return value
+
+    def update(components, batch):
         number = components[0].updates
         key = jax.random.fold_in(jax.random.wrap_key_data(components[0].key, impl="threefry2x32"), number)
         key_prepare, key_forward, key_context = jax.random.split(key, 3)
         image = prepare(batch["image"], key_prepare, True) if prepare else batch["image"]
         state = state_of(machine, components)
         scores, residuals = machine.forward(state.params, state.fixed, image, key_forward, True)
-        value, error = jax.value_and_grad(loss)(scores, batch["label"])
+        value, error = jax.value_and_grad(scalar)(scores, batch["label"])
         context = Context(error, batch["label"], number, key_context)
         metrics: dict[str, Any] = diagnose(state, image, key_forward, context) if diagnose else {}
         state, _, own = learn(machine, state, residuals, Feedback.along(scores, error), context)
@@ -110,12 +134,18 @@ def make_run(machine: Machine, loss: Loss, prepare: Callable | None, diagnose: C
         measured[-1]["loss"] = value
         return _after(machine, components, state), tuple(measured)
 
+    return update
+
+
+def make_run(update: Update):
+    """The pure function `(components, batches, valid) -> (components, metrics)` over the first `valid` batches."""
+
     def run(components: Components, batches, valid):
         number = len(jax.tree.leaves(batches)[0])
         first = jax.tree.map(lambda x: x[0], batches)
         shapes = jax.eval_shape(update, components, first)[1]
         losses = jax.tree.map(lambda leaf: jnp.full((number,), jnp.nan, leaf.dtype), shapes)
-        updates = jnp.full((len(parts), number), -1, jnp.int32)
+        updates = jnp.full((len(components), number), -1, jnp.int32)
 
         def tick(m, carry):
             components, metrics = carry
@@ -127,6 +157,50 @@ def make_run(machine: Machine, loss: Loss, prepare: Callable | None, diagnose: C
         return jax.lax.fori_loop(0, valid, tick, (components, Metrics(updates, losses)))
 
     return run
+
+
+def _check_names(batch) -> None:
+    if missing := [name for name in ("image", "label") if name not in batch]:
+        raise ValueError(f"the batch has no {missing[0]!r}: a machine learns from an 'image' and a 'label'")
+
+
+def _check_update(machine: Machine, update: Update, components: Components, batch) -> None:
+    """Refuses in a sentence what would fail in the first step."""
+    try:
+        jax.eval_shape(update, components, batch)
+    except Exception as error:
+        raise ValueError(f"machine {machine.name!r} cannot learn from such batches: {reason(error)}") from error
+
+
+def check_components(components: Components, expected: Components, axes: int) -> None:
+    """Refuses components of other machines or images and states of other optimizers, after so many axes of seeds."""
+    checks.check_number(components, len(expected))
+    for number, (own, wanted) in enumerate(zip(components, expected, strict=True), 1):
+        if _types(own.variables, axes) != _types(wanted.variables):
+            raise ValueError(
+                f"component {number} is none of this machine for such batches: place those of the same machine, drawn "
+                "for images of that size"
+            )
+        if _types(own.opt_state, axes) != _types(wanted.opt_state):
+            raise ValueError(
+                f"the state of component {number}'s optimizer is not this machine's: place components that were "
+                "trained with it, or put opt_state from init into them"
+            )
+
+
+def _types(tree: Any, axes: int = 0) -> tuple[Any, list]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape[axes:], leaf.dtype) for leaf in leaves]
+
+
+def _dtype(x) -> Any:
+    """The type that an array has on a device, where int64 is int32."""
+    return jax.dtypes.canonicalize_dtype(x.dtype)
+
+
+def _classes(scores) -> int | None:
+    """How many classes there are; None for what are no scores `(B, classes)` of several."""
+    return scores.shape[1] if getattr(scores, "ndim", 0) == 2 and scores.shape[1] > 1 else None
 
 
 def _flat(trees: list[dict[str, Any]], part: str) -> dict[str, jax.Array]:
@@ -154,14 +228,20 @@ def _of_a_trainer(*_):
 
 def initial_components(machine: Machine, prepare: Callable | None, key: jax.Array, batch) -> Components:
     """Draws every component; `batch` gives shapes and types only."""
+    return begun(machine, prepare, key, batch)[0]
+
+
+def begun(machine: Machine, prepare: Callable | None, key: jax.Array, batch) -> tuple[Components, Any]:
+    """Every component, and zeros of the shape and type of the scores; `batch` gives shapes and types only."""
     key_init, key_stream, key_prepare = jax.random.split(key, 3)
     image = prepare(batch["image"], key_prepare, False) if prepare else batch["image"]
-    states, _ = begin(machine, key_init, image)
+    states, scores = begin(machine, key_init, image)
     stream = jax.random.bits(key_stream, (2,), jnp.uint32)
-    return tuple(
+    components = tuple(
         ComponentState(own.params, {"fixed": own.fixed}, own.opt_state, jnp.int32(0), stream)
         for own in (split(states) if machine.parts else [states])
     )
+    return components, scores
 
 
 def state_of(machine: Machine, components: Components) -> MachineState:

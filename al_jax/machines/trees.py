@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.machines.cart import Tree, fit_tree, predict_tree
 from al_jax.machines.fitting import InputRule, fitted
 from al_jax.machines.random_trees import fit_random_tree
@@ -52,10 +53,10 @@ def tree_classifier(
 
 
 def _trees(width, depth, feedback, cuts, joint, label, name):
-    if width < 1 or depth < 1 or (cuts is not None and cuts < 1):
-        raise ValueError(
-            f"machine {name!r} needs at least one output, one level and one cut, not {width}, {depth} and {cuts}"
-        )
+    whole(f"{'classes' if label else 'width'} of machine {name!r}", width)
+    whole(f"depth of machine {name!r}", depth)
+    if cuts is not None:
+        whole(f"cuts of machine {name!r}", cuts)
     if cuts is not None and depth > DEEPEST:
         raise ValueError(
             f"machine {name!r} has room for 2**depth nodes of random cuts: at most {DEEPEST} levels, not {depth}"

@@ -13,6 +13,14 @@ import jax.numpy as jnp
 PyTree = Any
 
 
+MOVES = {
+    "model": "fits a model, which is no parameter: use feedback_only",
+    "average": "averages parameters, also while they rest: put its ema_params outside",
+    "members": "begins new members, also while parameters rest: use feedback_only",
+    "schedule": "counts updates for a schedule: put its with_noise or with_dropout outside",
+}
+
+
 class Unheard(ValueError):
     """A machine that would never learn, since no feedback reaches it."""
 
@@ -89,6 +97,9 @@ class Machine(NamedTuple):
       hears: whether the feedback for its output says what it shall learn; False where the network's error or the label
         alone do, or where it never learns.
       tells: whether it hands feedback down; False: always a delta of zero.
+      initiates: whether it does so even where it hears nothing itself, as what searches by the label does.
+      beside: what its updates move in `fixed`, beside batch statistics, where no phase or mask of parameters reaches:
+        keys of `MOVES`.
     """
 
     init: Callable[[jax.Array, PyTree], MachineState]
@@ -104,6 +115,8 @@ class Machine(NamedTuple):
     effective: PyTree = True
     hears: bool = True
     tells: bool = True
+    initiates: bool = False
+    beside: frozenset[str] = frozenset()
 
 
 def replaced(machine: Machine, **functions: Any) -> Machine:
@@ -111,7 +124,24 @@ def replaced(machine: Machine, **functions: Any) -> Machine:
 
     An order of work that the machine had, as that of an inner loop, gives way, since it would go past them.
     """
+    refuse_no_machine("replaced", machine)
     return machine._replace(learn=None, parts=())._replace(**functions)
+
+
+def refuse_no_machine(function: str, *given: Any) -> None:
+    """Raises ValueError for what is no machine, given to the function of this name."""
+    if other := [one for one in given if not isinstance(one, Machine)]:
+        kind = type(other[0]).__name__
+        raise ValueError(
+            f"machines.{function} takes machines, not a {kind}: al.machines.from_linen makes one of a module"
+        )
+
+
+def refuse_moving(machine: Machine, *kinds: str) -> None:
+    """Raises ValueError for a machine whose updates move one of these kinds of `MOVES` in `fixed`."""
+    for kind in kinds:
+        if kind in machine.beside:
+            raise ValueError(f"machine {machine.name!r} {MOVES[kind]}")
 
 
 def learn(
@@ -143,6 +173,15 @@ def begin(machine: Machine, key: jax.Array, x: PyTree) -> tuple[MachineState, Py
         raise
     except Exception as error:
         found = jax.tree.map(lambda leaf: f"{leaf.dtype.name}{list(leaf.shape)}", x)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"machine {machine.name!r} cannot take the input {found}: {reason}") from error
+        raise ValueError(f"machine {machine.name!r} cannot take the input {found}: {reason(error)}") from error
     return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), y)
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def is_real(x: PyTree) -> bool:
+    """Whether all is real numbers, which can move a little."""
+    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(x))

@@ -107,7 +107,7 @@ def test_scores_of_both_directions_do_not_mix():
 
 
 def test_refusals_name_the_machine():
-    with pytest.raises(ValueError, match="'climbed' needs at least one candidate"):
+    with pytest.raises(ValueError, match="candidates of machine 'climbed' is 0: it must be 1 or more"):
         climbed(incoming(), incoming(), candidates=0)
     with pytest.raises(ValueError, match="label_rate scores by the label"):
         label_rate(X, machines.Feedback.along(X, X), machines.Context(None, None, jnp.int32(0), KEY))

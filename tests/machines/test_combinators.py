@@ -54,6 +54,28 @@ def test_a_graph_in_a_row_is_a_chain():
     close(of_graph[1:], of_chain[1:])
 
 
+def test_each_node_of_a_graph_keeps_its_order_of_work():
+    """One that learns first hands down what its new parameters say, and the node below learns of that."""
+
+    def learned(order):
+        return turn(machines.graph({"a": Node(dense(7)), "b": Node(order(dense(4)), ("a",))}))
+
+    state, y, error, below, after, _, plain = learned(machines.step_then_feedback)
+    _, _, _, _, usual, _, _ = learned(lambda machine: machine)
+    close(after.params[1], usual.params[1])
+    lower, upper = machines.Layer(7, (nn.tanh,)), machines.Layer(4, (nn.tanh,))
+
+    def anew(x, params):
+        hidden, pull_lower = jax.vjp(lambda p, x: lower.apply({"params": p}, x, True), params, x)
+        found, pull_upper = jax.vjp(lambda h: upper.apply({"params": after.params[1]}, h, True), hidden)
+        return pull_lower(pull_upper(found - (y - error))[0])
+
+    gradients, delta = jax.jit(anew)(X, state.params[0])
+    close(after.params[0], jax.tree.map(lambda p, g: p - 0.5 * g, state.params[0], gradients))
+    close(below.delta, delta)
+    assert not np.allclose(below.delta, plain.delta)
+
+
 def test_a_graph_adds_up_what_several_readers_hand_down():
     class Sum(nn.Module):
         @nn.compact
@@ -76,7 +98,7 @@ def test_a_graph_adds_up_what_several_readers_hand_down():
 
 
 def test_targets_of_nodes_differ():
-    """Check 24 of Zenkai's list: the layer above, another node, the label and the loss give different updates."""
+    """The layer above, another node, the label and the loss give different updates."""
 
     def kernel_of(target):
         nodes = {

@@ -186,7 +186,7 @@ def test_half_precision_and_whole_numbers(rule):
 
 def test_refusals_name_the_machine():
     for rule in (machines.direct_feedback_alignment, machines.local_classifier):
-        with pytest.raises(ValueError, match="'eye': classes is 0, but must be at least 1"):
+        with pytest.raises(ValueError, match="classes of machine 'eye' is 0: it must be 1 or more"):
             rule(nn.Dense(3), classes=0, name="eye")
     machine = direct(nn.Dense(3), name="eye")
     x = normal((6, 9), 1)

@@ -135,7 +135,7 @@ def test_trees_of_the_newest_batches_vote():
 
 
 def test_refusals_name_the_machine():
-    with pytest.raises(ValueError, match="'ensemble of remember' needs at least one member"):
+    with pytest.raises(ValueError, match="members of machine 'ensemble of remember' is 0: it must be 1"):
         ensemble(remember(), 0)
     with pytest.raises(ValueError, match=r"'ensemble of remember' makes good a share .* from 0 to 1, not 2"):
         ensemble(remember(), 3, boost=2)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge, SGDClassifier, SGDRegressor
+from sklearn.neural_network import MLPRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from al_jax import machines
@@ -143,6 +144,21 @@ def test_refusals_name_the_machine():
         estimator(DecisionTreeRegressor, 3, feedback=None)
     with pytest.raises(ValueError, match="'DecisionTreeRegressor': DecisionTreeRegressor has no partial_fit"):
         estimator(tree, 3, feedback=None, partial=True)
+    for make, options, message in [
+        (sgd, {"label": True}, "SGDRegressor is no classifier, which label=True needs"),
+        (lambda: SGDClassifier(random_state=0), {}, "SGDClassifier is no regressor, which label=False needs"),
+        (sgd, {"separate": False}, "SGDRegressor has one output: leave separate=True"),
+        (Ridge(), {}, "takes what makes estimators, not a Ridge: a class, or lambda"),
+        (sgd, {"capacity": 0}, "capacity of machine 'SGDRegressor' is 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            estimator(make, 3, feedback=None, **options)
+    with pytest.raises(ValueError, match="width of machine 'SGDRegressor' is 0: it must be 1 or more"):
+        estimator(sgd, 0, feedback=None)
+    assert estimator(lambda: MLPRegressor(random_state=0), 3, feedback=None, separate=False).hears  # which has no tag
+    state, learn, _ = begun(estimator(lambda: SGDClassifier(random_state=0), 2, feedback=None, label=True, name="few"))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="'few' learns labels from 0 to 1, and there are others"):
+        jax.block_until_ready(learn(state, T[:, :2]))
     state, learn, _ = begun(estimator(tree, 3, feedback=None, capacity=100, name="small"))
     with pytest.raises(jax.errors.JaxRuntimeError, match="'small': the fitted estimators need"):
         jax.block_until_ready(learn(state, T))

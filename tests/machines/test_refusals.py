@@ -10,6 +10,7 @@ from al_jax import machines
 from al_jax.machines import from_linen
 
 KEY, X = jax.random.key(0), jax.random.normal(jax.random.key(1), (6, 5))
+SGD, ODD = optax.sgd(0.1), machines.alternating(1)[1]
 DENSE = from_linen(nn.Dense(5), name="lower")
 TOP = from_linen(nn.Dense(4))
 DIRECT = machines.direct_feedback_alignment(nn.Dense(5), classes=4, name="upper")
@@ -53,16 +54,6 @@ def test_jax_grad_trains_what_estimates_gradients():
     assert jax.tree.structure(gradients_of(machine)) == jax.tree.structure(drawn(machine).params)
 
 
-SILENT = {
-    "direct": DIRECT,
-    "local": machines.local_classifier(nn.Dense(5), classes=4, name="upper"),
-    "trees": machines.ensemble(TREES, 2, name="upper"),
-    "search": machines.searched(nn.Dense(5), machines.elitist(4, 1, 0.1), feedback=None, name="upper"),
-    "chain": machines.chain(DIRECT, TOP, name="upper"),
-    "no step": machines.with_step(from_linen(nn.Dense(5)), 0.0)._replace(name="upper"),
-}
-
-
 BUILT = {
     "vote without mean": (
         lambda: machines.ensemble(TREES, 2, aggregate=machines.majority_vote, boost=1.0),
@@ -70,10 +61,54 @@ BUILT = {
     ),
     "all dropped": (lambda: machines.with_dropout(DENSE, 1.0), "dropout below machine 'lower' is 1.0"),
     "negative noise": (lambda: machines.with_noise(DENSE, -0.1), "noise on the input of machine 'lower' is -0.1"),
-    "no steps": (lambda: machines.repeat_input(DENSE, 0, optax.sgd(1.0)), "repeat_input repeats 0 times"),
-    "no updates": (lambda: machines.repeat_params(DENSE, 0), "repeat_params repeats 0 times"),
-    "no examples": (lambda: machines.repeat_params(DENSE, 2, batch=0), "repeat_params draws 0 examples"),
-    "never averaged": (lambda: machines.ema_params(DENSE, 0.9, every=0), "every is 0, it must be 1 or more"),
+    "no steps": (lambda: machines.repeat_input(DENSE, 0, SGD), "times of machines.repeat_input is 0: it must be 1"),
+    "no updates": (lambda: machines.repeat_params(DENSE, 0), "times of machines.repeat_params is 0: it must be 1"),
+    "half a time": (lambda: machines.repeat_params(DENSE, 0.5), "repeat_params is 0.5: it must be a whole number"),
+    "no examples": (lambda: machines.repeat_params(DENSE, 2, batch=0), "batch of machines.repeat_params is 0"),
+    "never averaged": (lambda: machines.ema_params(DENSE, 0.9, every=0), "every is 0: it must be 1 or more"),
+    "half members": (
+        lambda: machines.ensemble(DENSE, 2.0),
+        "members of machine 'ensemble of lower' is 2.0: it must be",
+    ),
+    "half a candidate": (
+        lambda: machines.climbed(DENSE, TOP, candidates=2.5),
+        "candidates of machine 'climbed' is 2.5: it must be a whole number",
+    ),
+    "a population of 4.0": (
+        lambda: machines.evolved(nn.Dense(3), 4.0, 0.1),
+        "population of machine 'Dense' is 4.0: it must be a whole number",
+    ),
+    "half a class": (
+        lambda: machines.local_classifier(nn.Dense(3), classes=4.5),
+        "classes of machine 'Dense' is 4.5: it must be a whole number",
+    ),
+    "a step back": (lambda: machines.with_step(TOP, -1.0), "the step below machine 'Dense' is -1.0: it must be 0 or"),
+    "a negative search": (lambda: machines.gaussian_search(2, -1), "sigma of gaussian_search is -1: it must be 0 or"),
+    "a negative mutation": (lambda: machines.elitist(4, 1, -1), "sigma of elitist is -1: it must be 0 or more"),
+    "an average that goes on while its parameters are held": (
+        lambda: machines.masked(machines.ema_params(DENSE, 0.9), params=False),
+        "'lower' averages parameters, also while they rest: put its ema_params outside",
+    ),
+    "an average that goes on outside of its phase": (
+        lambda: machines.with_phase(machines.chain(machines.ema_params(DENSE, 0.9), TOP), ODD),
+        "'chain' averages parameters, also while they rest: put its ema_params outside",
+    ),
+    "members that begin outside of their phase": (
+        lambda: machines.with_phase(machines.ensemble(DENSE, 2), ODD),
+        "'ensemble of lower' begins new members, also while parameters rest: use feedback_only",
+    ),
+    "trees outside of their phase": (
+        lambda: machines.with_phase(TREES, ODD),
+        "'upper' fits a model, which is no parameter: use feedback_only",
+    ),
+    "trees of a mask": (
+        lambda: machines.masked(TREES, params=False),
+        "'upper' fits a model, which is no parameter: use feedback_only",
+    ),
+    "a schedule that stands still": (
+        lambda: machines.feedback_only(machines.with_noise(DENSE, lambda step: 0.1 * step)),
+        "'lower' counts updates for a schedule: put its with_noise or with_dropout outside",
+    ),
     "nothing to mask": (
         lambda: machines.masked(DIRECT, output=machines.some_units(2)),
         "'upper' takes no feedback for its output: output= has nothing to mask",
@@ -84,7 +119,33 @@ BUILT = {
     ),
     "a margin that rounds away": (lambda: machines.reversible_sigmoid(1e-8), "must be from 1.2e-07 to below"),
     "a name for its letters": (lambda: machines.graph({"a": machines.Node(DENSE, "input")}), "reads 'input': give it"),
+    "a machine for a node": (
+        lambda: machines.graph({"a": DENSE}),
+        "node 'a' of machines.graph is a Machine: it must be",
+    ),
+    "a rate for an optimizer": (
+        lambda: from_linen(nn.Dense(3), 1e-3),
+        "a float is no optimizer: give machine 'Dense' a",
+    ),
+    "an optimizer's maker": (lambda: from_linen(nn.Dense(3), optax.adam), "adam makes an optimizer of a learning rate"),
+    "a rate for a search": (
+        lambda: machines.repeat_input(DENSE, 2, 1e-3),
+        "a float is no optimizer: give the input of machine 'lower' a transformation",
+    ),
+    "a class for a module": (lambda: from_linen(nn.Dense), "Dense is a class: give an instance of it, as Dense"),
+    "a function for a module": (lambda: from_linen(nn.tanh), "made of a Flax module, not of a function"),
+    "measures of another": (
+        lambda: machines.trainer(TOP, diagnose=machines.diagnostics(DENSE)),
+        "diagnose measures another machine than 'Dense'",
+    ),
 }
+
+
+def test_the_other_order_is_built():
+    quiet = machines.with_noise(machines.feedback_only(DENSE), lambda step: 0.1 * step)
+    for inside in (machines.masked(DENSE, params=False), machines.with_phase(DENSE, ODD), quiet):
+        drawn(machines.ema_params(inside, 0.9))
+    drawn(machines.feedback_only(machines.ensemble(TREES, 2)))
 
 
 @pytest.mark.parametrize(("build", "message"), BUILT.values(), ids=BUILT)
@@ -102,108 +163,36 @@ def test_masks_take_what_there_is(mask, message):
         jax.eval_shape(mask, KEY, X)
 
 
-@pytest.mark.parametrize("upper", SILENT.values(), ids=SILENT)
-@pytest.mark.parametrize(
-    "lower", [DENSE, machines.tree_layer(5, 2, feedback=None, name="lower")], ids=("dense", "tree")
-)
-def test_below_a_machine_that_hands_nothing_down_no_other_waits_for_feedback(lower, upper):
-    with pytest.raises(ValueError, match="'1_lower' would never learn, since '3_upper' above hands no feedback down"):
-        drawn(machines.chain(lower, from_linen(machines.After((nn.tanh,))), upper, TOP))
-
-
-@pytest.mark.parametrize(
-    "lower",
-    [
-        DIRECT,
-        machines.feedback_only(DENSE),
-        machines.masked(DENSE, params=False),
-        from_linen(machines.After((nn.tanh,))),
-        machines.reversible_tanh(),
-    ],
-    ids=("direct", "frozen", "masked", "function", "inverse"),
-)
-def test_below_it_stands_what_needs_no_feedback(lower):
-    drawn(machines.chain(lower, DIRECT, TOP))
-
-
-def test_what_finds_feedback_of_its_own_may_stand_between():
-    """By its own search, by noise, or by the label."""
-    for middle in (
-        machines.gaussian_climb(DIRECT, candidates=2, sigma=0.1),
-        machines.with_noise(DIRECT, 0.1, explore=True),
-    ):
-        drawn(machines.chain(DENSE, middle, TOP))
-    frozen = machines.feedback_only(from_linen(nn.Dense(5)))
-    labelled = machines.repeat_input(frozen, 2, optax.sgd(0.1), loss=lambda y, label: y.mean())
-    drawn(machines.chain(DENSE, labelled, DIRECT, TOP))
-
-
-@pytest.mark.parametrize(
-    "lower",
-    [
-        machines.chain(DIRECT, from_linen(nn.Dense(5)), name="lower"),
-        machines.parallel(DIRECT, from_linen(nn.Dense(5)), name="lower"),
-        machines.repeat_input(DENSE, 2, optax.sgd(0.1), loss=lambda y, label: y.mean()),
-    ],
-    ids=("chain", "parallel", "search"),
-)
-def test_a_part_that_waits_for_feedback_is_not_hidden_by_one_that_does_not(lower):
-    with pytest.raises(ValueError, match="machine '1_lower' would never learn"):
-        drawn(machines.chain(lower, DIRECT, TOP))
-
-
-def test_a_node_that_no_feedback_reaches_is_refused():
-    def wired(target="above", lower=DENSE):
-        return machines.graph(
-            {
-                "lower": machines.Node(lower, target=target),
-                "tanh": machines.Node(from_linen(machines.After((nn.tanh,))), ("lower",)),
-                "direct": machines.Node(DIRECT, ("tanh",)),
-                "top": machines.Node(TOP, ("direct",)),
-            }
-        )
-
-    for target in ("above", "tanh"):
-        with pytest.raises(ValueError, match="node 'lower' would never learn, since no feedback reaches it"):
-            drawn(wired(target))
-    for fine in (wired("label", TOP), wired(lower=DIRECT), wired(lower=machines.feedback_only(DENSE))):
-        jax.eval_shape(fine.init, KEY, X[:, :5])
-    assert not machines.graph({"direct": machines.Node(DIRECT)}).tells
-
-
-@pytest.mark.parametrize(
-    "held",
-    [machines.with_phase(TREES, machines.alternating(2)[1]), machines.masked(TREES, params=False)],
-    ids=("phase", "mask"),
-)
-def test_no_phase_or_mask_holds_what_is_fitted(held):
-    with pytest.raises(ValueError, match="fits a model, which is no parameter"):
-        drawn(held)
-
-
 def test_a_mask_of_other_parameters_is_refused():
     with pytest.raises(ValueError, match=r"params is no prefix of its parameters \{'bias': \(5,\), 'kernel'"):
         drawn(machines.masked(DENSE, params={"weight": True}))
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    "build",
     [
-        (lambda: machines.chain(nn.Dense(3)), "machines.chain takes machines, not a Dense: al.machines.from_linen"),
-        (lambda: machines.trainer(nn.Dense(3)), "machines.trainer takes a machine, not a Dense"),
-        (lambda: machines.trainer(TOP, optax.adam(1e-3)), "loss is a Gradient.*: it must be a function"),
+        machines.chain,
+        machines.parallel,
+        lambda module: machines.graph({"a": machines.Node(module)}),
+        lambda module: machines.climbed(DENSE, module, candidates=2),
+        lambda module: machines.gaussian_climb(module, candidates=2, sigma=0.1),
+        lambda module: machines.ensemble(module, 2),
+        lambda module: machines.ema_params(module, 0.9),
+        lambda module: machines.with_noise(module, 0.1),
+        lambda module: machines.with_dropout(module, 0.1),
+        lambda module: machines.with_phase(module, ODD),
+        lambda module: machines.with_step(module, 1.0),
+        lambda module: machines.repeat_input(module, 2, SGD),
+        lambda module: machines.repeat_params(module, 2),
+        machines.masked,
+        machines.step_then_feedback,
+        machines.feedback_only,
+        machines.replaced,
+        machines.differentiable,
+        machines.diagnostics,
+        machines.trainer,
     ],
 )
-def test_what_is_no_machine_or_loss_is_refused(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_a_trainer_of_machines_refuses_depths_and_images_that_do_not_fit():
-    trainer = machines.trainer(TOP)
-    state = trainer.init(KEY, {"image": X, "label": jax.numpy.zeros(6, int)})
-    assert trainer.predict(state, X, depth=1).shape == (6, 4)
-    with pytest.raises(ValueError, match="depth is 2, allowed are 1 to 1"):
-        trainer.predict(state, X, depth=2)
-    with pytest.raises(ValueError, match=r"images \(6, 4\) do not fit these components, drawn for others"):
-        trainer.predict(state, X[:, :4])
+def test_what_takes_machines_refuses_modules(build):
+    with pytest.raises(ValueError, match=r"machines.\w+ takes machines, not a Dense: al.machines.from_linen makes one"):
+        build(nn.Dense(3))

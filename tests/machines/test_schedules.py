@@ -64,5 +64,5 @@ def test_phases_alternate_inside_jit():
     steps = jnp.arange(12)
     np.testing.assert_array_equal(jax.jit(first)(steps), [True] * 3 + [False] * 3 + [True] * 3 + [False] * 3)
     np.testing.assert_array_equal(jax.jit(second)(steps), ~np.asarray(first(steps)))
-    with pytest.raises(ValueError, match="phase of 0 updates"):
+    with pytest.raises(ValueError, match="the number of updates of a phase is 0: it must be 1"):
         machines.alternating(0)

@@ -161,3 +161,35 @@ def test_refusals_name_the_machine():
         evolved(nn.Dense(2), 3, 0.1)
     with pytest.raises(ValueError, match="at least one elite and one child"):
         elitist(4, 4, 0.1)
+
+
+@jax.custom_jvp
+def refusing(x):
+    return jnp.tanh(x)
+
+
+@refusing.defjvp
+def _(primals, tangents):
+    raise AssertionError("a module was differentiated")
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        evolved(machines.Layer(2, (refusing,)), 4, 0.1),
+        searched(machines.Layer(2, (refusing,)), elitist(4, 1, 0.1), feedback=machines.gaussian_search(2, 0.1)),
+    ],
+    ids=("evolved", "searched"),
+)
+def test_no_module_is_differentiated(machine):
+    def turn(differentiate):
+        state = machine.init(KEY, X)
+        run = lambda x: machine.forward(state.params, state.fixed, x, KEY, True)
+        if differentiate:
+            return jax.grad(lambda x: run(x)[0].sum())(X)
+        y, residuals = run(X)
+        return machines.learn(machine, state, residuals, machines.Feedback.toward(y, T), context())
+
+    jax.eval_shape(lambda: turn(False))
+    with pytest.raises(AssertionError, match="a module was differentiated"):
+        jax.eval_shape(lambda: turn(True))

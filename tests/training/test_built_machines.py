@@ -160,7 +160,7 @@ def test_in_the_epochs_of_inverses_no_layer_moves_and_in_the_others_no_inverse()
     ("variant", "without"),
     [
         ("decision_linear", {"1": ANGLES, "2": LOCAL}),
-        ("neural_decision", {"1": ANGLES}),
+        ("neural_decision", {"1": ANGLES | LOCAL}),
         ("direct_feedback_alignment", {"1": LOCAL, "2": LOCAL, "3": set()}),
         ("local_classifier", {"1": LOCAL, "2": LOCAL, "3": set()}),
     ],
