@@ -1,5 +1,6 @@
 """Refusals of arguments that are not the kind of number that is needed."""
 
+import math
 import operator
 from typing import Any
 
@@ -23,8 +24,39 @@ def not_negative(name: str, value: float) -> float:
     """The value.
 
     Raises:
-      ValueError: it is below 0, or no number.
+      ValueError: it is below 0, infinite, or no number.
     """
-    if not value >= 0:
-        raise ValueError(f"{name} is {value}: it must be 0 or more")
+    if not _between(0, value, math.inf):
+        raise ValueError(f"{name} is {value!r}: it must be 0 or more, and finite")
     return value
+
+
+def share(name: str, value: float, at_0: str, at_1: str) -> float:
+    """The value; `at_0` and `at_1` say what 0 and 1 mean.
+
+    Raises:
+      ValueError: it is not from 0 to 1, or no number.
+    """
+    if not _between(0, value, 1):
+        raise ValueError(f"{name} is {value!r}: it must be from 0, {at_0}, to 1, {at_1}")
+    return value
+
+
+def several(name: str, values: Any) -> tuple[Any, ...]:
+    """The values as a tuple.
+
+    Raises:
+      ValueError: it is a single one.
+    """
+    try:
+        return tuple(values)
+    except TypeError:
+        raise ValueError(f"{name} is {values!r}: it must be a sequence, as in ({values!r},)") from None
+
+
+def _between(low: float, value: Any, high: float) -> bool:
+    """Whether it is a finite number from low to high."""
+    try:
+        return bool(low <= value <= high) and math.isfinite(value)
+    except TypeError:
+        return False

@@ -29,9 +29,10 @@ class Component(NamedTuple):
       name: what errors call it.
       module: the Flax module behind it, None where there is none.
       tell: `state -> message`, what the component below hears of this component's state before each of its updates.
-      hear: `(model_state, message) -> model_state`, how it takes in what the component above tells. Between two updates
-        of a component the one above is heard once, about its state before the later of the two. In a pipeline the one
-        above may not yet have heard, in turn, of the update before: a message that tells of that must allow for it.
+      hear: `(model_state, message) -> model_state`, how it takes in what the component above tells. Between its updates
+        u and u + 1 a component hears the one above once, about that one's state before its own update u. In a pipeline
+        the one above may not yet have heard, in turn, of the update before: a message that tells of that must allow for
+        it.
     """
 
     init: Callable[[jax.Array, Signal], Variables]

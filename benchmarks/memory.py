@@ -7,9 +7,10 @@ its authors' head here, with three dense layers (`mlp_sr`); `configs/local_learn
 
   python -m benchmarks.memory [NETWORK ...] [--arms PATTERN] [--quick] [--json FILE]
 
-Arms that the JSON has already are not compiled again, so delete it after changes of the code. Rematerialisation needs
-one thing of the CPU compiler, which only this benchmark asks for: by default it drops the barriers that keep the second
-forward pass apart from the first one before it merges equal work, and nothing is saved on a CPU.
+Arms that the JSON has already are not compiled again, so delete it after changes of the code. Each says which command
+and versions counted it; those of the record itself are the latest arm's. Rematerialisation needs one thing of the CPU
+compiler, which only this benchmark asks for: by default it drops the barriers that keep the second forward pass apart
+from the first one before it merges equal work, and nothing is saved on a CPU.
 """
 
 import json
@@ -56,13 +57,14 @@ def arms_of(cuts: tuple[tuple[int, str], ...], quick: bool) -> Iterator[tuple[st
             for momentum in (True,) if quick else (False, True):
                 fields = {"rule": rule, "components": components, "cuts": where, "momentum": momentum, "remat": remat}
                 name = f"{rule}{' + MAN' * momentum}{', remat' * remat}"
-                yield f"{name}, K = {components}, cuts: {where}", {**fields, **INFOPRO}
+                yield f"{name}, K = {components}, cuts: {where}", fields | (INFOPRO if rule == "infopro" else {})
 
 
 def compiled(network: str, fields: Mapping[str, Any], updates: int = 1, options=None) -> tuple[Program, al.Network]:
     """The program of an arm, for JAX's default device."""
     image, classes, batch, _ = {**NETWORKS, **QUICK}[network]
-    config = default_config(network=network, residual="standard", activation="relu", **fields)
+    residual = {"residual": "standard"} if network in ("resnet32", "resnet110") else {}
+    config = default_config(network=network, activation="relu", **residual, **fields)
     built = build_network(config, DataFacts(classes, image, unit_range()))
     images = jax.ShapeDtypeStruct((batch, *image), jnp.float32)
     return compile_updates(built, OPTIMIZER, images, updates, options), built
@@ -76,7 +78,7 @@ def ahead_of_time(network: str, fields: Mapping[str, Any]) -> dict[str, int]:
     return {"components": len(built.components), **program.memory}
 
 
-def rows_of(network: str, arms: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
+def rows_of(network: str, arms: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     whole = total(arms["end to end"])
     return [
         [
@@ -105,9 +107,11 @@ def main():
         for name, fields in arms_of(cuts, options.quick):
             wanted = name == "end to end" or re.search(options.arms, name)
             if wanted and name not in entry["arms"]:
-                entry["arms"][name] = ahead_of_time(network, fields)
+                machine = timing.machine()
+                provenance = {"versions": machine["versions"], "command": machine["command"]}
+                entry["arms"][name] = {**ahead_of_time(network, fields), **provenance}
                 print(network, name, f"{total(entry['arms'][name]) / 1e9:.2f} GB", flush=True)
-                timing.write(options.json, {**timing.machine(), "networks": found})
+                timing.write(options.json, {**machine, "networks": found})
     rows = [row for network, entry in found.items() for row in rows_of(network, entry["arms"])]
     timing.show("Memory of an update", ["network", "arm", "total", "of it arguments", "to end to end"], rows)
 

@@ -150,7 +150,8 @@ def start(trainer, seed):
 
 
 # %% [markdown]
-# The losses of the first update, and what auxiliary networks add to the parameters of inference.
+# The losses of the first update, each with the weight that its rule gives it, and what auxiliary networks add to the
+# parameters of inference.
 
 # %%
 for name in ("DGL", *(name for name in networks if name in ("PredSim", "InfoPro"))):

@@ -50,16 +50,27 @@ def test_a_layer_that_is_there_twice_has_parameters_twice():
     assert sorted(params) == ["layers_0", "layers_1"]
 
 
-@pytest.mark.parametrize("cuts", [(2, 2, 2), (8, 0), ()])
+@pytest.mark.parametrize("cuts", [(2, 2, 2), (8, 0), (), (2.5, 5.5)])
 def test_cuts_that_do_not_add_up_are_refused(cuts):
     with pytest.raises(ValueError, match="must cut 8 layers into blocks of at least one"):
         al.networks.vanilla_cnn(cuts)
 
 
-@pytest.mark.parametrize(("widths", "message"), [([3, 0], "a width is 0: it must be 1"), ([2.5], "a whole number")])
-def test_widths_that_are_no_numbers_of_units_are_refused(widths, message):
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: al.networks.mlp([3, 0]), "a width is 0: it must be 1"),
+        (lambda: al.networks.mlp([2.5]), "a whole number"),
+        (lambda: al.networks.mlp(3), r"widths is 3: it must be a sequence, as in \(3,\)"),
+        (lambda: al.networks.vgg(dense=(0,)), "a dense layer's width is 0: it must be 1"),
+        (lambda: al.networks.vgg(dense=1024), "dense is 1024: it must be a sequence"),
+        (lambda: al.networks.resnet("20"), "depth is '20': it must be a whole number"),
+        (lambda: Bridge(4, pool=0).init(KEY, jnp.zeros((2, 8, 8, 3))), "pool is 0: it must be 1 or more"),
+    ],
+)
+def test_widths_and_sizes_that_are_no_whole_numbers_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
-        al.networks.mlp(widths)
+        make()
 
 
 @pytest.mark.parametrize("rule", [al.associated, al.backprop, al.greedy, al.predsim, al.infopro])
@@ -83,6 +94,11 @@ def test_what_is_no_row_of_modules_makes_no_network(rule, blocks):
         ({"bridge": "mlp"}, "'mlp' is no Flax module: give one, or a function of the width that makes one"),
         ({"decoder": lambda width: None}, "None is no Flax module"),
         ({"losses": al.mean_squared_error}, "losses must be a pair"),
+        ({"losses": (al.mean_squared_error,) * 3}, "losses must be a pair"),
+        ({"losses": {al.mean_squared_error, al.code_contrast}}, "losses must be a pair"),
+        ({"branches": [None, None]}, "2 branches are given for 1 blocks"),
+        ({"branches": [nn.Dense(3)]}, "the top component makes the network's scores"),
+        ({"autoencoder_rate": np.inf}, "the rate of 'autoencoder' is inf: it must be 0 or more, and finite"),
     ],
 )
 def test_parts_that_are_none_are_refused(parts, message):
@@ -95,11 +111,20 @@ def test_a_residual_network_of_another_depth_is_refused():
         al.networks.resnet(18)
 
 
-@pytest.mark.parametrize(("standard", "expected"), [(True, [3, 1]), (False, [5, 3])])
-def test_the_authors_residual_unit_activates_before_the_addition_too(standard, expected):
+@pytest.mark.parametrize(("standard", "activation"), [(True, nn.relu), (False, nn.elu)])
+def test_the_standard_residual_network_has_relu_and_the_authors_elu(standard, activation):
+    layers = al.networks.resnet(8, 1, standard=standard)[0].layers
+    assert {layer.activation for layer in layers} == {activation}
+
+
+@pytest.mark.parametrize(
+    ("standard", "activation", "expected"),
+    [(True, None, [3, 1, 0]), (False, nn.relu, [5, 3, 1])],
+)
+def test_the_authors_residual_unit_activates_before_the_addition_too(standard, activation, expected):
     # Without kernels the branch is its last batch norm's bias, -2, and relu(x - 2) or relu(x + relu(-2)) comes out.
-    x = jnp.asarray([5.0, 3.0]).reshape(2, 1, 1, 1)
-    unit = al.networks.ResidualUnit(1, standard=standard, activation=nn.relu)
+    x = jnp.asarray([5.0, 3.0, 1.0]).reshape(3, 1, 1, 1)
+    unit = al.networks.ResidualUnit(1, standard=standard, activation=activation)
     variables = jax.tree.map(jnp.zeros_like, unit.init(KEY, x, False))
     variables["params"]["BatchNorm_1"]["bias"] -= 2
     np.testing.assert_allclose(unit.apply(variables, x, False).ravel(), expected)

@@ -123,8 +123,10 @@ def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:
       ValueError: the blocks do not take every layer, or one is empty.
     """
     sizes: list[int] = np.asarray(cuts).tolist() if np.ndim(cuts) else _even(len(layers), whole("cuts", cuts))
-    if sum(sizes) != len(layers) or min(sizes, default=0) < 1:
-        raise ValueError(f"cuts is {tuple(sizes)}: it must cut {len(layers)} layers into blocks of at least one")
+    if not all(isinstance(size, int) and size > 0 for size in sizes) or sum(sizes) != len(layers):
+        raise ValueError(
+            f"cuts is {tuple(sizes)}: it must cut {len(layers)} layers into blocks of at least one, in whole numbers"
+        )
     ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
     layers = [layer.clone() for layer in layers]
     return tuple(Stack(tuple(layers[end - size : end])) for size, end in zip(sizes, ends, strict=True))

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from al_jax.arguments import whole
+from al_jax.arguments import several, whole
 
 
 class DenseBlock(nn.Module):
@@ -35,6 +35,6 @@ def mlp(
       dtype: what the layers compute in; parameters stay float32.
 
     Raises:
-      ValueError: a width is no whole number of at least 1.
+      ValueError: widths are not several, or one is no whole number of at least 1.
     """
-    return tuple(DenseBlock(whole("a width", width), activation, dtype) for width in widths)
+    return tuple(DenseBlock(whole("a width", width), activation, dtype) for width in several("widths", widths))

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.networks.layers import AUTHORS, HE, Activation, ConvLayer, Cuts, Stack, batch_norm, conv, cut, scaled
 
 CHANNELS = (16, 32, 64)
@@ -13,28 +14,33 @@ class ResidualUnit(nn.Module):
 
     `standard` is the unit of He et al. with a projection where the shape changes (their option B). The authors of
     Associated Learning activate before the addition too, their shortcut has no batch norm, and their convolutions have
-    biases.
+    biases. Without an `activation` it has ReLU where it is standard, and ELU as theirs.
     """
 
     width: int
     stride: int = 1
     standard: bool = False
-    activation: Activation = nn.elu
+    activation: Activation | None = None
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x, train):
         style = HE if self.standard else AUTHORS
+        activation = self.activation or _own_activation(self.standard)
         y = conv(self.width, 3, self.stride, self.dtype, style)(x)
-        y = self.activation(batch_norm(train, self.dtype, style)(y))
+        y = activation(batch_norm(train, self.dtype, style)(y))
         y = conv(self.width, 3, 1, self.dtype, style)(y)
         y = batch_norm(train, self.dtype, style)(y)
         if not self.standard:
-            y = self.activation(y)
+            y = activation(y)
         if x.shape[-1] != self.width or self.stride != 1:
             x = conv(self.width, 1, self.stride, self.dtype, style)(x)
             x = batch_norm(train, self.dtype, style)(x) if self.standard else x
-        return self.activation(x + y)
+        return activation(x + y)
+
+
+def _own_activation(standard: bool) -> Activation:
+    return nn.relu if standard else nn.elu
 
 
 def resnet(
@@ -42,7 +48,7 @@ def resnet(
     cuts: Cuts | None = None,
     width: float = 1.0,
     standard: bool = False,
-    activation: Activation = nn.elu,
+    activation: Activation | None = None,
     dtype: jnp.dtype | None = None,
 ) -> tuple[Stack, ...]:
     """A stem and (depth - 2) / 2 residual units.
@@ -53,18 +59,18 @@ def resnet(
       width: factor on every number of channels.
       standard: the network of He et al., as InfoPro, AugLocal and MAN train it, in place of that of the Associated
         Learning authors.
-      activation: in the units and after the stem.
+      activation: in the units and after the stem; by default the ReLU of He et al., and otherwise the authors' ELU.
       dtype: what the layers compute in; parameters stay float32.
 
     Raises:
       ValueError: there is no network of this depth, or `cuts` does not add up to its stem and units.
     """
-    units, rest = divmod(depth - 2, 6)
+    units, rest = divmod(whole("depth", depth) - 2, 6)
     if rest or units < 1:
         raise ValueError(f"a residual network for small images has 6n + 2 layers (20, 32, 110, ...), not {depth}")
-    stem = ConvLayer(
-        scaled(CHANNELS[0], width), norm=True, activation=activation, dtype=dtype, style=HE if standard else AUTHORS
-    )
+    activation = activation or _own_activation(standard)
+    style = HE if standard else AUTHORS
+    stem = ConvLayer(scaled(CHANNELS[0], width), norm=True, activation=activation, dtype=dtype, style=style)
     layers: list[nn.Module] = [stem]
     for stage, channels in enumerate(CHANNELS):
         for unit in range(units):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from al_jax.arguments import several, whole
 from al_jax.networks.layers import Activation, ConvLayer, Cuts, Stack, cut, scaled
 from al_jax.networks.mlp import DenseBlock
 
@@ -30,10 +31,11 @@ def vgg(
       dtype: what the layers compute in; parameters stay float32.
 
     Raises:
-      ValueError: `cuts` does not add up to the number of layers.
+      ValueError: `cuts` does not add up to the number of layers, or `dense` is no sequence of whole numbers.
     """
     convolutions = [
         ConvLayer(scaled(channels, width), pool=pool, norm=norm, activation=activation, dtype=dtype)
         for channels, pool in LAYERS
     ]
-    return cut([*convolutions, *(DenseBlock(scaled(units, width), activation, dtype) for units in dense)], cuts)
+    widths = [scaled(whole("a dense layer's width", units), width) for units in several("dense", dense)]
+    return cut([*convolutions, *(DenseBlock(units, activation, dtype) for units in widths)], cuts)

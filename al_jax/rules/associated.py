@@ -22,11 +22,13 @@ from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import mean_squared_error, one_hot
 from al_jax.rules.parts import (
+    Branches,
     Bridge,
     CodeLayer,
     L2Kernels,
     Loss,
     Parts,
+    branches_of,
     check_l2,
     l2_penalty,
     lifted,
@@ -125,7 +127,7 @@ def associated(
     autoencoder_rate: float = 2.0,
     l2: float = 0.0,
     l2_kernels: L2Kernels = "blocks",
-    branches: Sequence[nn.Module | None] | None = None,
+    branches: Branches | None = None,
 ) -> Network:
     """Folds a backbone into components of Associated Learning, one for each block.
 
@@ -143,7 +145,8 @@ def associated(
       l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name; 0 or more.
       l2_kernels: over which kernels: f's (`blocks`), its convolutions' (`convolutions`), or also the bridge's and the
         autoencoder's (`all`).
-      branches: for each component, what its bridge sees the features through; see `al.momentum`.
+      branches: for each component, what its bridge sees the features through, None for the top one; see
+        `al.momentum`.
 
     Raises:
       ValueError: there is no block or class, `code`, parts or branches are not one for each, or `losses` or `l2` not as
@@ -156,11 +159,10 @@ def associated(
       [('associated', 1.0), ('autoencoder', 2.0)]
     """
     codes = widths_of(code, blocks)
-    if callable(losses) or len(losses) != 2:
-        raise ValueError("losses must be a pair, the associated and the autoencoder loss")
+    if not isinstance(losses, Sequence) or len(losses) != 2 or not all(map(callable, losses)):
+        raise ValueError("losses must be a pair of functions, the associated and the autoencoder loss")
     check_l2(l2, l2_kernels)
     below = (whole("classes", classes), *codes[:-1])
-    branches = tuple(branches or (None,) * len(blocks))
     modules = [
         AssociatedComponent(
             f=block.clone(),
@@ -180,7 +182,7 @@ def associated(
                 parts_of(bridge, codes),
                 parts_of(encoder, codes),
                 parts_of(decoder, below),
-                branches,
+                branches_of(branches, blocks),
                 strict=True,
             )
         )

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import several, whole
 from al_jax.components import call_block, component, compose
 from al_jax.losses import mean_squared_error, one_hot
 from al_jax.rules.parts import CodeLayer, Loss, Parts, parts_of, up_to
@@ -57,6 +58,9 @@ def label_codes(
       decoder: h_i, as for `al.associated`.
       loss: of the decoded code and the code below.
 
+    Raises:
+      ValueError: there is no class, `code` gives no widths, or parts are not one for each.
+
     Example:
       >>> import jax, jax.numpy as jnp, optax, al_jax as al
       >>> trainer = al.sequential(al.label_codes(10, (32, 32)), optax.adam(1e-3))
@@ -64,10 +68,13 @@ def label_codes(
       >>> state = trainer.init(jax.random.key(0), labels)
       >>> state, metrics = trainer.step(state, {"label": jnp.tile(labels["label"], (300, 1))})
     """
-    below = (classes, *code[:-1])
+    classes, codes = whole("classes", classes), [whole("code", width) for width in several("code", code)]
+    if not codes:
+        raise ValueError("code is empty: give the width of at least one code")
+    below = (classes, *codes[:-1])
     modules = [
         CodeComponent(g, h, loss, None if index else classes)
-        for index, (g, h) in enumerate(zip(parts_of(encoder, code), parts_of(decoder, below), strict=True))
+        for index, (g, h) in enumerate(zip(parts_of(encoder, codes), parts_of(decoder, below), strict=True))
     ]
 
     def decoded(variables, label, depth=None):
@@ -92,7 +99,7 @@ def label_codes(
             rows = module.apply(own, jnp.concatenate([code, rows]), False, method="decode")
         return jnp.asarray(rows, jnp.float32).reshape(len(chain), len(label), classes)
 
-    return compose(map(component, modules), predict=decoded)._replace(anytime=all_decoded)
+    return compose(map(component, modules), predict=decoded)._replace(anytime=all_decoded, classes=classes)
 
 
 def with_codes(components: Sequence[ComponentState], codes: Sequence[ComponentState]) -> tuple[ComponentState, ...]:

@@ -6,8 +6,8 @@ import flax.linen as nn
 
 from al_jax.losses import cross_entropy
 from al_jax.rules.heads import MlpSrHead, PooledClassifier
-from al_jax.rules.local import Branches, Classification, local
-from al_jax.rules.parts import Loss, PartFactory, check_blocks, part_of
+from al_jax.rules.local import Classification, local
+from al_jax.rules.parts import Branches, Loss, PartFactory, check_blocks, part_of
 from al_jax.types import Network
 
 

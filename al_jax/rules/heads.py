@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import whole
 from al_jax.networks.layers import HE, batch_norm, conv, scaled
 from al_jax.rules.parts import average_pool
 
@@ -55,7 +56,7 @@ class MlpSrHead(nn.Module):
                 x = nn.relu(batch_norm(train, self.dtype, HE)(x))
             x = average_pool(x, 2)
         x = x.reshape(len(x), -1)
-        for _ in range(self.layers):
+        for _ in range(whole("layers", self.layers)):
             x = dense(x.shape[-1], use_bias=False, dtype=self.dtype)(x)
             x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         return dense(self.classes, dtype=self.dtype)(x)
@@ -64,8 +65,8 @@ class MlpSrHead(nn.Module):
 class WideHead(nn.Module):
     """The auxiliary network of DGL in the code of MAN++ (Su et al. 2025), larger than a whole ResNet-32.
 
-    Three 1x1 convolutions to `channels` at 8x8 pixels at most, a global average, three dense layers four times as wide,
-    all with biases.
+    `(B, H, W, C)` or `(B, C)` to `(B, classes)`. Three 1x1 convolutions to `channels` at 8x8 pixels at most, a global
+    average, three dense layers four times as wide, all with biases.
     """
 
     classes: int
@@ -104,17 +105,20 @@ class ConvHead(nn.Module):
     def __call__(self, features, train):
         x = features
         if x.ndim == 4:
-            width = min(2 * x.shape[-1], max(self.most, x.shape[-1]))
-            stride = 2 if width > x.shape[-1] else 1
-            for index in range(self.convolutions):
-                x = conv(scaled(width, self.width), 3, stride if index == 0 else 1, self.dtype, HE)(x)
+            channels = min(2 * x.shape[-1], max(self.most, x.shape[-1]))
+            stride = 2 if channels > x.shape[-1] else 1
+            for index in range(whole("convolutions", self.convolutions)):
+                x = conv(scaled(channels, self.width), 3, stride if index == 0 else 1, self.dtype, HE)(x)
                 x = nn.relu(batch_norm(train, self.dtype, HE)(x))
         x = nn.relu(dense(self.hidden, dtype=self.dtype)(global_average(x)))
         return dense(self.classes, dtype=self.dtype)(x)
 
 
 class ImageHead(nn.Module):
-    """InfoPro's auxiliary classifier for large images: four convolutions, two of them strided, and a global average."""
+    """InfoPro's auxiliary classifier for large images: four convolutions, two of them strided, and a global average.
+
+    `(B, H, W, C) -> (B, classes)`; it takes no flat features.
+    """
 
     classes: int
     dtype: jnp.dtype | None = None

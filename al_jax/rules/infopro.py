@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from al_jax.arguments import not_negative, several, share
 from al_jax.components import call_block
 from al_jax.losses import cross_entropy
 from al_jax.networks.convolution import conv_general_dilated
 from al_jax.networks.layers import HE, batch_norm
 from al_jax.rules.heads import ConvHead, PooledClassifier, dense, global_average
-from al_jax.rules.local import Branches, Classification, local
-from al_jax.rules.parts import PartFactory, check_blocks, part_of
+from al_jax.rules.local import Classification, local
+from al_jax.rules.parts import Branches, PartFactory, check_blocks, copy_of, part_of
 from al_jax.types import Network
 
 Weights = tuple[float, float]
@@ -33,8 +34,11 @@ CHANNELS = {1: (12,), 2: (32, 12), 3: (128, 32, 12), 4: (192, 64, 32, 12)}
 class InfoPro(nn.Module):
     """The objective of one component.
 
+    Of features `(B, ...)` and a signal with the label and the image it makes scalars that are weighted already:
+    `reconstruction` and the target's, which keep their names; `probe` alone, which trains nothing but itself, is not.
+
     Attributes:
-      decoder: `(features, shape, train) -> logits` of the image's pixels.
+      decoder: `(features, shape, train) -> logits` `(B, *shape)` of the image's pixels, see `Decoder`.
       target: `(features, signal, train) -> losses`, with a method `scores`: `Classification` or `Contrast`.
       weights: of the reconstruction and of the target.
       restore: from the image that the network sees to pixels in 0..1.
@@ -57,11 +61,17 @@ class InfoPro(nn.Module):
         return {"reconstruction": reconstruction * loss, **weighted}
 
     def scores(self, features, train):
+        """The target's, `(B, ...) -> (B, classes)`."""
         return self.target.scores(features, train)
 
 
 class Decoder(nn.Module):
-    """Features resized to the image, then two 3x3 convolutions; flat features take one dense layer."""
+    """Features resized to the image, then two 3x3 convolutions; flat features take one dense layer.
+
+    It is called with features `(B, h, w, C)` or `(B, C)`, the shape `(H, W, channels)` of an image, and `train`, and
+    gives logits `(B, H, W, channels)` of pixels, as must whatever takes its place. Kernels of its convolutions are
+    drawn as Flax draws them, LeCun normal, after no source.
+    """
 
     width: int = 12
     dtype: jnp.dtype | None = None
@@ -80,8 +90,8 @@ class Decoder(nn.Module):
 class ImageDecoder(nn.Module):
     """InfoPro's decoder for large images: convolutions that get narrower while the features double their size.
 
-    `(B, 28, 28, C)` goes through 128 channels at 28 pixels, 32 at 56 and 12 at 112 to an image of 224. It takes images
-    only, not flat features.
+    `(B, 28, 28, C)` goes through 128 channels at 28 pixels, 32 at 56 and 12 at 112 to an image of 224. It is called and
+    drawn as `Decoder` is, but takes images only, not flat features.
     """
 
     dtype: jnp.dtype | None = None
@@ -102,7 +112,10 @@ class ImageDecoder(nn.Module):
 
 
 class Contrast(nn.Module):
-    """Supervised contrast of embeddings by `head`, and a linear probe beside it, which only makes scores."""
+    """Supervised contrast of embeddings by `head`, and a linear probe beside it, which only makes scores.
+
+    Embeddings are `(B, n)`. The features, `(B, ...)`, learn nothing from the loss `probe`.
+    """
 
     head: nn.Module
     classes: int
@@ -116,6 +129,7 @@ class Contrast(nn.Module):
         return {"contrast": supervised_contrast(embedded, signal["label"]), "probe": probe}
 
     def scores(self, features, train):
+        """`(B, ...) -> (B, classes)`."""
         return self.probe(jax.lax.stop_gradient(global_average(features)))
 
 
@@ -128,7 +142,8 @@ def supervised_contrast(embedded: jax.Array, label: jax.Array, temperature: floa
     x = x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(1, keepdims=True), 1e-12))
     other = ~jnp.eye(len(x), dtype=bool)
     same = (label[:, None] == label[None]) & other
-    log_share = jax.nn.log_softmax(jnp.where(other, x @ x.T / temperature, -jnp.inf), axis=1)
+    alike = jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)  # dividing by the temperature magnifies errors
+    log_share = jax.nn.log_softmax(jnp.where(other, alike / temperature, -jnp.inf), axis=1)
     log_share = jnp.where(same, log_share, 0)
     partners = jnp.maximum(same.sum(1, dtype=jnp.float32), 1)
     return -jnp.mean(log_share.sum(1) / partners)
@@ -164,6 +179,8 @@ def infopro(
 ) -> Network:
     """Makes a component of each block, a decoder and a target; the image travels up with the features.
 
+    Losses are reported as weighted.
+
     Args:
       blocks: of the backbone, from the input upwards.
       classes: number of scores.
@@ -173,26 +190,42 @@ def infopro(
         default.
       contrast: supervised contrast in place of cross-entropy.
       head: the auxiliary classifier, a Flax module or a function of `classes`, or of the size of an embedding.
-      decoder: the decoder, see `Decoder`.
+      decoder: a Flax module called as `Decoder` is; by default `Decoder()`.
       top: the classifier above the top block.
       restore: from the images that component 1 receives to pixels in 0..1; those in 0..1 by default.
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block or class, or not one share in 0..1 for each component but the top one.
+      ValueError: there is no block or class, not one share in 0..1 for each component but the top one, a weight is
+        negative, or `decoder` no module.
+
+    Example:
+      >>> import al_jax as al
+      >>> network = al.infopro(al.networks.mlp([16] * 4), classes=10, first=(5, 0), last=(1, 2))
+      >>> [part.module.objective.weights for part in network.components[:-1]]
+      [(5.0, 0.0), (3.0, 1.0), (1.0, 2.0)]
     """
     check_blocks(blocks)
     auxiliary = len(blocks) - 1
     if shares is None:
         shares = [index / max(auxiliary - 1, 1) for index in range(auxiliary)]
+    shares = [share("a share", value, "as the first", "as the last") for value in several("shares", shares)]
     if len(shares) != auxiliary:
         raise ValueError(f"{len(shares)} shares for {auxiliary} components below the top one: give one for each")
-    if not all(0 <= share <= 1 for share in shares):
-        raise ValueError(f"shares is {tuple(shares)}: each must be from 0, as the first, to 1, as the last")
+    first, last = _weights("first", first), _weights("last", last)
+    decoder = Decoder() if decoder is None else decoder
     objectives: list[nn.Module] = []
-    for share in shares:
-        low, high = ((1 - share) * a + share * b for a, b in zip(first, last, strict=True))
+    for part in shares:
+        low, high = ((1 - part) * a + part * b for a, b in zip(first, last, strict=True))
         target = Contrast(part_of(head, EMBEDDING), classes) if contrast else Classification(part_of(head, classes))
-        objectives.append(InfoPro((decoder or Decoder()).clone(), target, (low, high), restore))
+        objectives.append(InfoPro(copy_of("decoder", decoder), target, (low, high), restore))
     objectives.append(Classification(part_of(top, classes)))
     return local(blocks, objectives, classes, branches, keeps=("label", "image"))
+
+
+def _weights(name: str, weights: Weights) -> Weights:
+    try:
+        reconstruction, target = weights
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {weights!r}: it must be two weights, of reconstruction and target") from None
+    return not_negative(f"a weight of {name}", reconstruction), not_negative(f"a weight of {name}", target)

@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import share
 from al_jax.components import component
+from al_jax.rules.parts import check_rule
 from al_jax.types import Network, PyTree
 
 Rule = Callable[..., Network]
@@ -52,10 +54,8 @@ def leak(rule: Rule, alpha: float) -> Rule:
       >>> len(network.components)
       1
     """
-    if isinstance(rule, Network):
-        raise ValueError("al.leak takes a rule, not the network of one: al.leak(al.greedy, 0.1)(blocks, classes)")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}: it must be from 0, local, to 1, end to end")
+    check_rule(rule, "al.leak", "al.leak(al.greedy, 0.1)")
+    share("alpha", alpha, "local", "end to end")
 
     def leaking(blocks: Sequence[nn.Module], classes: int, *arguments: Any, **options: Any) -> Network:
         network = rule(blocks, classes, *arguments, **options)

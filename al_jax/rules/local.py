@@ -13,10 +13,8 @@ import jax.numpy as jnp
 from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.parts import Loss, check_blocks, lifted, up_to
+from al_jax.rules.parts import Branches, Loss, branches_of, check_blocks, lifted, up_to
 from al_jax.types import Network
-
-Branches = Sequence[nn.Module | None]
 
 
 class LocalComponent(nn.Module):
@@ -44,17 +42,20 @@ class LocalComponent(nn.Module):
         return {"features": features, **kept}, losses
 
     def lift(self, features, train):
+        """The features that go up, `(B, ...) -> (B, ...)`."""
         return call_block(self.f, features, train)
 
     def aside(self, features, train):
+        """What the objective sees of them, `(B, ...) -> (B, ...)`."""
         return features if self.branch is None else self.branch(features, train)
 
     def scores(self, features, train):
+        """The objective's, of the component's features, `(B, ...) -> (B, classes)`."""
         return self.objective.scores(self.aside(features, train), train)
 
 
 class Classification(nn.Module):
-    """The plainest objective, the loss of a classifier `head`."""
+    """The plainest objective, the loss of a classifier `head`, `(B, ...) -> (B, classes)`, and the labels."""
 
     head: nn.Module
     loss: Loss = cross_entropy
@@ -63,6 +64,7 @@ class Classification(nn.Module):
         return {"prediction": self.loss(self.scores(features, train), signal["label"])}
 
     def scores(self, features, train):
+        """`(B, ...) -> (B, classes)`."""
         return call_block(self.head, features, train)
 
 
@@ -86,11 +88,9 @@ def local(
       ValueError: there is no block or class, or not one objective and branch for each.
     """
     check_blocks(blocks)
-    branches = tuple(branches or (None,) * len(blocks))
-    if not len(blocks) == len(objectives) == len(branches):
-        raise ValueError(
-            f"{len(blocks)} blocks, {len(objectives)} objectives, {len(branches)} branches: give one for each block"
-        )
+    branches = branches_of(branches, blocks)
+    if len(objectives) != len(blocks):
+        raise ValueError(f"{len(objectives)} objectives are given for {len(blocks)} blocks: give one for each")
     modules = [
         LocalComponent(f.clone(), objective, branch, keeps, first=index == 0)
         for index, (f, objective, branch) in enumerate(zip(blocks, objectives, branches, strict=True))

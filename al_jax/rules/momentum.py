@@ -24,9 +24,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from al_jax.arguments import whole
+from al_jax.arguments import share, whole
 from al_jax.components import call_block
 from al_jax.networks.layers import Stack
+from al_jax.rules.parts import check_blocks, check_rule
 from al_jax.types import ComponentState, Network, PyTree
 
 AVERAGE = "momentum"  # the collection of variables in which η'' lies
@@ -37,7 +38,7 @@ Rule = Callable[..., Network]
 
 
 class MomentumBranch(nn.Module):
-    """`η'(x) + η''(x)`.
+    """`η'(x) + η''(x)`: features `(B, ...)` to what the layers make of them, `(B, ...)`.
 
     Attributes:
       layers: the next layers above the component, as shapes of η' and η''.
@@ -76,7 +77,10 @@ class MomentumBranch(nn.Module):
 
 
 class _Average(nn.Module):
-    """η'': layers whose weights are no parameters, but model state, which no gradient and no optimizer moves."""
+    """η'': layers whose weights are no parameters, but model state, which no gradient and no optimizer moves.
+
+    `(B, ...) -> (B, ...)` as the layers.
+    """
 
     layers: tuple[nn.Module, ...]
     remat: bool = False
@@ -111,7 +115,7 @@ class _Average(nn.Module):
             return layer.apply(variables, x, train, method=call_block, mutable=[STATISTICS], rngs=keys)
 
         y, changed = (jax.checkpoint(applied) if self.remat else applied)(variables, x, keys)
-        if statistics and train and not self.is_initializing():
+        if statistics is not None and train and not self.is_initializing():
             statistics.value = changed[STATISTICS]
         return y
 
@@ -143,8 +147,9 @@ def momentum(
       A rule with the same arguments.
 
     Raises:
-      ValueError: neither bias nor average, a depth below 1, a decay that is no share, a rule without branches; and,
-        from the rule made, fewer layers than `depth` above the first component, or momentum in it already.
+      ValueError: neither bias nor average, or one of them `scaled`, a depth below 1, a decay that is no share, a rule
+        without branches; and, from the rule made, one block, fewer layers than `depth` above the first component, one
+        component of several blocks, or momentum in it already.
 
     Example:
       >>> import al_jax as al
@@ -153,16 +158,13 @@ def momentum(
       >>> [part.hear is not None for part in network.components]
       [True, True, True, False]
     """
-    if isinstance(rule, Network):
-        raise ValueError("al.momentum takes a rule, not the network of one: al.momentum(al.greedy)(blocks, classes)")
-    depth = whole("depth", depth)
-    if not 0 <= decay <= 1:
-        raise ValueError(
-            f"decay is {decay}: it must be from 0, the next component's weights as they are, to 1, no change"
-        )
-    if biases < 0 or not (biases or average):
+    check_rule(rule, "al.momentum", "al.momentum(al.greedy)")
+    depth, biases = whole("depth", depth), whole("biases", biases, least=0)
+    share("decay", decay, "the next component's weights as they are", "no change")
+    if not (biases or average):
         raise ValueError("give momentum a bias or the average")
-
+    if scaled and not (biases and average):
+        raise ValueError("scaled weighs biases against the average: give momentum both of them, or leave scaled out")
     taken = inspect.signature(rule).parameters
     if "branches" not in taken and not any(own.kind == inspect.Parameter.VAR_KEYWORD for own in taken.values()):
         raise ValueError("momentum takes a local rule with branches=")
@@ -170,10 +172,13 @@ def momentum(
     def with_momentum(blocks: Sequence[nn.Module], classes: int, *arguments: Any, **options: Any) -> Network:
         if "branches" in options:
             raise ValueError("this rule has momentum already, and its branches are its own")
+        check_blocks(blocks)
+        if len(blocks) == 1:
+            raise ValueError("momentum is for several components: give two blocks or more")
         layers = [_layers_of(block) for block in blocks]
         counts = list(map(len, layers))
         above = [tuple(itertools.chain(*layers[i + 1 :]))[:depth] for i in range(len(layers))]
-        if len(blocks) > 1 and len(above[0]) < depth:
+        if len(above[0]) < depth:
             raise ValueError(
                 f"depth is {depth}, but there are {len(above[0])} layers above component 1: a branch is made of those"
             )
@@ -185,6 +190,11 @@ def momentum(
         network = rule(blocks, classes, *arguments, branches=(*branches, None), **options)
         if not average:
             return network
+        if len(network.components) != len(blocks):
+            raise ValueError(
+                f"the average needs a component of each block, and of {len(blocks)} blocks this rule made "
+                f"{len(network.components)}: give momentum another rule, or average=False"
+            )
         parts = [
             part._replace(
                 tell=_tell(block, min(depth, own), passed, passes[index - 1] > 0) if index else None,

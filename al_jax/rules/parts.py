@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.arguments import not_negative, whole
+from al_jax.arguments import not_negative, several, whole
 from al_jax.components import call_block
 from al_jax.networks.layers import batch_norm
-from al_jax.types import PyTree
+from al_jax.types import Network, PyTree
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 L2Kernels = Literal["blocks", "convolutions", "all"]
 PartFactory = nn.Module | Callable[[int], nn.Module]
 Parts = PartFactory | Sequence[PartFactory]
+Branches = Sequence[nn.Module | None]
 
 
 class CodeLayer(nn.Module):
@@ -41,10 +42,10 @@ class CodeLayer(nn.Module):
 class Bridge(nn.Module):
     """From features to code: on request a lead and a pooling, then flatten, `expansion · width` units, `width` units.
 
-    The paper's bridge flattens the features as they are. A pooled one costs a small part of it: `(B, H, W, C)` becomes
-    `(B, pool, pool, C)` first. A lead is a module that sees the features before that, for example a block shaped like
-    the next stage. The paper's hidden units are sigmoids as the code's are; `hidden` gives them another activation, and
-    with an `expansion` of 0 there are none.
+    `(B, ...) -> (B, width)`. The paper's bridge flattens the features as they are. A pooled one costs a small part of
+    it: `(B, H, W, C)` becomes `(B, pool, pool, C)` first. A lead is a module that sees the features before that, for
+    example a block shaped like the next stage. The paper's hidden units are sigmoids as the code's are; `hidden` gives
+    them another activation, and with an `expansion` of 0 there are none.
     """
 
     width: int
@@ -61,7 +62,7 @@ class Bridge(nn.Module):
         if self.lead is not None:
             features = call_block(self.lead, features, train)
         if self.pool is not None and features.ndim == 4:
-            features = average_pool(features, self.pool)
+            features = average_pool(features, whole("pool", self.pool))
         code = features.reshape(len(features), -1)
         if self.expansion:
             hidden = self.hidden or self.activation
@@ -72,7 +73,7 @@ class Bridge(nn.Module):
 class NoBridge(nn.Module):
     """The paper's Equation 2, without a bridge: the features themselves, flattened, are compared with the code.
 
-    With a `width` it refuses features that are not as wide as the code.
+    `(B, ...) -> (B, n)`. With a `width` it refuses features that are not as wide as the code.
     """
 
     width: int | None = None
@@ -116,6 +117,25 @@ def check_blocks(blocks: Sequence[nn.Module]) -> None:
         raise ValueError("a network needs at least one block")
 
 
+def check_rule(rule: Any, name: str, call: str) -> None:
+    """Refuses a network in place of the rule that makes it, and what is no function; `call` is right."""
+    if not callable(rule):
+        given = "the network of one" if isinstance(rule, Network) else repr(rule)
+        raise ValueError(f"{name} takes a rule, not {given}: {call}(blocks, classes)")
+
+
+def branches_of(branches: Branches | None, blocks: Sequence[nn.Module]) -> tuple[nn.Module | None, ...]:
+    """A branch or None for each block; the top one, which makes the scores of the network, has none."""
+    found = (None,) * len(blocks) if branches is None else several("branches", branches)
+    if len(found) != len(blocks):
+        raise ValueError(f"{len(found)} branches are given for {len(blocks)} blocks: give one, or None, for each")
+    if not all(branch is None or isinstance(branch, nn.Module) for branch in found):
+        raise ValueError(f"branches is {found}: each must be a Flax module (of a class, an instance) or None")
+    if found[-1] is not None:
+        raise ValueError("the top component makes the network's scores, so it has no branch: give None for it")
+    return found
+
+
 def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[int, ...]:
     """One code width for each block."""
     check_blocks(blocks)
@@ -148,6 +168,13 @@ def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:
     if len(given) != len(widths):
         raise ValueError(f"{len(given)} parts are given for {len(widths)} blocks: give one for all, or one for each")
     return [part_of(part, width) for part, width in zip(given, widths, strict=True)]
+
+
+def copy_of(name: str, module: nn.Module) -> nn.Module:
+    """A copy of the module, so that no two components share parameters."""
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{name} is {module!r}: it must be a Flax module; of a class, give an instance")
+    return module.clone()
 
 
 def part_of(part: PartFactory, width: int) -> nn.Module:

@@ -11,19 +11,30 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import share
 from al_jax.components import call_block
 from al_jax.losses import cross_entropy, mean_squared_error, one_hot
 from al_jax.networks.convolution import conv_general_dilated
 from al_jax.rules.heads import AveragedClassifier, PooledClassifier, dense
-from al_jax.rules.local import Branches, Classification, local
-from al_jax.rules.parts import PartFactory, check_blocks, part_of
+from al_jax.rules.local import Classification, local
+from al_jax.rules.parts import Branches, PartFactory, check_blocks, copy_of, part_of
 from al_jax.types import Network
 
 IMAGE_CHANNELS = 3  # so many channels or fewer are compared pixel by pixel, more by their spread over the image
 
 
 class PredSim(nn.Module):
-    """The objective of one component, `beta` of it by similarity and the rest by the classifier `head`."""
+    """The objective of one component, `beta` of it by similarity and the rest by the classifier `head`.
+
+    Of features `(B, ...)` and labels `(B,)` it makes two scalars that are weighted already: `prediction` is
+    `1 - beta` times the cross-entropy, `similarity` is `beta` times the squared error.
+
+    Attributes:
+      head: features to scores, `(B, ...) -> (B, classes)`.
+      compared: features to what is compared, `(B, ...) -> (B, ...)`; called without `train`.
+      classes: number of scores.
+      beta: from 0 to 1.
+    """
 
     head: nn.Module
     compared: nn.Module
@@ -37,11 +48,15 @@ class PredSim(nn.Module):
         return {"prediction": (1 - self.beta) * prediction, "similarity": self.beta * loss}
 
     def scores(self, features, train):
+        """`(B, ...) -> (B, classes)`."""
         return call_block(self.head, features, train)
 
 
 class Compared(nn.Module):
-    """One linear map without bias of as many channels, by 3x3 convolution where features are images."""
+    """One linear map without bias of as many channels, by 3x3 convolution where features are images.
+
+    `(B, ..., C) -> (B, ..., C)`. The convolution's kernel is drawn as Flax draws it, LeCun normal, after no source.
+    """
 
     dtype: jnp.dtype | None = None
 
@@ -65,7 +80,7 @@ def similarity(x: jax.Array) -> jax.Array:
     x = x.reshape(len(x), -1)
     x = x - x.mean(1, keepdims=True)
     x = x / (1e-8 + _safe_sqrt(jnp.square(x).sum(1, keepdims=True)))
-    return jnp.clip(x @ x.T, -1, 1)
+    return jnp.clip(jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST), -1, 1)
 
 
 def _spread(x: jax.Array) -> jax.Array:
@@ -90,7 +105,7 @@ def predsim(
     top: PartFactory = PooledClassifier,
     branches: Branches | None = None,
 ) -> Network:
-    """Makes a component of each block, a similarity loss and a classifier.
+    """Makes a component of each block, a similarity loss and a classifier; losses are reported as weighted.
 
     Under slices (`shards`), examples are compared within their slice.
 
@@ -99,15 +114,25 @@ def predsim(
       classes: number of scores.
       beta: the similarity's share of the loss of every component but the top one.
       head: the classifier of these, a Flax module or a function of `classes`.
-      compared: what the features go through before they are compared, see `Compared`.
+      compared: the Flax module `(features) -> (B, ...)` that features go through before they are compared, by default
+        `Compared()`.
       top: the classifier above the top block, likewise.
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block or class, or `beta` is no share.
+      ValueError: there is no block or class, `beta` is no share, or `compared` no module.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, al_jax as al
+      >>> lowest, top = al.predsim(al.networks.mlp([16, 16]), classes=10).components
+      >>> key, batch = jax.random.key(0), {"image": jnp.zeros((4, 8)), "label": jnp.zeros(4, int)}
+      >>> variables = jax.eval_shape(lowest.init, key, batch)
+      >>> _, losses, _ = jax.eval_shape(lambda own: lowest.apply(own, batch, key, True), variables)
+      >>> sorted(losses)
+      ['prediction', 'similarity']
     """
-    if not 0 <= beta <= 1:
-        raise ValueError(f"beta is {beta}: it must be from 0, prediction alone, to 1, similarity alone")
+    share("beta", beta, "prediction alone", "similarity alone")
     check_blocks(blocks)
-    objectives = [PredSim(part_of(head, classes), (compared or Compared()).clone(), classes, beta) for _ in blocks[1:]]
+    compared = Compared() if compared is None else compared
+    objectives = [PredSim(part_of(head, classes), copy_of("compared", compared), classes, beta) for _ in blocks[1:]]
     return local(blocks, [*objectives, Classification(part_of(top, classes))], classes, branches)

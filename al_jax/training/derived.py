@@ -21,7 +21,8 @@ def stages(config: Config) -> int:
 
 def cuts_of(config: Config) -> tuple[int, ...] | None:
     """Layers of each component as the config gives them, None where it leaves them to the network or its sources."""
-    return None if config.cuts in ("even", "memory", *PUBLISHED_CUTS) else _numbers(config, "cuts")
+    named = ("even", "memory", *PUBLISHED_CUTS)
+    return None if config.cuts in named else _numbers(config, "cuts", named)
 
 
 def weights_of(config: Config, field: str) -> tuple[float, float]:
@@ -72,10 +73,12 @@ def freeze_indices(config: Config) -> tuple[int, ...]:
     return tuple(number - 1 for number in _numbers(config, "freeze"))
 
 
-def _numbers(config: Config, field: str) -> tuple[int, ...]:
+def _numbers(config: Config, field: str, named: tuple[str, ...] = ()) -> tuple[int, ...]:
+    """Whole numbers as the config gives them; the field may also be one of the names, which the caller looks for."""
     try:
         return tuple(int(number) for number in config[field].split(",") if number.strip())
     except ValueError:
+        names = "".join(f"{name!r}, " for name in named) + "or " * bool(named)
         raise ConfigError(
-            f"config.{field} is {config[field]!r}: it must be whole numbers separated by commas"
+            f"config.{field} is {config[field]!r}: it must be {names}whole numbers separated by commas"
         ) from None

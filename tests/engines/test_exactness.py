@@ -53,6 +53,11 @@ def infopro():
     return al.momentum(al.infopro)([ConvBlock(3), ConvBlock(4, stride=2, norm=True)], classes=4)
 
 
+def associated_momentum():
+    rule = functools.partial(al.associated, code=3, bridge=rules.CodeLayer)
+    return al.momentum(rule, decay=0.9)(al.networks.mlp([5, 4]), classes=4)
+
+
 def far():
     """Weights that pass through two components on their way to the one that averages them."""
     rule = functools.partial(al.greedy, head=rules.PooledClassifier)
@@ -60,10 +65,10 @@ def far():
 
 
 def chain_of_rules():
-    """InfoPro, PredSim and a plain top, whose heads differ in all that they compute."""
-    blocks = [ConvBlock(3), ConvBlock(4, stride=2), *al.networks.mlp([3])]
+    """InfoPro, PredSim with momentum and a plain top, whose heads differ in all that they compute."""
+    blocks = [ConvBlock(3), ConvBlock(4, stride=2), ConvBlock(3)]
     lowest, *_ = al.infopro(blocks, classes=4).components
-    return al.compose([lowest, *al.predsim(blocks, classes=4).components[1:]])
+    return al.compose([lowest, *al.momentum(al.predsim, decay=0.9)(blocks, classes=4).components[1:]])
 
 
 def leaking():
@@ -92,6 +97,7 @@ CASES = {
     "backprop-adam-1x2": Case(backprop, optax.adam(1e-2), [(1, 2)], shards=2),
     "far-decay-3": Case(far, DECAYED, [(3, 1)], accumulate=2, partition=(2, 1, 2)),
     "infopro-predsim-decay-3": Case(chain_of_rules, DECAYED, [(3, 1)]),
+    "associated-momentum-decay-2": Case(associated_momentum, DECAYED, [(2, 1)]),
     "leak-decay-1x2": Case(leaking, DECAYED, [(1, 2)], shards=2),
 }
 
@@ -132,8 +138,9 @@ def test_many_small_components_share_few_devices():
 
 
 @pytest.mark.slow
-def test_sixteen_components_with_normed_heads_share_any_number_of_devices():
-    network = al.greedy(al.networks.mlp([3] * 16), classes=4, head=normed_head)
+def test_sixteen_components_with_normed_heads_and_momentum_share_any_number_of_devices():
+    rule = al.momentum(functools.partial(al.greedy, head=normed_head), decay=0.5)
+    network = rule(al.networks.mlp([3] * 16), classes=4)
     batches = make_batches(6)
     start = random_components(network, DECAYED, first(batches))
     reference = train(al.sequential(network, DECAYED, exact=True), start, batches)

@@ -83,3 +83,18 @@ def test_codes_of_other_widths_are_refused():
     params = jax.tree.map(lambda leaf: leaf[..., 1:], codes[0].params)
     with pytest.raises(ValueError, match="the codes of component 1 are not of its network"):
         al.with_codes(components[:1], [codes[0]._replace(params=params)])
+
+
+@pytest.mark.parametrize(
+    ("classes", "code", "message"),
+    [
+        (4, 32, "code is 32: it must be a sequence"),
+        (4, (), "code is empty: give the width of at least one"),
+        (4, (2.5,), "code is 2.5: it must be a whole number"),
+        (0, (8,), "classes is 0: it must be 1 or more"),
+    ],
+)
+def test_a_chain_of_codes_needs_widths_and_classes(classes, code, message):
+    assert al.label_codes(CLASSES, CODES).classes == CLASSES
+    with pytest.raises(ValueError, match=message):
+        al.label_codes(classes, code)

@@ -1,5 +1,7 @@
 """Invariant 2: no component's loss depends on another's parameters, whatever the rule or the user does."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 from support import ConvBlock, Local, first, make_batches, random_variables
 
 import al_jax as al
+from al_jax import rules
 
 BATCH = first(make_batches(1, size=4, shape=(4, 4, 1)))
 
@@ -36,7 +39,19 @@ def predsim():
 
 
 def infopro():
-    return al.momentum(al.infopro)(blocks(), classes=4)
+    return al.momentum(functools.partial(al.infopro, contrast=True))(blocks(), classes=4)
+
+
+def momentum():
+    return al.momentum(functools.partial(al.greedy, head=rules.PooledClassifier))(dense(), classes=4)
+
+
+def associated_momentum():
+    return al.momentum(functools.partial(al.associated, code=3))(dense(), classes=4)
+
+
+def dense():
+    return al.networks.mlp([3, 4, 5])
 
 
 def blocks():
@@ -78,7 +93,10 @@ def dependence(network):
     return [[any(np.any(leaf) for leaf in jax.tree.leaves(by)) for by in row] for row in jacobian]
 
 
-@pytest.mark.parametrize("network", [associated, greedy, predsim, infopro, local, leaking])
+NETWORKS = [associated, greedy, predsim, infopro, momentum, associated_momentum, local, leaking]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_a_loss_depends_on_its_own_components_parameters_alone(network):
     assert dependence(network()) == np.eye(3, dtype=bool).tolist()
 

@@ -105,9 +105,17 @@ def test_associated_learning_keeps_its_rates():
     assert network.components[0].rates["parts_1 autoencoder"] == 2.0
 
 
-def test_a_share_is_from_0_to_1():
-    with pytest.raises(ValueError, match="alpha is 2: it must be from 0, local, to 1"):
-        al.leak(al.greedy, 2)
+@pytest.mark.parametrize(
+    ("rule", "alpha", "message"),
+    [
+        (al.greedy, 2, "alpha is 2: it must be from 0, local, to 1"),
+        (al.greedy, "x", "alpha is 'x': it must be from 0, local, to 1"),
+        (None, 0.5, "al.leak takes a rule, not None"),
+    ],
+)
+def test_it_takes_a_rule_and_a_share_from_0_to_1(rule, alpha, message):
+    with pytest.raises(ValueError, match=message):
+        al.leak(rule, alpha)
 
 
 def test_one_block_given_twice_shares_no_parameters():

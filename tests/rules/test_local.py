@@ -230,14 +230,36 @@ def test_predsim_weighs_similarity_and_prediction():
     ("make", "message"),
     [
         (lambda: al.greedy([], 3), "at least one block"),
-        (lambda: al.infopro(blocks(), 3, shares=(0, 7)), r"shares is \(0, 7\): each must be from 0"),
+        (lambda: al.infopro(blocks(), 3, shares=(0, 7)), "a share is 7: it must be from 0, as the first, to 1"),
+        (lambda: al.infopro(blocks(), 3, shares=0.5), "shares is 0.5: it must be a sequence"),
+        (
+            lambda: al.infopro(blocks(), 3, first=5.0),
+            "first is 5.0: it must be two weights, of reconstruction and target",
+        ),
+        (lambda: al.infopro(blocks(), 3, last=(5,)), r"last is \(5,\): it must be two weights, of reconstruction and"),
+        (lambda: al.infopro(blocks(), 3, first=(5, -1)), "a weight of first is -1: it must be 0 or more"),
+        (lambda: al.infopro(blocks(), 3, last=(np.nan, 1)), "a weight of last is nan: it must be 0 or more"),
+        (lambda: al.infopro(blocks(), 3, decoder=rules.Decoder), "decoder is <.*Decoder'>: .*; of a class, give an"),
+        (lambda: al.predsim(blocks(), 3, compared=rules.Compared), "compared is <.*Compared'>: .* a Flax module"),
         (lambda: al.predsim(blocks(), 3, beta=1.5), "beta is 1.5: it must be from 0"),
-        (lambda: al.greedy(blocks(), 3, branches=(None,)), "3 blocks, 3 objectives, 1 branches"),
+        (lambda: al.predsim(blocks(), 3, beta="0.9"), "beta is '0.9': it must be from 0"),
+        (lambda: al.greedy(blocks(), 3, branches=(None,)), "1 branches are given for 3 blocks"),
+        (
+            lambda: al.greedy(blocks(), 3, branches=(None, None, nn.Dense(3))),
+            "the top component makes .* has no branch",
+        ),
+        (lambda: al.greedy(blocks(), 3, branches=(nn.Dense, None, None)), "each must be a Flax module .* or None"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("head", [rules.MlpSrHead(3, layers=0), rules.ConvHead(3, convolutions=0)])
+def test_heads_without_layers_are_refused(head):
+    with pytest.raises(ValueError, match=r"(layers|convolutions) is 0: it must be 1 or more"):
+        jax.eval_shape(lambda: head.init(KEY, STAGES[2], True))
 
 
 def test_another_loss_makes_a_regression():

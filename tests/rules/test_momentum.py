@@ -13,7 +13,6 @@ from support import ConvBlock, first, make_batches, parameter_shapes, random_com
 import al_jax as al
 from al_jax import rules
 from al_jax.networks import Stack
-from al_jax.rules.momentum import MomentumBranch
 
 BATCHES = make_batches(4, size=4, shape=(4, 4, 1), classes=3)
 BATCH, KEY = first(BATCHES), jax.random.key(0)
@@ -203,7 +202,19 @@ def test_a_layer_without_parameters_tells_nothing():
         (lambda: al.leak(al.greedy(blocks(), 3), 0.5), "al.leak takes a rule, not the network of one"),
         (lambda: al.momentum(al.greedy, 0), "depth is 0: it must be 1 or more"),
         (lambda: al.momentum(al.greedy, decay=1.5), "decay is 1.5: it must be from 0"),
+        (lambda: al.momentum(al.greedy, decay="0.9"), "decay is '0.9': it must be from 0"),
         (lambda: al.momentum(al.greedy, biases=0, average=False), "a bias or the average"),
+        (lambda: al.momentum(al.greedy, biases=1.5), "biases is 1.5: it must be a whole number"),
+        (lambda: al.momentum(al.greedy, biases=-1), "biases is -1: it must be 0 or more"),
+        (lambda: al.momentum(al.greedy, biases=0, scaled=True), "scaled weighs biases against the average: give"),
+        (lambda: al.momentum(al.greedy, average=False, scaled=True), "scaled weighs biases against the average: give"),
+        (lambda: al.momentum(None), "al.momentum takes a rule, not None"),
+        (lambda: al.momentum(al.greedy)(blocks()[:1], 3), "momentum is for several components"),
+        (lambda: al.momentum(al.greedy)(nn.Dense(3), 3), "blocks must be a sequence of Flax modules"),
+        (
+            lambda: al.momentum(al.leak(al.greedy, 0.1))(blocks(), 3),
+            "of 3 blocks this rule made 1: give",
+        ),
         (lambda: al.leak(al.momentum(al.greedy), 0.5)(blocks(), 3), "leak takes rules whose components"),
     ],
 )
@@ -217,7 +228,7 @@ def test_with_rematerialisation_gradients_need_one_branch_at_a_time():
     x = jax.ShapeDtypeStruct((8, 32, 32, 8), jnp.float32)
 
     def temporaries(**options):
-        branch = MomentumBranch((ConvBlock(8, norm=True), ConvBlock(8, norm=True)), remat=True, **options)
+        branch = rules.MomentumBranch((ConvBlock(8, norm=True), ConvBlock(8, norm=True)), remat=True, **options)
         variables = jax.eval_shape(lambda key: branch.init(key, jnp.zeros(x.shape), True), KEY)
 
         def loss(params, others, x):

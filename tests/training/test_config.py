@@ -166,7 +166,8 @@ def test_variants_are_put_over_each_other_as_they_are_listed_and_not_as_they_are
 @pytest.mark.parametrize("variant", ["k8", "resnet110", "man_cuts", "infopro"])
 def test_backprop_has_one_component_whatever_it_is_named_with(variant):
     first, last = (CONFIGS["local_learning"](names) for names in (f"backprop,{variant}", f"{variant},backprop"))
-    assert first == last and first.components == 1
+    assert first == last
+    assert first.components == 1
 
 
 @pytest.mark.parametrize(
