@@ -4,15 +4,18 @@
 
 What follows `--` goes to train.py; `config.devices` counts the devices of all processes. The first one writes to the
 terminal, and each to `process_N.log` in the folder of `--logs`. When one fails, the others have a moment to say so and
-are then ended; SIGTERM and Ctrl-C go to all of them, which save and stop. GPUs of NVIDIA are dealt out, equally many to
-every process, unless JAX_LOCAL_DEVICE_IDS or JAX_CUDA_VISIBLE_DEVICES says which are whose; this was not rehearsed on a
-host with several. On several hosts, start each process with `--config.coordinator=HOST:PORT --config.num_processes=N
---config.process_id=I`, or by SLURM with `coordinator=auto`.
+are then ended; SIGTERM, SIGHUP and Ctrl-C ask all of them to save and stop, and on Linux none outlives the launcher.
+
+GPUs of NVIDIA are dealt out, equally many to every process, unless JAX_LOCAL_DEVICE_IDS or JAX_CUDA_VISIBLE_DEVICES
+says which are whose; this was not rehearsed on a host with several. On several hosts, start each process with
+`--config.coordinator=HOST:PORT --config.num_processes=N --config.process_id=I`, or by SLURM with `coordinator=auto`.
 """
 
 import argparse
 import contextlib
 import datetime
+import io
+import itertools
 import os
 import signal
 import socket
@@ -31,53 +34,117 @@ LOOK = 0.05  # seconds
 OWN_DEVICES = "JAX_LOCAL_DEVICE_IDS"
 DEVICES = Path("/dev")
 PROGRAM = Path(__file__).resolve().parents[1] / "train.py"
+TERMINAL = 1  # the file descriptor of this process's output
+# Runs the program of its command line, which Linux kills as soon as the launcher has died: no handler of a signal would
+# hear of SIGKILL. To ask for that between fork and exec, by `preexec_fn`, is not safe beside threads.
+TIED = """
+import ctypes, os, signal, sys
+launcher, *command = sys.argv[1:]
+if sys.platform == "linux":
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() == int(launcher):  # else it died before
+    os.execv(sys.executable, [sys.executable, "-u", *command])
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the processes to their end; returns the exit status of the first that failed, 0 if none did."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
-    group = Group(options.program, options.arguments, options.processes, options.logs)
-    before = {number: signal.signal(number, group.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    group = Group(options.logs, options.processes)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, group.ask) for number in numbers}
     try:
+        group.start(options.program, options.arguments)
         return group.wait()
+    except OSError as error:
+        _say(f"error: not all processes can be started ({error}): mend that, or ask for fewer --processes")
+        return 1
     finally:
         group.kill()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+class Reader(threading.Thread):
+    """Copies what a process says to its log, and to the terminal where it is `shown`, until it has ended.
+
+    It goes on without a file that cannot be written any more: a process to which nobody listens cannot go on.
+    """
+
+    def __init__(self, source: IO[bytes], log: Path, shown: bool):
+        super().__init__(daemon=True)
+        # Unbuffered, since what a buffer holds when its file fails is written again, in vain, when it is closed.
+        self._log = log.open("wb", buffering=0)
+        self._source, self._copies = source, [self._log]
+        if shown:
+            self._copies.append(io.FileIO(TERMINAL, "wb", closefd=False))
+        self.last = b""  # line
+
+    def run(self) -> None:
+        with self._source, self._log:
+            for line in self._source:
+                self.last = line
+                for file in tuple(self._copies):
+                    self._copy(file)
+
+    def _copy(self, file: io.FileIO) -> None:
+        try:
+            file.write(self.last)
+        except OSError as error:
+            self._copies.remove(file)
+            name = "the terminal" if file.name == TERMINAL else file.name
+            _say(f"error: {name} cannot be written ({error.strerror}): the processes go on without it")
+
+
 class Group:
     """Processes that live and end together."""
 
-    def __init__(self, program: Path, arguments: Sequence[str], number: int, logs: Path):
-        """Starts them, each with the coordinator, their number, its own and its GPUs in JAX's environment variables."""
+    def __init__(self, logs: Path, number: int):
+        """None of them runs before `start`, so that signals can be handled from the first one on."""
         self._logs = [logs / f"process_{rank}.log" for rank in range(number)]
+        self._processes: list[subprocess.Popen] = []
+        self._readers: list[Reader] = []
+        self._asked = 0
+
+    def start(self, program: Path, arguments: Sequence[str]) -> None:
+        """Starts them, each with the coordinator, their number, its own and its GPUs in JAX's environment variables.
+
+        Raises:
+          OSError: one of them cannot be started; `kill` ends the others.
+        """
+        number = len(self._logs)
         common = {
-            **os.environ,
             "TF_CPP_MIN_LOG_LEVEL": "2",  # JAX's runtime warns of features that are meant
+            **os.environ,
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
             "JAX_NUM_PROCESSES": str(number),
         }
-        self._processes: list[subprocess.Popen] = []
-        self._readers: list[threading.Thread] = []
         for rank, log in enumerate(self._logs):
             process = subprocess.Popen(
-                [sys.executable, "-u", str(program), *arguments],
+                [sys.executable, "-ISc", TIED, str(os.getpid()), str(program), *arguments],
                 env={**common, **local_devices(rank, number), "JAX_PROCESS_ID": str(rank)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C comes by `ask` alone, and what a process started is killed with it
             )
-            reader = threading.Thread(target=_copy, args=(process.stdout, log, rank == 0), daemon=True)
-            reader.start()
+            assert process.stdout is not None
             self._processes.append(process)
-            self._readers.append(reader)
+            self._readers.append(Reader(process.stdout, log, shown=rank == 0))
+            self._readers[-1].start()
+        if self._asked:  # meanwhile, when not all were there
+            self.ask(self._asked)
 
     def ask(self, number: int, frame=None) -> None:
-        """Sends a signal to all."""
+        """Sends a signal to all; one that hangs up asks them to save and stop, as SIGTERM does."""
+        self._asked = signal.SIGTERM if number == signal.SIGHUP else number
+        if len(self._readers) < len(self._logs):
+            return
         for process in self._processes:
             if process.poll() is None:
-                process.send_signal(number)
+                process.send_signal(self._asked)
 
     def wait(self) -> int:
         """Returns when all have ended, on their own or because one failed."""
@@ -106,8 +173,8 @@ class Group:
 
     def kill(self) -> None:
         """Kills what still runs or holds a process's output open, and what it started."""
-        for process, reader in zip(self._processes, self._readers, strict=True):
-            if process.poll() is None or reader.is_alive():
+        for process, reader in itertools.zip_longest(self._processes, self._readers):  # one may have no reader yet
+            if process.poll() is None or (reader and reader.is_alive()):
                 with contextlib.suppress(ProcessLookupError):  # all of it has ended meanwhile
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -123,10 +190,9 @@ class Group:
         if status in (128 + signal.SIGTERM, 128 + signal.SIGINT):  # all were asked to stop, and say so themselves
             return
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"left with status {status}"
-        print(f"error: process {rank} {how}; its log is {self._logs[rank]}", file=sys.stderr)
-        lines = self._logs[rank].read_text(errors="replace").splitlines()
-        if rank and lines:
-            print(f"process {rank}: {lines[-1]}", file=sys.stderr)
+        _say(f"error: process {rank} {how}; its log is {self._logs[rank]}")
+        if rank and (last := self._readers[rank].last):
+            _say(f"process {rank}: {last.decode(errors='replace').rstrip()}")
 
 
 def free_port() -> int:
@@ -154,14 +220,9 @@ def local_devices(rank: int, processes: int) -> dict[str, str]:
     return {OWN_DEVICES: ",".join(map(str, range(rank * share, (rank + 1) * share)))}
 
 
-def _copy(source: IO[bytes], log: Path, shown: bool) -> None:
-    with source, log.open("wb") as file:
-        for line in source:
-            file.write(line)
-            file.flush()
-            if shown:
-                sys.stdout.buffer.write(line)
-                sys.stdout.buffer.flush()
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):  # nobody hears
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def _status(process: subprocess.Popen) -> int:

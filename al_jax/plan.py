@@ -38,7 +38,7 @@ def define_flags() -> None:
     flags.DEFINE_string("devices", None, "For how many devices to plan; they need not exist.")
     flags.DEFINE_string("memory", None, "What a device has, as 16GiB or 800MB; no limit by default.")
     flags.DEFINE_boolean("measure", False, "Time every component on this machine in place of counting its FLOPs.")
-    flags.DEFINE_string("picture", "plan.png", "Where the picture of the schedule goes.")
+    flags.DEFINE_string("picture", "plan.png", "Where the picture of the schedule goes, a PNG file.")
     flags.DEFINE_string("json", None, "Where the plan goes as JSON.")
 
 
@@ -58,6 +58,17 @@ def bytes_from(text: str) -> int:
     return size
 
 
+def picture_from(text: str) -> Path:
+    """Where a picture goes.
+
+    Raises:
+      ConfigError: the name is that of another kind of file.
+    """
+    if Path(text).suffix.lower() != ".png":
+        raise ConfigError(f"--picture is {text!r}: it is drawn as PNG, so give a name that ends in .png")
+    return Path(text)
+
+
 def show(plan: Plan, devices: int, processor: str, console: Console) -> None:
     """Prints the table and the sentences below it."""
     table = Table(title=f"{len(plan.costs)} components on {devices} devices in {len(plan.stages)} stages")
@@ -69,16 +80,13 @@ def show(plan: Plan, devices: int, processor: str, console: Console) -> None:
     console.print(table)
     memory = plan.memory
     costs = f"times of updates on {processor}" if plan.measured else "FLOPs by XLA, none of them run (--measure: times)"
-    ticks = len(plan.stages) - 1
     lines = [
+        ("partition", f"--config.partition={','.join(map(str, plan.partition))} (train.py's own default is even)"),
         ("costs", f"{costs}; of a micro-batch, with backward pass and optimizer"),
-        ("tick", f"{plan.cost(plan.tick)}, predicted"),
+        ("tick", f"{plan.cost(plan.tick)}, predicted from work alone: the transfer between devices comes on top"),
         ("efficiency", f"{plan.efficiency:.1%} of a tick is work on average ({plan.even_efficiency:.1%} if even)"),
         ("speed-up", f"{plan.speed_up:.2f} over one device, for all {plan.micro_batches:,} micro-batches"),
-        (
-            "bubble",
-            f"{plan.bubble:.3%}: {ticks} tick{'s' * (ticks != 1)} a run, and again for every evaluation and checkpoint",
-        ),
+        ("bubble", _bubble(plan)),
         (
             "memory",
             f"{in_words(memory.total)} on every device: slots {in_words(memory.held)}, temporaries "
@@ -97,6 +105,15 @@ def show(plan: Plan, devices: int, processor: str, console: Console) -> None:
     for name, value in lines:
         words.add_row(name, Text(value))
     console.print(words)
+
+
+def _bubble(plan: Plan) -> str:
+    empty = plan.flush - plan.filling
+    return (
+        f"{plan.bubble:.2%}: {plan.filling:,} tick{'s' * (plan.filling != 1)} whenever the pipeline fills and drains, "
+        f"{plan.fills:,} times for the first call and evaluations, and again for every checkpoint; it drains in a call "
+        f"of {plan.flush:,} ticks, {empty:,} of them without work, which take the time of their transfers"
+    )
 
 
 def _cells(plan: Plan, stage: Stage) -> list[str]:
@@ -135,11 +152,12 @@ def main(argv):
         exact.request()  # before the backend starts, as in train.py
     config.engine, config.devices = "pipelined", from_text("devices", options.devices)
     limit = bytes_from(options.memory) if options.memory else float("inf")
+    picture = picture_from(options.picture)
     plan = make_plan(config, limit, jax.devices()[0] if options.measure else None)
     console = Console(width=None if Console().is_terminal else 140)
     show(plan, config.devices, jax.devices()[0].device_kind, console)
-    draw(plan, Path(options.picture))
-    console.print(f"picture of the schedule: {options.picture}", markup=False, highlight=False)
+    draw(plan, picture)
+    console.print(f"picture of the schedule: {picture}", markup=False, highlight=False)
     if options.json:
         command = " ".join(["python -m al_jax.plan", *sys.argv[1:]])
         write_json(Path(options.json), {"command": command, **plan.record(), "config": json.loads(config.to_json())})

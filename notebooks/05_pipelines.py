@@ -159,7 +159,7 @@ schedule.figure({
 
 # %% [markdown]
 # GPipe drains before every update, since a gradient has to come back through all stages before any weight may
-# change. Here the bubble of p - 1 ticks comes once in a run.
+# change. Here the bubble of p - 1 ticks comes only where nothing may be in flight: at an evaluation and a checkpoint.
 #
 # ## 4. A stage dies
 #

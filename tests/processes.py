@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from al_jax.launch import free_port
 from al_jax.training.checkpoint import Checkpoints
 
@@ -43,7 +45,26 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 # For full disks, which a cache of compiled programs would meet first.
 NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+STARTED = []  # processes of the test under way
 BOUND = 120  # seconds in which a process must have left, with room for a slow machine
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays():
+    """Whatever becomes of a test, what it has started ends with it; for every module that imports this."""
+    yield
+    for process in STARTED:
+        with process:  # closes its pipes and waits for it
+            process.kill()
+    STARTED.clear()
+
+
+def run(command, **environment):
+    """Starts a process that does not outlive its test."""
+    environment = {**os.environ, **environment}
+    piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    STARTED.append(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **piped))
+    return STARTED[-1]
 
 
 def arguments(workdir, **fields):
@@ -59,14 +80,8 @@ def start(rank, world, workdir, before=(), **fields):
     own = {name: value.format(rank=rank) for name, value in world.items()}
     if before:
         own |= NO_CACHE
-    return subprocess.Popen(
-        [sys.executable, *before, "train.py", *arguments(workdir, **fields)],
-        cwd=ROOT,
-        env={**os.environ, **own, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, *before, "train.py", *arguments(workdir, **fields)]
+    return run(command, **own, TF_CPP_MIN_LOG_LEVEL="2")
 
 
 def by_jax():

@@ -83,8 +83,11 @@ def test_quick_accumulation_keeps_the_activations_of_one_micro_batch_in_place_of
     (found,) = record["results"]
     stages = found["stages"]
     assert found["one_f_one_b"] == pytest.approx(stages * found["one_micro_batch_of_its"], rel=0.1)
-    assert found["ratio"] == pytest.approx(1 / stages, rel=0.15)  # with its local loss, at zero bubble
-    assert found["boundary"] < 0.1 * found["component"]
+    assert found["ratio_of_component_1"] == pytest.approx(1 / stages, rel=0.15)  # with its local loss, at zero bubble
+    assert len(found["components"]) == stages
+    assert found["device"] == max(found["components"])  # whichever is highest, each device has room for it
+    assert found["ratio"] == found["device"] / found["one_f_one_b"] >= found["ratio_of_component_1"]
+    assert found["boundary"] < 0.1 * found["device"]
     assert found["case"] in said
 
 
@@ -146,8 +149,10 @@ def test_quick_pipelines_have_a_speedup_and_equal_digests(run, tiny):
     assert record["pipelined_speedup"] > 0
     (case,) = record["cases"]
     assert case["digests"]["sequential"] == case["digests"]["pipelined"]
-    measured = {name for name, arm in case["arms"].items() if "left_out" not in arm}
-    assert measured == {"AL, one core", "AL, pipelined", "backprop, one core"}
+    measured = {name: arm for name, arm in case["arms"].items() if "left_out" not in arm}
+    assert measured.keys() == {"AL, one core", "AL, pipelined", "backprop, one core"}
+    assert measured["AL, pipelined"]["digest"] == measured["AL, one core"]["digest"] == case["digests"]["sequential"]
+    assert record["seconds"] > 0
     assert len(case["arms"]) == 13
     said = " ".join(said.split())  # however lines are broken
     assert all(name in said for name in case["arms"])
@@ -284,3 +289,39 @@ def test_the_bound_counts_the_fullest_stage_and_the_ticks_that_filling_takes(tin
     assert bound([1, 1, 1, 1], [1, 1, 1, 1], (2, 2), ticks=100) == pytest.approx(2 * 100 / 101)
     assert bound([1, 2, 3], [1, 2, 3], (2, 1), ticks=1) == pytest.approx(1)
     assert bound([1, 1], [2, 2], (1, 1), ticks=1) == pytest.approx(1 / 2)  # slower in other micro-batches
+
+
+def test_the_bound_of_backprop_pipelines_is_that_of_their_schedules(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.pipeline import arms
+    from benchmarks.pipeline.records import ideal
+
+    assert ideal(arms.NAIVE, 1, 2) == 1
+    for name in (arms.GPIPE, arms.REMAT, arms.TORCH_GPIPE, arms.TORCH_1F1B):
+        assert ideal(name, 4, 2) == 4 * 2 / 5
+    assert ideal(arms.MIXED, 1, 2) is None
+
+
+def test_the_caption_says_how_to_install_what_is_missing_and_what_mixed_versions_lost(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.pipeline import table
+    from benchmarks.pipeline.arms import ORDER
+    from benchmarks.pipeline.compare import NO_TORCH
+
+    case = {"name": "tiny", "partition": [1, 1], "tick_ms": 1.0, "timed_under_exact": False, "batch": 4, "updates": 8}
+    case |= {"rounds": 3, "transfer_share": 0.1, "arms": {name: {"left_out": NO_TORCH} for name in ORDER}}
+    learning = {"case": "tiny", "accuracy": 0.95, "updates": [10, 20], "last": {"backprop": 0.98, "mixed, p = 2": 0.96}}
+    table.show({"cases": [case], "learning": learning})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Left out, torch is not installed (pip install -e .[bench]): " in said
+    assert "After 20 updates backprop has 98.0% accuracy, less by points: 2.0 (mixed, p = 2)." in said
+
+
+@pytest.mark.parametrize(("cores", "said"), [((1, 0), "one core a process"), ((3, 3), "all processes on core 3, the")])
+def test_two_processes_on_one_core_are_recorded(monkeypatch, cores, said):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.pipeline import __main__ as pipeline
+
+    monkeypatch.setattr(pipeline, "two_cores", lambda: cores)
+    monkeypatch.setattr(pipeline.os, "sched_setaffinity", None, raising=False)
+    assert pipeline.pinned().startswith(said)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from al_jax.data import DataError, loading, size_of, unit_range
 from al_jax.data.sizes import SIZES
-from al_jax.plan import bytes_from, draw, show
+from al_jax.plan import bytes_from, draw, picture_from, show
 from al_jax.training import partition
 from al_jax.training import plan as plans
 from al_jax.training.config import default_config
@@ -53,11 +53,32 @@ def test_the_numbers_of_a_plan_fit_together(plan):
     assert plan.tick == plan.stages[0].cost == plan.costs[0]
     assert plan.efficiency == pytest.approx(sum(plan.costs) / (2 * plan.tick))
     assert plan.micro_batches == 60 * (60_000 // 32)
-    assert plan.bubble == 1 / (plan.micro_batches + 1)
-    assert plan.speed_up == pytest.approx(sum(plan.costs) / plan.tick * plan.micro_batches / (plan.micro_batches + 1))
+    assert (plan.fills, plan.in_call, plan.flush) == (60 + 1, 128, 128)  # evaluations and the first call
+    assert plan.bubble == 61 / (plan.micro_batches + 61)
+    assert plan.speed_up == pytest.approx(sum(plan.costs) / plan.tick * (1 - plan.bubble))
     assert [stage.held + stage.empty for stage in plan.stages] == [plan.memory.held] * 2
     assert plan.stages[0].entering == 32 * (28 * 28 + 4)
     assert plan.stages[0].sent == plan.stages[1].entering > plan.stages[1].sent == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "fills"),
+    [
+        ({"epochs": 60, "examples": 1437}, 60),  # its first call ends with an epoch, which is evaluated
+        ({"epochs": 60, "examples": 1437, "eval_every": 7}, 1 + 9),
+        ({"epochs": 1, "examples": 1437, "eval_every": 7}, 1),
+        ({"epochs": 1, "examples": 1437, "updates_per_call": 9}, 2),
+    ],
+)
+def test_the_bubble_counts_every_time_that_training_drains_the_pipeline(no_compiling, fields, fills):
+    plan = make_plan(config(**fields, devices=3))
+    assert (plan.fills, plan.filling) == (fills, 2)
+    assert plan.bubble == 2 * fills / (44 * fields["epochs"] + 2 * fills)
+    assert plan.flush == plan.in_call == min(44, fields.get("updates_per_call", 128))
+
+
+def test_a_flush_is_as_many_calls_as_stages_need(plan):
+    assert plan._replace(stages=plan.stages * 4, in_call=3).flush == 9  # of 7 ticks with work
 
 
 def test_a_given_partition_is_planned_and_a_better_one_named(no_compiling):
@@ -70,7 +91,10 @@ def test_a_plan_is_shown_drawn_and_written(plan, tmp_path):
     console = Console(file=io.StringIO(), width=140)
     show(plan, 2, "some processor", console)
     text = console.file.getvalue()
-    for word in ("3 components on 2 devices in 2 stages", "2 to 3", "FLOPs by XLA", "speed-up", plan.advice[:60]):
+    for word in (
+        *("3 components on 2 devices in 2 stages", "2 to 3", "FLOPs by XLA", "speed-up", plan.advice[:60]),
+        *("--config.partition=1,2 (train.py's own default is even)", "1 tick whenever", "61 times", "127 of them"),
+    ):
         assert word in text
     draw(plan, tmp_path / "new" / "plan.png")
     assert (tmp_path / "new" / "plan.png").read_bytes().startswith(b"\x89PNG")
@@ -131,6 +155,12 @@ def test_refused(no_compiling, fields, memory, message):
 def test_no_size(text):
     with pytest.raises(ConfigError, match=r"--memory is .* as 16GiB, 800MB or 1024"):
         bytes_from(text)
+
+
+def test_a_picture_of_another_kind_is_refused():
+    assert picture_from("new/Plan.PNG") == Path("new/Plan.PNG")
+    with pytest.raises(ConfigError, match=r"--picture is 'plan\.jpg': it is drawn as PNG, so give a name"):
+        picture_from("plan.jpg")
 
 
 def test_sizes_are_those_of_the_data_sets():

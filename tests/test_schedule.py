@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from al_jax.schedule import LOCAL, associated, backprop, draw, figure, gpipe, makespan, units, utilisation
+from al_jax.schedule import LOCAL, associated, backprop, draw, figure, gpipe, makespan, observed, units, utilisation
 
 SIZES = [
     (components, devices, micro_batches)
@@ -148,6 +148,24 @@ def test_bad_sizes_are_refused(make, sizes, message):
 def test_a_bad_partition_is_refused(partition):
     with pytest.raises(ValueError, match="at least one of 4 components"):
         associated(4, 2, 1, partition)
+
+
+@pytest.mark.parametrize("partition", [(), (4,), (0, 3), (1, 1)])
+def test_a_log_of_other_components_is_refused(partition):
+    with pytest.raises(ValueError, match=r"every device at least one of the 3 components of the log"):
+        observed([[0, 1, -1], [-1, 0, 1], [-1, 0, 1]], partition)
+
+
+def test_updates_of_no_micro_batch_are_refused():
+    for make in (lambda: associated(2, 2, 4, accumulate=0), lambda: observed([[0], [0]], (1, 1), accumulate=0)):
+        with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
+            make()
+
+
+def test_what_takes_no_time_has_no_utilisation():
+    for schedule in ((), associated(2, 2, 4, costs=[0, 0])):
+        with pytest.raises(ValueError, match="takes no time has no utilisation: give its components costs above 0"):
+            utilisation(schedule)
 
 
 @pytest.mark.parametrize("per_update", [0, 3, 8])

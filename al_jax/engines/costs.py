@@ -55,6 +55,11 @@ class Profile(NamedTuple):
     told: tuple[PyTree, ...]
 
     @property
+    def work(self) -> tuple[float, ...]:
+        """What each component takes: seconds where they were measured, FLOPs otherwise."""
+        return tuple(cost.flops if cost.seconds is None else cost.seconds for cost in self.costs)
+
+    @property
     def sent(self) -> tuple[int, ...]:
         """Bytes of the signal that each component but the top one hands up."""
         return tuple(map(bytes_of, self.entering[1:]))

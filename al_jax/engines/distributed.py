@@ -7,7 +7,7 @@ the time or a file, is made common here. A process that is alone needs none of t
 import os
 import pickle
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -16,48 +16,76 @@ from jax.experimental import multihost_utils
 
 T = TypeVar("T")
 AUTO = "auto"
+LONGEST = 10**6  # seconds that JAX's runtime, which counts milliseconds in 32 bits, can wait
+CHUNK = 2**28  # bytes of a value that are broadcast at once
 BEHIND = 100  # calls; no process is as far behind the first, whose losses come from all of them
 
 
+class World(NamedTuple):
+    """Which processes train together, and which of them this is.
+
+    Attributes:
+      coordinator: `host:port` where process 0 listens; `auto`: as SLURM, Open MPI, GKE or a TPU pod tell JAX; "": this
+        process is alone.
+      processes: how many there are; 0: as the cluster says.
+      process: the number of this one, from 0; -1: as the cluster says.
+    """
+
+    coordinator: str = ""
+    processes: int = 0
+    process: int = -1
+
+
+def of_environment() -> World:
+    """What JAX's environment variables say.
+
+    Raises:
+      ValueError: one of them says nothing that can be meant.
+    """
+    coordinator = os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    _check_address("JAX_COORDINATOR_ADDRESS", coordinator)
+    return World(coordinator, _whole("JAX_NUM_PROCESSES", 1, unset=0), _whole("JAX_PROCESS_ID", 0, unset=-1))
+
+
+def _whole(variable: str, least: int, unset: int) -> int:
+    text = os.environ.get(variable, "")
+    if text and (not text.isdecimal() or int(text) < least):
+        raise ValueError(f"{variable} is {text!r}: it must be a whole number of at least {least}")
+    return int(text) if text else unset
+
+
+def _check_address(name: str, coordinator: str) -> None:
+    """Refuses what is no address, with which JAX's runtime crashes."""
+    host, _, port = coordinator.rpartition(":")
+    good = host and port.isdecimal() and 0 < int(port) < 2**16
+    if coordinator not in ("", AUTO) and not good:
+        raise ValueError(f"{name} is {coordinator!r}: it must be host:port, as in node1:1234, or auto on a cluster")
+
+
 def start(coordinator: str = "", processes: int = 0, process: int = -1, timeout: float = 300) -> None:
-    """Joins the other processes of a run; call it before JAX's backend starts.
+    """Joins the other processes of a `World`; call it before JAX's backend starts.
 
     Args:
-      coordinator: `host:port` where process 0 listens; `auto`: as SLURM, Open MPI, GKE or a TPU pod tell JAX; "": as
-        JAX_COORDINATOR_ADDRESS says, and without that this process is alone.
-      processes: how many there are; 0: as JAX_NUM_PROCESSES or the cluster says.
-      process: the number of this one, from 0; -1: as JAX_PROCESS_ID or the cluster says.
+      coordinator, processes, process: as in a `World`.
       timeout: seconds to wait for the others.
 
     Raises:
-      ValueError: the numbers are missing or do not fit, or no cluster was found.
+      ValueError: a field is wrong, missing or does not fit the others, or no cluster was found.
       JaxRuntimeError: not all processes came; in some versions JAX aborts instead.
     """
-    coordinator = coordinator or coordinator_of_environment()
+    _check(World(coordinator, processes, process), timeout)
     if not coordinator:
-        if processes > 1 or process > 0:
-            raise ValueError(
-                f"num_processes is {processes} and process_id {process}, but there is no coordinator: give "
-                "coordinator=host:port, or auto on a cluster"
-            )
         return
-    processes = processes or int(os.environ.get("JAX_NUM_PROCESSES", 0))
-    process = process if process >= 0 else int(os.environ.get("JAX_PROCESS_ID", -1))
     known: dict[str, Any] = {
         "coordinator_address": None if coordinator == AUTO else coordinator,
         "num_processes": processes or None,
         "process_id": process if process >= 0 else None,
     }
-    whole = None not in known.values()
-    if whole and not process < processes:
-        raise ValueError(
-            f"process_id is {process}: with num_processes={processes} it must be from 0 to {processes - 1}"
-        )
     # A survivor shall get an error that it can explain, not be aborted; and SIGTERM is for the run's own handler.
     for option, value in (("jax_enable_recoverability", True), ("jax_enable_preemption_service", False)):
         if option in jax.config.values:
             jax.config.update(option, value)
-    method = "deactivate" if whole else None
+    method = None if None in known.values() else "deactivate"
     try:
         jax.distributed.initialize(
             **known, cluster_detection_method=method, initialization_timeout=max(1, round(timeout))
@@ -69,9 +97,24 @@ def start(coordinator: str = "", processes: int = 0, process: int = -1, timeout:
         ) from error
 
 
-def coordinator_of_environment() -> str:
-    """Where JAX's environment variable says that process 0 listens, "" where it does not."""
-    return os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+def _check(world: World, timeout: float) -> None:
+    coordinator, processes, process = world
+    _check_address("coordinator", coordinator)
+    if processes < 0:
+        raise ValueError(f"num_processes is {processes}: it must be at least 1, or 0 for what the environment says")
+    if process < -1:
+        raise ValueError(f"process_id is {process}: it must be at least 0, or -1 for what the environment says")
+    if not 0 < timeout <= LONGEST:
+        raise ValueError(f"start_timeout is {timeout}: it must be a positive number of seconds, at most {LONGEST}")
+    if not coordinator and (processes > 1 or process > 0):
+        raise ValueError(
+            f"coordinator is empty, but num_processes is {processes} and process_id {process}: give "
+            "coordinator=host:port, or auto on a cluster"
+        )
+    if coordinator and processes and process >= processes:
+        raise ValueError(
+            f"process_id is {process}: with num_processes={processes} it must be from 0 to {processes - 1}"
+        )
 
 
 def size() -> int:
@@ -126,10 +169,18 @@ def on_first(run: Callable[[], T]) -> T:
 def _broadcast(value):
     """The first process's value, pickled, since a sum over processes would not keep the sign of a zero."""
     content = np.frombuffer(pickle.dumps(value), np.uint8) if first() else np.zeros(0, np.uint8)
-    length = int(multihost_utils.broadcast_one_to_all(np.uint32(len(content))))
-    padded = np.zeros(length, np.uint8)
-    padded[: len(content)] = content
-    return pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+    high, low = _of_first(np.asarray(divmod(content.size, 2**32), np.uint32))  # JAX has no longer integers
+    length = int(high) * 2**32 + int(low)
+    parts = []
+    for begin in range(0, length, CHUNK):
+        size = min(CHUNK, length - begin)
+        parts.append(_of_first(content[begin : begin + size] if first() else np.zeros(size, np.uint8)))
+    return pickle.loads(np.concatenate(parts).data)
+
+
+def _of_first(array: np.ndarray) -> np.ndarray:
+    """The first process's array, whose shape all know."""
+    return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
 def total(x: np.ndarray) -> np.ndarray:
@@ -161,7 +212,9 @@ class Agreement:
         if not first():
             if any(wishes):
                 tell("wishes", " ".join(map(str, wishes)))
-            return _numbers(_client().blocking_key_value_get(_decided(self._calls), round(1000 * self._timeout)))
+            return _numbers(
+                _client().blocking_key_value_get(_decided(self._calls), round(1000 * min(self._timeout, LONGEST)))
+            )
         own = [wishes, *map(_numbers, told("wishes").values())]
         decided = tuple(map(max, zip(*own, strict=True)))
         _client().key_value_set(_decided(self._calls), " ".join(map(str, decided)))

@@ -74,6 +74,7 @@ def associated(
       ValueError: if a number is out of range or the partition or the costs do not fit.
     """
     sizes = _block_sizes(components, devices, micro_batches)
+    _check_accumulate(accumulate)
     if partition is not None:
         sizes = tuple(partition)
     if len(sizes) != devices or min(sizes) < 1 or sum(sizes) != components:
@@ -101,10 +102,20 @@ def observed(updates: ArrayLike, partition: Sequence[int], accumulate: int = 1) 
         `Metrics.updates` has it; joined along the ticks for several calls.
       partition: the number of components on each device, in order.
       accumulate: micro-batches for one update.
+
+    Raises:
+      ValueError: if the partition is not of these components, or `accumulate` is out of range.
     """
+    updates = np.asarray(updates)
+    _check_accumulate(accumulate)
+    if min(partition, default=0) < 1 or sum(partition) != len(updates):
+        raise ValueError(
+            f"partition {tuple(partition)} must give every device at least one of the {len(updates)} components of "
+            "the log, and all of them a device."
+        )
     devices = [(device, place) for device, size in enumerate(partition) for place in range(size)]
     tick, tasks = LOCAL * max(partition), []
-    for (component, log), (device, place) in zip(enumerate(np.asarray(updates)), devices, strict=True):
+    for (component, log), (device, place) in zip(enumerate(updates), devices, strict=True):
         worked = np.flatnonzero(log >= 0)
         for micro_batch, time in enumerate(worked, start=int(log[worked[0]]) * accumulate if len(worked) else 0):
             start = tick * int(time) + LOCAL * place
@@ -155,7 +166,7 @@ def gpipe(components: int, devices: int, micro_batches: int, per_update: int) ->
 
 def makespan(schedule: Schedule) -> float:
     """The time from the start to the end of the last task."""
-    return max(task.start + task.duration for task in schedule)
+    return max((task.start + task.duration for task in schedule), default=0)
 
 
 def units(schedule: Schedule, step: int = 0) -> int:
@@ -174,13 +185,24 @@ def units(schedule: Schedule, step: int = 0) -> int:
 
 
 def utilisation(schedule: Schedule) -> float:
-    """The part of all devices' time, from 0 to 1, in which they work."""
+    """The part of all devices' time, from 0 to 1, in which they work.
+
+    Raises:
+      ValueError: if the schedule takes no time.
+    """
+    if not makespan(schedule):
+        raise ValueError("a schedule that takes no time has no utilisation: give its components costs above 0.")
     return sum(task.duration for task in schedule) / (devices_of(schedule) * makespan(schedule))
 
 
 def devices_of(schedule: Schedule) -> int:
     """The number of devices, from the first to the last that works."""
     return 1 + max(task.device for task in schedule)
+
+
+def _check_accumulate(accumulate: int) -> None:
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, got {accumulate}.")
 
 
 def _block_sizes(components: int, devices: int, micro_batches: int) -> tuple[int, ...]:

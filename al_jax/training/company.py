@@ -6,6 +6,7 @@ spread over all of them. So it leaves within a bounded time and says why; the ru
 
 import ctypes
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,8 +24,11 @@ LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same com
 LOOK = 0.5  # seconds between two looks at the others
 FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
 PATIENCE = 30.0  # seconds that process 0 waits for the others at the end, and they for its answer
-PEER = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in errors of collectives without their other side
+# What errors of collectives without their other side begin with, or name behind the code of the error.
+PEER = re.compile(r"^(?:UNAVAILABLE|DEADLINE_EXCEEDED)\b.*|\b(?:Gloo|NCCL)\b.*")
+PLACE = re.compile(r"\[?\S+\.(?:cc|h|cpp):\d+\]? *")  # where it was raised in the source
 SAVED = "it cannot save, the same command continues from the last checkpoint"
+REMEDY = "; if none hangs, with a longer step_timeout or fewer updates_per_call"
 
 
 def join(config: Config) -> None:
@@ -33,7 +37,13 @@ def join(config: Config) -> None:
     Raises:
       RunError: the fields do not fit, or the others did not come.
     """
-    coordinator = config.coordinator or distributed.coordinator_of_environment()
+    try:
+        around = distributed.of_environment()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    coordinator = config.coordinator or around.coordinator
+    processes = config.num_processes or around.processes
+    process = around.process if config.process_id == -1 else config.process_id
     alone = (
         f"not all processes came to {coordinator} within {config.start_timeout:g} seconds: start each one, with the "
         "same coordinator and its own process_id"
@@ -41,15 +51,17 @@ def join(config: Config) -> None:
     if coordinator:
         _on_abort(alone, status=1)
     try:
-        distributed.start(config.coordinator, config.num_processes, config.process_id, config.start_timeout)
+        distributed.start(coordinator, processes, process, config.start_timeout)
     except ValueError as error:
         raise ConfigError(f"config.{error}") from error
     except jax.errors.JaxRuntimeError as error:
         raise RunError(alone) from error
-    jax.config.update("jax_num_cpu_devices", max(config.devices // distributed.size(), 1))
     if distributed.size() > 1:
-        reason = "the runtime gave up" if distributed.first() else "process 0 is gone"
-        _on_abort(f"{reason}, so {_this()} leaves: {SAVED}", LOST)
+        likely = "" if distributed.first() else ", most likely process 0 is gone"
+        _on_abort(f"the runtime aborted, its reason stands above{likely}, so {_this()} leaves: {SAVED}", LOST)
+    elif coordinator:
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)  # an abort is its own affair again
+    jax.config.update("jax_num_cpu_devices", max(config.devices // distributed.size(), 1))
 
 
 def leave(status: int) -> NoReturn:
@@ -92,11 +104,18 @@ def fail(error: Exception) -> NoReturn:
     """Ends this process because of an error that nobody foresaw, or of a collective that lost another process."""
     if distributed.size() == 1:
         raise error
-    if any(sign in str(error) for sign in PEER):
+    if reason := _peer_is_gone(error):
         time.sleep(2 * LOOK)  # the watch may know better why
-        _lost(f"another process is gone ({str(error).splitlines()[0][:150]})")
+        _lost(f"another process is gone ({reason})")
     traceback.print_exception(error)
     give_up(f"error: {type(error).__name__}: {error}")
+
+
+def _peer_is_gone(error: Exception) -> str:
+    """What a collective that lost its other side says of it in a few words, "" of any other error."""
+    line = next(iter(str(error).splitlines()), "")
+    found = PEER.search(line) if isinstance(error, jax.errors.JaxRuntimeError) else None
+    return PLACE.sub("", found[0]).strip()[:100] if found else ""
 
 
 def say(text: str) -> None:
@@ -116,14 +135,14 @@ class Watch:
 
         Args:
           first: the longest time in seconds until the first call of `alive`, compilation included.
-          then: the longest time between two calls.
+          then: the longest time between two of them.
         """
         self._seconds, self._then = first, then
         self._last = time.monotonic()
         self._ends = threading.Event()
 
     def alive(self) -> None:
-        """Says that a step is done."""
+        """Says that a call of the engine, or another piece of work, is done."""
         self._last, self._seconds = time.monotonic(), self._then
 
     def __enter__(self):
@@ -138,7 +157,7 @@ class Watch:
     def _look_at_the_clock(self) -> None:
         while not self._ends.wait(LOOK):
             if time.monotonic() - self._last > self._seconds:
-                _lost(f"no step was done for {self._seconds:g} seconds, so a process hangs or is too slow")
+                _lost(f"no call was done in {self._seconds:g} seconds", REMEDY)
 
     def _look_at_the_others(self) -> None:
         while not self._ends.wait(LOOK):
@@ -151,8 +170,8 @@ class Watch:
                     _lost(f"process {number} left ({sentence})")
 
 
-def _lost(reason: str) -> NoReturn:
-    print(f"error: {reason}, so {_this()} leaves: {SAVED}", file=sys.stderr)
+def _lost(reason: str, remedy: str = "") -> NoReturn:
+    print(f"error: {reason}, so {_this()} leaves: {SAVED}{remedy}", file=sys.stderr)
     _exit(LOST)
 
 

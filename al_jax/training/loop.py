@@ -199,7 +199,10 @@ class Training:
         self._unread = metrics
 
     def _drain(self) -> None:
-        """Finishes what is in flight, so that every loss up to here is known."""
+        """Finishes what is in flight, so that every loss up to here is known.
+
+        Whole calls of no micro-batches do it: a shorter one would be another program, to be compiled on its own.
+        """
         self._read()
         while any(log.waiting for log in self._logs):
             self._state, self._unread = self._run.trainer.step(self._state, self._last, valid=0)

@@ -50,9 +50,8 @@ def decide_partition(run: Run) -> tuple[int, ...]:
     limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)  # None of a CPU
     found = profile_config(run.config, run.facts, measure_on=device)
     micro_batches = micro_batches_in_call(run.config, run.updates_per_epoch)
-    seconds = [cost.seconds for cost in found.costs if cost.seconds is not None]
     try:
-        return plan_partition(found, seconds, derived.stages(run.config), micro_batches, limit)
+        return plan_partition(found, found.work, derived.stages(run.config), micro_batches, limit)
     except ValueError as error:
         raise ConfigError(f"config.partition is 'auto', but {error}") from error
 

@@ -57,6 +57,8 @@ class Plan(NamedTuple):
       stages: one for each.
       memory: of every device.
       micro_batches: of the whole run.
+      in_call: of them, or places for them, in every call.
+      fills: how often the pipeline fills and drains.
       tick, efficiency: of this partition.
       even_efficiency: of the even one.
       advice: the best single improvement.
@@ -68,19 +70,31 @@ class Plan(NamedTuple):
     stages: tuple[Stage, ...]
     memory: Memory
     micro_batches: int
+    in_call: int
+    fills: int
     tick: float
     efficiency: float
     even_efficiency: float
     advice: str
 
     @property
+    def filling(self) -> int:
+        """Ticks in which some stages work and others wait, each time that the pipeline fills and drains."""
+        return len(self.stages) - 1
+
+    @property
+    def flush(self) -> int:
+        """Ticks of the calls without micro-batches that drain it; in those beyond `filling` nobody works."""
+        return math.ceil(self.filling / self.in_call) * self.in_call
+
+    @property
     def bubble(self) -> float:
-        """The part of the run in which the pipeline fills and drains, once from its beginning to its end."""
-        return (len(self.stages) - 1) / (self.micro_batches + len(self.stages) - 1)
+        """The part of the ticks with work that filling and draining add."""
+        return self.fills * self.filling / (self.micro_batches + self.fills * self.filling)
 
     @property
     def speed_up(self) -> float:
-        """Over one device that does all components in turn."""
+        """Over one device that does all components in turn, were it not for transfers and ticks without work."""
         return self.efficiency * len(self.stages) * (1 - self.bubble)
 
     def cost(self, value: float) -> str:
@@ -94,7 +108,7 @@ class Plan(NamedTuple):
         memory = {**self.memory._asdict(), "total": self.memory.total, "padding_share": self.memory.padding_share}
         own = {**self._asdict(), "stages": [stage._asdict() for stage in self.stages], "memory": memory}
         unit = "seconds" if self.measured else "FLOPs"
-        return {"unit": unit, **own, "bubble": self.bubble, "speed_up": self.speed_up}
+        return {"unit": unit, **own, "flush": self.flush, "bubble": self.bubble, "speed_up": self.speed_up}
 
 
 def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | None = None) -> Plan:
@@ -123,8 +137,7 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
         profile = profile_config(config, facts, measure_on)
     except ValueError as error:
         raise ConfigError(f"these fields make no network: {error}") from error
-    costs = tuple(cost.flops if cost.seconds is None else cost.seconds for cost in profile.costs)
-    in_call, stages = micro_batches_in_call(config, per_epoch), derived.stages(config)
+    costs, stages, in_call = profile.work, derived.stages(config), micro_batches_in_call(config, per_epoch)
     sizes = derived.partition_of(config)
     try:
         sizes = sizes or plan_partition(profile, costs, stages, in_call, limit)
@@ -143,6 +156,8 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
         stages=_stages(profile, costs, sizes, memory),
         memory=memory,
         micro_batches=config.epochs * per_epoch * config.accumulate,
+        in_call=in_call,
+        fills=_fills(config, per_epoch),
         tick=tick_of(costs, sizes),
         efficiency=efficiency_of(costs, sizes),
         even_efficiency=efficiency_of(costs, even_partition(len(costs), stages)),
@@ -150,6 +165,12 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
     )
     unlimited = best_partition(costs, stages, sent=profile.sent)
     return plan._replace(advice=best_change(costs, sizes, unlimited, plan.cost))
+
+
+def _fills(config: Config, per_epoch: int) -> int:
+    """How often the training loop drains the pipeline: for every evaluation, and after its first call."""
+    first_is_evaluated = config.updates_per_call >= per_epoch and 1 in (config.epochs, config.eval_every)
+    return math.ceil(config.epochs / config.eval_every) + (not first_is_evaluated)
 
 
 def _stages(profile: Profile, costs: Sequence[float], sizes: Sequence[int], memory: Memory) -> tuple[Stage, ...]:

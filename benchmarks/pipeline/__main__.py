@@ -17,18 +17,22 @@ With --quick only the three arms of `pipelined_speedup`, briefly, without waitin
 so that the digests are those of the very runs that are timed. The figure lies beside the JSON.
 """
 
+import os
+import time
+
 from benchmarks import timing
 from benchmarks.pipeline import depth, figure, learning, table
 from benchmarks.pipeline.arms import Disagreement
 from benchmarks.pipeline.cases import CONVOLUTIONAL, DENSE, QUICK
 from benchmarks.pipeline.compare import LEFT_OUT, compare
 from benchmarks.quiet import Patience
+from benchmarks.workers import two_cores
 
 
 def main():
-    options = timing.arguments(__doc__, "pipeline")
+    options, began = timing.arguments(__doc__, "pipeline"), time.monotonic()
     record = {**timing.machine(), "quick": options.quick, "pipelined_speedup": None, "digest_equal": False}
-    record["hardware"]["pinned"] = "one core a process"
+    record["hardware"]["pinned"] = pinned()
     cases, rounds = ((QUICK,), 3) if options.quick else ((DENSE, CONVOLUTIONAL), 3)
     patience = Patience(0 if options.quick else 1200)
     record["cases"] = []
@@ -44,9 +48,18 @@ def main():
     timing.write(options.json, record)
     record["depth"] = {"left_out": LEFT_OUT} if options.quick else depth.sweep(rounds, patience)
     record["targets"] = table.targets(record)
+    record["seconds"] = time.monotonic() - began
     figure.draw(record, options.json.with_suffix(".png"))
     table.show(record)
     timing.report("Targets", table.TARGETS, record["targets"], record, options.json)
+
+
+def pinned() -> str:
+    """Where the processes run; on one core together, arms of two devices show no speed-up."""
+    first, second = two_cores()
+    if not hasattr(os, "sched_setaffinity"):
+        return "not pinned: no sched_setaffinity here"
+    return "one core a process" if first != second else f"all processes on core {first}, the only one allowed"
 
 
 if __name__ == "__main__":

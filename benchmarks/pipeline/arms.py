@@ -107,7 +107,7 @@ class Crew:
     def _one_device(self, worker: Worker, name: str, own: str, rule: str, cores: int) -> one_device.Trained:
         number = self.chosen[rule, cores]
         trained = worker("train", rule, number)
-        facts = {"memory": trained.memory, "micro_batches": number}
+        facts = {"memory": trained.memory, "micro_batches": number, "digest": trained.digest}
         self.arms[name] = Arm(functools.partial(worker, "time", (rule, number)), cores, own, facts)
         return trained
 
@@ -143,7 +143,8 @@ class Crew:
         apart = timing.movement_apart(reference.start, reference.end, found[0].end)
         if self.checks and not apart < ROUNDING:
             refuse(self.case, f"pipelined and sequential AL train differently: {apart:.1e} of how far they moved")
-        facts = {"memory": max(own.memory for own in found), "apart": apart, **stages._asdict()}
+        facts = {"memory": max(own.memory for own in found), "apart": apart, "digest": found[0].digest}
+        facts |= stages._asdict()
         return Arm(lambda: together(group("time", stages)), 2, ASSOCIATED, facts)
 
     def backward(self, group: Group, reference: one_device.Trained) -> dict[str, list]:

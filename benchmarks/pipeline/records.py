@@ -33,8 +33,11 @@ def record_of(
     macs = macs_of(case)
     found = {name: {"left_out": why} for name, why in left_out.items()}
     found |= {name: summary(case, name, arm, samples) | {"macs_per_example": macs[name]} for name, arm in arms.items()}
+    limits = {name: ideal(name, arms[name].facts.get("micro_batches", 1), len(facts["partition"])) for name in arms}
+    for name, most in (limits | {names.PIPELINED: limit}).items():
+        if most is not None:
+            found[name] |= {"bound": most, "of_bound": found[name]["speedup_over_own_core"] / most}
     own = found[names.PIPELINED]
-    own |= {"bound": limit, "of_bound": own["speedup_over_own_core"] / limit}
     tick = own["ms_per_update"] * case.updates / (ticks + len(facts["partition"]) - 1)
     transfer = 1e3 * _median(samples["transfers"]) / ticks
     return {
@@ -62,6 +65,18 @@ def bound(alone: Sequence[float], staged: Sequence[float], partition: Sequence[i
     """
     fullest = max(map(sum, blocks_of(staged, partition)))
     return ticks * sum(alone) / ((ticks + len(partition) - 1) * fullest)
+
+
+def ideal(name: str, micro_batches: int, stages: int) -> float | None:
+    """The speed-up that a schedule of backpropagation allows where stages are equal and messages take no time.
+
+    Naively one stage works at a time; GPipe and 1F1B fill and drain for every update. None of other arms.
+    """
+    if name == names.NAIVE:
+        return 1.0
+    if name in (names.GPIPE, names.REMAT, names.TORCH_GPIPE, names.TORCH_1F1B):
+        return micro_batches * stages / (micro_batches + stages - 1)
+    return None
 
 
 def summary(case: Case, name: str, arm: Arm, samples: timing.Samples) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
+
 from benchmarks import timing
 from benchmarks.pipeline import arms as names
 
@@ -15,7 +17,7 @@ def show(record: Mapping[str, Any]) -> None:
     """Prints all arms; the caption says what the columns are."""
     for case in record["cases"]:
         rows = [row(record, case, name) for name in names.ORDER if "left_out" not in case["arms"][name]]
-        timing.show(case["name"], COLUMNS, rows, _caption(record, case))
+        timing.show(case["name"], COLUMNS, rows, escape(caption(record, case)))
 
 
 def row(record: Mapping[str, Any], case: Mapping[str, Any], name: str) -> list[str]:
@@ -65,19 +67,29 @@ def targets(record: Mapping[str, Any]) -> list[list[str]]:
     return [[name, target, f"{aim:.2f}", f"{found:.2f}"] for name, target, aim, found in rows]
 
 
-def _caption(record: Mapping[str, Any], case: Mapping[str, Any]) -> str:
+def caption(record: Mapping[str, Any], case: Mapping[str, Any]) -> str:
+    """What the columns are, what the table does not show, and which arms are missing."""
     stages, tick = " and ".join(map(str, case["partition"])), f"{case['tick_ms']:.1f} ms"
     whose = "these runs" if case["timed_under_exact"] else "a short run under exact"
     notes = [
         f"Batch {case['batch']}, {case['updates']} updates in each of {case['rounds']} repetitions.",
         f"AL's pipeline: {stages} components, tick {tick}, of it transfer {case['transfer_share']:.1%}.",
         f"Digests of {whose}, sequential and pipelined, are equal.",
-        "m: micro-batches of an update. Bound: from the components' own times. Busy: processor time by time and cores.",
+        "m: micro-batches of an update. Bound: AL's from its components' own times, others' from their schedules with "
+        "equal stages. Busy: processor time by time and cores.",
         "MACs: of an example, all gradients. Memory: the fullest device, without data; torch: growth of the process.",
         "Others: cores that other programs held, at worst.",
     ]
-    if "accuracy" in record["learning"]:
+    if record["learning"].get("case") == case["name"]:
         notes.append(f"Time: to {record['learning']['accuracy']:.0%} test accuracy on digits.")
+        notes.append(_lost(record["learning"]))
     if left_out := [name for name in names.ORDER if "left_out" in case["arms"][name]]:
         notes.append(f"{case['arms'][left_out[0]]['left_out'].capitalize()}: {'; '.join(left_out)}.")
     return " ".join(notes)
+
+
+def _lost(learnt: Mapping[str, Any]) -> str:
+    """What mixed versions of weights cost in accuracy."""
+    last, updates = learnt["last"], learnt["updates"][-1]
+    lost = [f"{100 * (last['backprop'] - last[rule]):.1f} ({rule})" for rule in last if rule.startswith("mixed")]
+    return f"After {updates} updates backprop has {last['backprop']:.1%} accuracy, less by points: {', '.join(lost)}."

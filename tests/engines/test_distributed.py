@@ -25,9 +25,73 @@ def test_what_the_first_raises_all_raise():
         distributed.on_first(lambda: 1 // 0)
 
 
-def test_numbers_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="process_id is 2: with num_processes=2 it must be from 0 to 1"):
-        distributed.start("host:1", 2, 2)
+WRONG = {
+    "no port": ({"coordinator": "localhost"}, "coordinator is 'localhost': it must be host:port, as in node1:1234"),
+    "a name for a port": ({"coordinator": "localhost:abc"}, "coordinator is 'localhost:abc': it must be host:port"),
+    "no such port": ({"coordinator": "localhost:65536"}, "coordinator is 'localhost:65536': it must be host:port"),
+    "no host": ({"coordinator": ":1234"}, "coordinator is ':1234': it must be host:port"),
+    "fewer than none": ({"processes": -2}, "num_processes is -2: it must be at least 1, or 0 for what"),
+    "below the first": ({"process": -2}, "process_id is -2: it must be at least 0, or -1 for what"),
+    "for ever": ({"timeout": float("inf")}, "start_timeout is inf: it must be a positive number of seconds"),
+    "no time": ({"timeout": 0}, "start_timeout is 0: it must be a positive number of seconds"),
+    "nowhere to meet": ({"processes": 2}, "coordinator is empty, but num_processes is 2 and process_id -1: give"),
+    "beyond the last": (
+        {"coordinator": "host:1", "processes": 2, "process": 2},
+        "process_id is 2: with num_processes=2 it must be from 0 to 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), WRONG.values(), ids=WRONG.keys())
+def test_fields_that_cannot_be_are_refused_in_a_sentence(monkeypatch, fields, message):
+    monkeypatch.setattr(jax.distributed, "initialize", None)
+    with pytest.raises(ValueError, match=message) as refusal:
+        distributed.start(**fields)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_the_environment_says(monkeypatch):
+    for variable in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(variable, raising=False)
+    assert distributed.of_environment() == distributed.World("", 0, -1)
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "[::1]:1234")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    monkeypatch.setenv("JAX_PROCESS_ID", "0")
+    assert distributed.of_environment() == distributed.World("[::1]:1234", 2, 0)
+    for variable, text in (
+        ("JAX_PROCESS_ID", "-1"),
+        ("JAX_NUM_PROCESSES", "two"),
+        ("JAX_NUM_PROCESSES", "0"),
+        ("JAX_COORDINATOR_ADDRESS", "localhost"),
+    ):
+        monkeypatch.setenv(variable, text)
+        with pytest.raises(ValueError, match=f"^{variable} is '{text}': it must be "):
+            distributed.of_environment()
+
+
+def test_a_value_longer_than_a_chunk_comes_to_the_others_in_several(monkeypatch):
+    sent = []
+    monkeypatch.setattr(distributed, "CHUNK", 7)
+    monkeypatch.setattr(distributed.multihost_utils, "broadcast_one_to_all", lambda x: sent.append(x.copy()) or x)
+    value = {"components": np.arange(5), "notes": -0.0}
+    distributed._broadcast(value)
+    length = sum(part.size for part in sent[1:])
+    assert (sent[0].dtype, *sent[0]) == (np.uint32, 0, length)
+    assert {part.size for part in sent[1:]} == {7, length % 7 or 7}
+
+    monkeypatch.setattr(distributed, "first", lambda: False)
+    given = iter(sent)
+
+    def receive(own):
+        theirs = next(given)
+        assert (own.shape, own.dtype) == (theirs.shape, theirs.dtype)
+        assert not own.any()
+        return theirs
+
+    monkeypatch.setattr(distributed.multihost_utils, "broadcast_one_to_all", receive)
+    received = distributed._broadcast(None)
+    np.testing.assert_array_equal(received["components"], value["components"])
+    assert str(received["notes"]) == "-0.0"
 
 
 def test_a_cluster_that_is_not_found_is_explained(monkeypatch):

@@ -1,8 +1,96 @@
 """Leaving a run of several processes; with real ones in test_process_faults.py."""
 
+import signal
 import threading
 
+import jax
+import pytest
+
 from al_jax.training import company
+from al_jax.training.config import default_config
+from al_jax.training.errors import ConfigError
+
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+class Left(Exception):
+    """In place of the end of this process."""
+
+
+@pytest.fixture
+def one_of_two(monkeypatch):
+    """Process 1 of two, which raises where it would end."""
+
+    def leave(status):
+        raise Left(status)
+
+    monkeypatch.setattr(company, "_exit", leave)
+    monkeypatch.setattr(company, "LOOK", 0)
+    for name, value in {"size": 2, "rank": 1, "first": False}.items():
+        monkeypatch.setattr(company.distributed, name, lambda value=value: value)
+
+
+@pytest.fixture
+def nothing_said(monkeypatch):
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("around", "fields", "message"),
+    [
+        ({}, {"coordinator": "localhost:abc"}, "config.coordinator is 'localhost:abc': it must be host:port"),
+        ({}, {"start_timeout": float("inf")}, "config.start_timeout is inf: it must be"),
+        ({"JAX_NUM_PROCESSES": "two"}, {}, "JAX_NUM_PROCESSES is 'two': it must be a whole number of at least 1"),
+        ({"JAX_NUM_PROCESSES": "2"}, {}, "config.coordinator is empty, but num_processes is 2"),
+        ({"JAX_PROCESS_ID": "1"}, {"process_id": -3}, "config.process_id is -3: it must be at least 0"),
+    ],
+)
+def test_fields_and_variables_that_cannot_be_are_refused(monkeypatch, nothing_said, around, fields, message):
+    for variable, text in around.items():
+        monkeypatch.setenv(variable, text)
+    monkeypatch.setattr(company, "_on_abort", lambda sentence, status: None)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        company.join(default_config(**fields))
+
+
+def test_a_process_that_turns_out_to_be_alone_aborts_as_ever(monkeypatch, nothing_said):
+    handlers = []
+    monkeypatch.setattr(company.distributed, "start", lambda *given: None)
+    monkeypatch.setattr(company.jax.config, "update", lambda *given: None)
+    monkeypatch.setattr(company, "_on_abort", lambda sentence, status: handlers.append(sentence))
+    monkeypatch.setattr(company.signal, "signal", lambda *given: handlers.append(given))
+    company.join(default_config(coordinator="localhost:1", num_processes=1, process_id=0))
+    assert "not all processes came to localhost:1" in handlers[0]
+    assert handlers[1:] == [(signal.SIGABRT, signal.SIG_DFL)]
+
+
+def test_a_collective_without_its_other_side_is_told_in_a_sentence(one_of_two, capsys):
+    error = jax.errors.JaxRuntimeError(
+        "INTERNAL: Buffer Definition Event: Gloo all-reduce failed: [external/gloo/gloo/transport/tcp/pair.cc:547] "
+        "Connection closed by peer [127.0.0.1]:18447\nand more"
+    )
+    with pytest.raises(Left):
+        company.fail(error)
+    assert capsys.readouterr().err == (
+        "error: another process is gone (Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:18447), so "
+        "process 1 of 2 leaves: it cannot save, the same command continues from the last checkpoint\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a file of UNAVAILABLE data"), jax.errors.JaxRuntimeError("INTERNAL: no UNAVAILABLE memory")]
+)
+def test_another_error_is_not_taken_for_a_lost_process(error):
+    assert not company._peer_is_gone(error)
+
+
+def test_a_call_that_takes_too_long_names_the_remedy(one_of_two, capsys):
+    with pytest.raises(Left):
+        company.Watch(first=-1, then=1)._look_at_the_clock()
+    said = capsys.readouterr().err
+    assert "no call was done in -1 seconds, so process 1 of 2 leaves: it cannot save" in said
+    assert said.endswith("; if none hangs, with a longer step_timeout or fewer updates_per_call\n")
 
 
 def test_a_process_that_gives_up_leaves_although_the_first_does_not_answer(monkeypatch):

@@ -11,6 +11,7 @@ from processes import FULL_DISK, digest_of, finish, kill, sentence, wait_for_che
 
 from al_jax.training.checkpoint import Checkpoints
 
+no_process_stays = processes.no_process_stays
 start = functools.partial(processes.start, 0, {}, engine="sequential", devices=1)
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 
+import processes as real
 import pytest
 from processes import (
     BOUND,
@@ -25,13 +27,12 @@ from processes import (
 
 from al_jax import launch
 
+no_process_stays = real.no_process_stays
+
 
 def launched(workdir, *words, logs=None):
     command = [sys.executable, "-m", "al_jax.launch", "--processes=2", f"--logs={logs or workdir / 'logs'}", *words]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1"}  # which processes on CPUs must not mind
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return real.run(command, CUDA_VISIBLE_DEVICES="0,1")  # which processes on CPUs must not mind
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,87 @@ def test_what_a_process_leaves_behind_does_not_hold_the_launcher(tmp_path):
     words = [f"--program={program}", f"--logs={tmp_path / 'logs'}", "--processes=2"]
     assert launch.main([*words, "--", "leaves", str(tmp_path / "pid")]) == 0
     assert set(threading.enumerate()) <= before  # nobody holds an output open any more: what was left is gone
+
+
+@pytest.fixture
+def group(tmp_path):
+    """What `launch.main` starts, two processes that each leave `pidN` behind and then do as they are told."""
+    (tmp_path / "program.py").write_text(GROUP)
+    (tmp_path / "logs").mkdir()
+    words = [f"--program={tmp_path / 'program.py'}", f"--logs={tmp_path / 'logs'}", "--processes=2", "--"]
+    return lambda how: [*words, how, str(tmp_path / "pid")]
+
+
+def wait_for_pids(folder):
+    deadline = time.monotonic() + BOUND
+    while time.monotonic() < deadline and not all((folder / f"pid{rank}").exists() for rank in range(2)):
+        time.sleep(0.01)
+
+
+def test_when_the_terminal_hangs_up_all_processes_are_asked_to_stop(tmp_path, group):
+    def hang_up():
+        wait_for_pids(tmp_path)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    assert launch.main(group("wait")) == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells a process that its parent has died")
+def test_a_killed_launcher_takes_its_processes_along(tmp_path, group):
+    alone = "import runpy, sys; sys.argv[1:2] = []; runpy.run_path('al_jax/launch.py', run_name='__main__')"
+    launcher = real.run([sys.executable, "-c", alone, "launch", *group("wait")])
+    wait_for_pids(tmp_path)
+    launcher.send_signal(signal.SIGKILL)
+    readers = select.poll()  # of the input that the launcher shares with its processes
+    readers.register(launcher.stdin, 0)
+    assert readers.poll(1000 * BOUND) == [(launcher.stdin.fileno(), select.POLLERR)]
+
+
+@pytest.fixture
+def second(monkeypatch):
+    """What happens when the second process is to be started, and what was started."""
+    begin, happens, started = subprocess.Popen, [], []
+
+    def popen(*given, **named):
+        if started:
+            happens[0]()
+        started.append(begin(*given, **named))
+        return started[-1]
+
+    monkeypatch.setattr(launch.subprocess, "Popen", popen)
+    return happens, started
+
+
+def test_a_group_that_cannot_be_whole_is_ended(group, second, capfd):
+    def fail():
+        raise OSError("no more processes")
+
+    happens, started = second
+    happens.append(fail)
+    assert launch.main(group("wait")) == 1
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+    assert "error: not all processes can be started (no more processes): mend" in capfd.readouterr().err
+
+
+def test_a_signal_while_processes_are_started_reaches_all(group, second):
+    happens, started = second
+    happens.append(lambda: signal.raise_signal(signal.SIGTERM))
+    assert launch.main(group("wait")) == 128 + signal.SIGTERM
+    assert [process.returncode for process in started] == [-signal.SIGTERM] * 2
+
+
+def test_a_log_or_terminal_that_cannot_be_written_ends_nobody(tmp_path, monkeypatch, group, capfd):
+    full = os.open("/dev/full", os.O_WRONLY)
+    monkeypatch.setattr(launch, "TERMINAL", full)
+    monkeypatch.setattr(launch, "ALONE", 0.2)
+    (log := tmp_path / "logs" / "process_1.log").symlink_to("/dev/full")
+    assert launch.main(group("fails")) == 3
+    os.close(full)
+    lines = capfd.readouterr().err.splitlines()
+    why = "cannot be written (No space left on device): the processes go on without it"
+    assert sorted(lines[:2]) == [f"error: {log} {why}", f"error: the terminal {why}"]
+    assert lines[2:] == [f"error: process 1 left with status 3; its log is {log}", "process 1: what went wrong"]
 
 
 def test_gpus_are_dealt_out_unless_the_user_has_done_it(tmp_path, monkeypatch):
