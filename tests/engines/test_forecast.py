@@ -51,7 +51,10 @@ def test_memory_is_what_xla_allocates_for_the_pipeline(told):
     flags = 1 + 4  # whether there is a signal, and how many micro-batches count
     passing = PASSING * sum(x.size * x.dtype.itemsize for x in BATCH.values())
     assert memory.held + memory.boundary // 2 + memory.belt - passing + flags == arguments
-    assert temporaries == pytest.approx(memory.temporaries + memory.boundary // 2 + passing, rel=0.2)
+    told_of = memory.temporaries + memory.boundary // 2 + passing
+    assert temporaries < 1.2 * told_of
+    if jax.__version_info__ >= (0, 10):  # that of JAX 0.7 gets by with two thirds
+        assert temporaries > 0.8 * told_of
     assert memory.temporaries > memory.boundary > 0
     assert memory.padding[0] == 0 < memory.padding[1]
 

@@ -273,20 +273,26 @@ def train_on(trainer, state, batches):
 # Compilation.
 
 
+LISTENING = []  # lists of names; JAX 0.7 cannot unregister a listener, so one stays and writes to these
+
+
+def note(event, duration, **details):
+    if event.startswith("/jax/core/compile"):
+        for names in LISTENING:
+            names.append((event, details.get("fun_name")))
+
+
+jax.monitoring.register_event_duration_secs_listener(note)
+
+
 @contextlib.contextmanager
 def compilations():
     """Collects what is traced or compiled meanwhile."""
-    names = []
-
-    def note(event, duration, **details):
-        if event.startswith("/jax/core/compile"):
-            names.append((event, details.get("fun_name")))
-
-    jax.monitoring.register_event_duration_secs_listener(note)
+    LISTENING.append([])
     try:
-        yield names
+        yield LISTENING[-1]
     finally:
-        jax.monitoring.unregister_event_duration_listener(note)
+        LISTENING.pop()
 
 
 def use(trainer, start):
