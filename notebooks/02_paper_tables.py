@@ -110,7 +110,7 @@ display(figure)
 found, missing = figures.figures(RESULTS)
 for name in ("mnist_mlp", "mnist_mlp_backprop", "mnist_cnn", "mnist_cnn_backprop"):
     figure = found[f"maps_{name}"]()
-    figure.set_dpi(50)
+    figure.set_dpi(45)
     display(figure)
 print("not run:", ", ".join(missing))
 
