@@ -25,6 +25,7 @@ LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same com
 LOOK = 0.5  # seconds between two looks at the others
 FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
 PATIENCE = 30.0  # seconds that process 0 waits for the others at the end, and they for its answer
+SPEAKING = threading.Lock()  # taken for good by the thread that says why the process leaves
 # What errors of collectives without their other side begin with, or name behind the code of the error.
 PEER = re.compile(r"^(?:UNAVAILABLE|DEADLINE_EXCEEDED)\b.*|\b(?:Gloo|NCCL)\b.*")
 PLACE = re.compile(r"\[?\S+\.(?:cc|h|cpp):\d+\]? *")  # where it was raised in the source
@@ -172,8 +173,17 @@ class Watch:
 
 
 def _lost(reason: str, remedy: str = "") -> NoReturn:
-    print(f"error: {reason}, so {_this()} leaves: {SAVED}{remedy}", file=sys.stderr)
+    if _is_first():
+        print(f"error: {reason}, so {_this()} leaves: {SAVED}{remedy}", file=sys.stderr)
     _exit(LOST)
+
+
+def _is_first() -> bool:
+    """Whether no other thread says already why the process leaves; if one does, it has the time to end it."""
+    if SPEAKING.acquire(blocking=False):
+        return True
+    time.sleep(FAREWELL)
+    return False
 
 
 def _this() -> str:
@@ -199,7 +209,8 @@ def _on_abort(sentence: str, status: int) -> None:
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def explain(number):
-        os.write(2, f"error: {sentence}\n".encode())
+        if _is_first():
+            os.write(2, f"error: {sentence}\n".encode())
         os._exit(status)
 
     _on_abort.kept = explain  # pyrefly: ignore[missing-attribute]  # C holds no reference

@@ -26,6 +26,7 @@ def one_of_two(monkeypatch):
 
     monkeypatch.setattr(company, "_exit", leave)
     monkeypatch.setattr(company, "LOOK", 0)
+    monkeypatch.setattr(company, "SPEAKING", threading.Lock())
     for name, value in {"size": 2, "rank": 1, "first": False}.items():
         monkeypatch.setattr(company.distributed, name, lambda value=value: value)
 
@@ -63,6 +64,14 @@ def test_a_process_that_turns_out_to_be_alone_aborts_as_ever(monkeypatch, nothin
     company.join(default_config(coordinator="localhost:1", num_processes=1, process_id=0))
     assert "not all processes came to localhost:1" in handlers[0]
     assert handlers[1:] == [(signal.SIGABRT, signal.SIG_DFL)]
+
+
+def test_the_second_to_know_why_a_process_leaves_says_nothing(one_of_two, monkeypatch, capsys):
+    monkeypatch.setattr(company, "FAREWELL", 0)
+    for said in (1, 0):
+        with pytest.raises(Left):
+            company.fail(jax.errors.JaxRuntimeError("UNAVAILABLE: gone"))
+        assert capsys.readouterr().err.count("error: ") == said
 
 
 def test_a_collective_without_its_other_side_is_told_in_a_sentence(one_of_two, capsys):

@@ -207,7 +207,7 @@ COMMANDS = {
         "mnist is not prepared",
     ),
     "no value": (["--config.epochs"], "Missing value for flag --config.epochs"),
-    "nobody to meet": (["--config.num_processes=2"], "there is no coordinator: give coordinator=host:port"),
+    "nobody to meet": (["--config.num_processes=2"], "coordinator is empty, but num_processes is 2"),
     "no network": (
         ["--config.bridge=none", "--config.code=9"],
         "without a bridge the code is as wide as the features, 128 here and not 9",

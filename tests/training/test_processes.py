@@ -161,6 +161,15 @@ def wait_for_pids(folder):
         time.sleep(0.01)
 
 
+@pytest.fixture
+def in_a_terminal():
+    """Tests that run under nohup ignore its signal, and what they start would, too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("in_a_terminal")
 def test_when_the_terminal_hangs_up_all_processes_are_asked_to_stop(tmp_path, group):
     def hang_up():
         wait_for_pids(tmp_path)
