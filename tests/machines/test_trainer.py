@@ -5,14 +5,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from unlearned import DENSE, KEY, TOP, X
 
 from al_jax import machines
 from al_jax.machines import from_linen
 
-KEY, X = jax.random.key(0), jax.random.normal(jax.random.key(1), (6, 5))
 SGD = optax.sgd(0.1)
-DENSE = from_linen(nn.Dense(5), name="lower")
-TOP = from_linen(nn.Dense(4))
 BATCH = {"image": X, "label": np.arange(6) % 4}  # of int64, as scikit-learn has them
 CLASSES = "'Dense' was built for 3 classes"
 UPDATES = {
