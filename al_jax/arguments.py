@@ -1,7 +1,8 @@
-"""Refusals of arguments that are not the kind of number that is needed."""
+"""Refusals of arguments that are not the kind of number that is needed, and parts of the sentences of all refusals."""
 
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -52,6 +53,20 @@ def several(name: str, values: Any) -> tuple[Any, ...]:
         return tuple(values)
     except TypeError:
         raise ValueError(f"{name} is {values!r}: it must be a sequence, as in ({values!r},)") from None
+
+
+def listed(names: Iterable[object]) -> str:
+    """The names as in "1, 2 or 3"."""
+    *others, last = map(str, names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def reason(error: BaseException, *, named: bool = False) -> str:
+    """The first line of what an error says, its type where it says nothing, or before it if `named`."""
+    kind, said = type(error).__name__, str(error).strip().split("\n")[0]
+    if isinstance(error, KeyError) and not named:
+        return f"there is no {said}"
+    return f"{kind}: {said}" if named and said else said or kind
 
 
 def _between(low: float, value: Any, high: float) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from al_jax.arguments import reason
 from al_jax.components import groups_of
 from al_jax.types import Batch, Component, Network, PyTree, Signal
 
@@ -32,7 +33,7 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
             shapes = jax.tree.map(lambda x: f"{x.dtype.name}{list(x.shape)}", signal)
             raise ValueError(
                 f"component {index + 1} of {len(network.components)} ({part.name}) cannot take the signal {shapes}: "
-                f"{_why(error)}"
+                f"{reason(error)}"
             ) from error
         if not isinstance(outputs[1], Mapping):
             raise ValueError(f"component {index + 1} ({part.name}): its losses are not a dict of named scalars")
@@ -49,12 +50,6 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
         leaving.append(outputs)
         signal = outputs[0]
     return tuple(entering), tuple(leaving)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"there is no {error}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def check_cuttable(network: Network, signals: Sequence[Signal]) -> None:

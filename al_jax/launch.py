@@ -212,7 +212,7 @@ def gpus() -> int:
 def local_devices(rank: int, processes: int) -> dict[str, str]:
     """The environment variable by which JAX knows a process's GPUs, as they are numbered on this host.
 
-    None where there are fewer GPUs than processes, as on a CPU, or where the user has decided himself.
+    Empty where there are fewer GPUs than processes, as on a CPU, or where the user has set one of these variables.
     """
     share = gpus() // processes
     if not share or any(name in os.environ for name in (OWN_DEVICES, "JAX_CUDA_VISIBLE_DEVICES")):

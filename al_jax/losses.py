@@ -65,7 +65,7 @@ def cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
       ValueError: the labels are not one integer for each row of scores.
     """
     _check_labels(label, scores.shape[:1])
-    label = jnp.where(label < 0, scores.shape[1], label)  # -1 is no class, and not the last one
+    label = jnp.where(label < 0, scores.shape[1], label.astype(jnp.int32))  # -1 is no class, and not the last one
     log_probabilities = nn.log_softmax(scores.astype(jnp.float32))
     return -jnp.mean(jnp.take_along_axis(log_probabilities, label[:, None], axis=1))
 
@@ -77,6 +77,7 @@ def one_hot(label: jax.Array, classes: int) -> jax.Array:
       ValueError: the labels are not one integer for each example.
     """
     _check_labels(label, label.shape[:1])
+    label = label.astype(jnp.int32)  # in which `classes` fits, 256 of them do not in eight bits
     known = (label >= 0) & (label < classes)
     return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
 

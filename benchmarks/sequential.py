@@ -105,19 +105,12 @@ def compare(case: Case, rounds: int) -> dict:
     }
 
 
-def row(result: dict, name: str) -> list[str]:
-    arm = result["arms"][name]
-    times = [f"{arm['ms_per_update']:.3f}", f"{arm['min']:.3f} to {arm['max']:.3f}"]
-    ratios = [f"{result[key][name]:.3f}" for key in ("ratio", "cpu_ratio")]
-    return [result["case"], name, *times, *ratios, f"{arm['cpu_over_wall']:.2f}"]
-
-
 def main():
     options = timing.arguments(__doc__, "sequential")
     timing.one_core()
     cases, rounds = (QUICK, 3) if options.quick else (CASES, 15)
     results = [compare(case, rounds) for case in cases]
-    rows = [row(result, name) for result in results for name in result["arms"]]
+    rows = [timing.row(result, name) for result in results for name in result["arms"]]
     columns = ["network", "arm", "ms/update", "min to max", "ratio", "ratio of cpu time", "cpu/wall"]
     record = {**timing.machine(), "rounds": rounds, "results": results}
     timing.report("al.sequential and a loop written by hand, one core", columns, rows, record, options.json)

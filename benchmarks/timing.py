@@ -22,6 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from al_jax.training.summary import processor
+
 
 class Sample(NamedTuple):
     """Seconds of one repetition: on the clock, and of processor time in all threads."""
@@ -90,6 +92,14 @@ def summarise(samples: list[Sample], updates: int) -> dict[str, Any]:
     }
 
 
+def row(result: dict[str, Any], name: str) -> list[str]:
+    """The cells of an arm of a record: its times, and their ratios to the first arm's."""
+    arm = result["arms"][name]
+    times = [f"{arm['ms_per_update']:.3f}", f"{arm['min']:.3f} to {arm['max']:.3f}"]
+    ratios = [f"{result[key][name]:.3f}" for key in ("ratio", "cpu_ratio")]
+    return [result["case"], name, *times, *ratios, f"{arm['cpu_over_wall']:.2f}"]
+
+
 def movement_apart(start, left, right) -> float:
     """How far two trainings from the same parameters ended apart, in units of how far they moved."""
 
@@ -102,12 +112,13 @@ def movement_apart(start, left, right) -> float:
 
 def machine() -> dict[str, Any]:
     """What the numbers depend on besides the code."""
-    pinned, module = hasattr(os, "sched_setaffinity"), sys.modules["__main__"].__spec__.name
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    module = sys.modules["__main__"].__spec__.name
     return {
         "hardware": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
-            "pinned": f"core {max(os.sched_getaffinity(0))}" if pinned else "not pinned: no sched_setaffinity here",
+            "pinned": f"core {min(allowed)}" if len(allowed) == 1 else "not pinned",
             "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
         },
         "versions": {
@@ -125,13 +136,6 @@ def _measured_arguments() -> list[str]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json")
     return parser.parse_known_args()[1]
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def arguments_of(doc: str, quick: str = "tiny sizes and few rounds") -> argparse.ArgumentParser:

@@ -6,8 +6,8 @@
 Without a config it works on all cells of the tables, the most informative first. Seeds that `results/NAME.json` has
 already are not run again, but refused if their config has changed since; only missing ones are run and put beside them;
 `configs/cifar_cnn.py:cifar100,short` is `cifar_cnn_cifar100_short`. Every run is inspected when it is done. A recorded
-seed without an analysis is inspected if its run still lies in `--runs`, since that takes its checkpoint; without one it
-stays as it is, and the list says so. The list can be stopped at any moment and takes up where it was; `--minutes` stops
+seed without an analysis is inspected if `--runs` still has its run, whose checkpoint that takes; else it stays as it
+is, and the list says so. The list can be stopped at any moment and takes up where it was; `--minutes` stops
 it by itself, after a checkpoint. What follows `--` goes to train.py, and can only be fields that do not change what is
 trained: `-- --config.data_dir=DIR`.
 

@@ -89,7 +89,7 @@ def compare(paths: Sequence[Path], seeds: Sequence[int] | None = None, margin: f
 
 def _read(path: Path, wanted: Sequence[int] | None) -> Arm:
     found = read_json(path, "runs")
-    if "runs" not in found or not all("config" in run for run in found["runs"]):
+    if not all("config" in run for run in found["runs"]):
         raise RunError(f"{path} holds no results of a config: give a file that al_jax.analysis.results records")
     by_number = {entry["seed"]: entry for entry in seeds_of(found["runs"])}
     numbers = sorted(by_number) if wanted is None else wanted

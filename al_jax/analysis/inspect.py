@@ -109,7 +109,7 @@ def _map(run: Run, network: Network, variables, test: Split, scores: np.ndarray,
     if shown := SHOWN_LAYERS.get(run.config.network):
         chosen = maps.mapped(test.label)
         images = test.image[chosen]
-        layers = {f"layer {x.number}": x.output for x in layer_outputs(network, variables, images, shown)}
+        layers = {f"layer {place.number}": x for place, x in layer_outputs(network, variables, images, shown).items()}
         points = {"input": images / 255.0, **layers, "output": scores[-1][chosen]}
         found["tsne"] = maps.place(points, test.label[chosen])
 

@@ -29,14 +29,6 @@ class Place(NamedTuple):
     kind: str
 
 
-class Layer(NamedTuple):
-    """One layer's place on the path, from 1, and what it made of the images, `(N, ...)`."""
-
-    number: int
-    kind: str
-    output: np.ndarray
-
-
 def noted(network: Network, variables: Sequence[Variables], images: jax.Array) -> dict[Place, jax.Array]:
     """Outputs of all layers, `(N, ...)`, from the input upwards; to be called inside jit.
 
@@ -58,7 +50,7 @@ def noted(network: Network, variables: Sequence[Variables], images: jax.Array) -
 
 def layer_outputs(
     network: Network, variables: Sequence[Variables], images: np.ndarray, numbers: Sequence[int] | None = None
-) -> list[Layer]:
+) -> dict[Place, np.ndarray]:
     """Runs images through all components and keeps the outputs of layers, all or those of these numbers that exist."""
 
     @jax.jit
@@ -69,6 +61,4 @@ def layer_outputs(
     parts = [
         jax.device_get(run(list(variables), images[start : start + BATCH])) for start in range(0, len(images), BATCH)
     ]
-    return [
-        Layer(place.number, place.kind, np.concatenate([part[place] for part in parts])) for place in sorted(parts[0])
-    ]
+    return {place: np.concatenate([part[place] for part in parts]) for place in sorted(parts[0])}

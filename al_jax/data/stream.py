@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from al_jax.arguments import reason
 from al_jax.data import crops
 from al_jax.data.dataset import Batch, DataError
 
@@ -88,7 +89,7 @@ class Stream:
             example = self.source[row]
             image, label = example["image"], np.asarray(example["label"], np.int32)
         except Exception as error:  # TFDS, array_record and Pillow share no base class
-            cause = f"{type(error).__name__}: {error}".splitlines()[0]
+            cause = reason(error, named=True)
             raise DataError(f"example {row} of {self.name} cannot be read ({cause}): prepare the data again") from error
         if key is None:
             return {"image": crops.central(image, self.side), "label": label}

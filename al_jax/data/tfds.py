@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from al_jax.arguments import reason
 from al_jax.data.dataset import DataError, Dataset, Split
 from al_jax.data.stream import Stream
 
@@ -72,11 +73,11 @@ def _explained(name: str, data_dir: Path) -> Iterator[None]:
         if "tensorflow" in str(error):  # some builders, as ImageNet's, import it before they look for data
             raise _not_prepared(name, data_dir / name) from error
         raise DataError(
-            f"{name} needs a missing package ({_first_line(error)}): run `pip install pillow array_record`"
+            f"{name} needs a missing package ({reason(error, named=True)}): run `pip install pillow array_record`"
         ) from error
     except Exception as error:  # TFDS, array_record and Pillow share no base class
         raise DataError(
-            f"{data_dir / name} does not hold intact array_record data ({_first_line(error)}): "
+            f"{data_dir / name} does not hold intact array_record data ({reason(error, named=True)}): "
             "delete that folder and prepare it again, or choose another data_dir"
         ) from error
 
@@ -92,7 +93,7 @@ def _download_and_prepare(builder: Any) -> None:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     except Exception as error:  # of the network, the archives, TensorFlow or the disk
         raise DataError(
-            f"{builder.name} could not be downloaded and prepared ({_first_line(error)}): "
+            f"{builder.name} could not be downloaded and prepared ({reason(error, named=True)}): "
             f"try again with network, or {alternative}"
         ) from error
 
@@ -113,7 +114,3 @@ def _decode(source: Any, shape: tuple[int, int, int]) -> Split:
         image[rows] = [example["image"] for example in examples]
         label[rows] = [example["label"] for example in examples]
     return Split(image, label)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -31,7 +31,7 @@ def best_change(
     stages, tick, now = len(sizes), tick_of(costs, sizes), efficiency_of(costs, sizes)
     if tick_of(costs, unlimited) * GAIN < tick:
         return (
-            f"The partition {_listed(unlimited)} instead of {_listed(sizes)} would shorten the tick from {unit(tick)} "
+            f"The partition {_sizes(unlimited)} instead of {_sizes(sizes)} would shorten the tick from {unit(tick)} "
             f"to {unit(tick_of(costs, unlimited))}: efficiency {efficiency_of(costs, unlimited):.0%}, not {now:.0%}."
         )
     stage = max(range(stages), key=lambda index: sum(blocks_of(costs, sizes)[index]))
@@ -69,5 +69,5 @@ def _with_fewer(costs: Sequence[float], stages: int, unit: Callable[[float], str
     return f"; on {stages - 1} stages the tick would be {unit(tick)}, efficiency {efficiency:.0%}"
 
 
-def _listed(sizes: Sequence[int]) -> str:
+def _sizes(sizes: Sequence[int]) -> str:
     return ",".join(map(str, sizes))

@@ -151,7 +151,7 @@ def devices(number: int) -> list[jax.Device]:
 
 
 def on_first(run: Callable[[], T]) -> T:
-    """What `run` gives in the first process, in all of them; so does an `Exception` that it raises there."""
+    """Runs `run` in the first process alone; what it returns, all return, and an `Exception` of it all raise."""
     if size() == 1:
         return run()
     outcome = None

@@ -75,13 +75,15 @@ def feed(batches: Batch, mesh: Mesh) -> Batch:
 
     def put(x):
         x = np.asarray(x)
-        missing = -len(x) % stages
-        if missing:
-            x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
-        rows = x.reshape(-1, stages, *x.shape[1:])
-        if sharding.is_fully_addressable:
-            return jax.device_put(rows, sharding)
-        return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
+        rows = -(-len(x) // stages)
+
+        def column(index):
+            _, stage, *examples = index
+            own = x[(slice(stage.start, None, stages), *examples)]
+            missing = np.zeros((rows - len(own), *own.shape[1:]), x.dtype)
+            return np.concatenate([own, missing])[:, None]
+
+        return jax.make_array_from_callback((rows, stages, *x.shape[1:]), sharding, column)
 
     return {name: put(x) for name, x in batches.items()}
 

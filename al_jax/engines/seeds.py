@@ -64,11 +64,15 @@ def over_seeds(
         of_one = {name: x[0] for name, x in batches.items()}
         valid = checks.check_batches(of_one, shards, accumulate, valid)
         checks.check_state(states, Held)
-        return compiled(states, jax.device_put(dict(batches)), jnp.int32(valid))
+        for label in batches.get("label", ()):
+            checks.check_labels({"label": label}, valid, network.classes)
+        with checks.fitting(batches.get("image")):
+            return compiled(states, jax.device_put(dict(batches)), jnp.int32(valid))
 
     def predict(states, images, depth=None):
         checks.check_state(states, Held)
         checks.check_prediction(images, depth, network.depths)
-        return predict_compiled([held.state.variables for held in states], images, depth)
+        with checks.fitting(images):
+            return predict_compiled([held.state.variables for held in states], images, depth)
 
     return Trainer(init, step, lambda states: states, components, place, predict)

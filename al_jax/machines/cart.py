@@ -101,7 +101,8 @@ def _gains(x, centred, order, owner, size):
     # The targets of every node sum to zero, so the sum from its start is the sum from position 0.
     sums = _running(centred[order])
     left = position - owner + 1
-    weight = jnp.float32(size) / jnp.float32(jnp.maximum(left * (size - left), 1))
+    # As floats: of 93,000 samples and more in a node the product of integers overflows.
+    weight = jnp.float32(size) / jnp.maximum(jnp.float32(left) * jnp.float32(size - left), 1)
     column = jnp.arange(x.shape[1], dtype=jnp.int32)[None]
     # On CPU a second gather is several times faster than a shift of the first, which does not fuse.
     differ = x[order, column] < x[jnp.concatenate([order[1:], order[-1:]]), column]

@@ -16,6 +16,8 @@ from al_jax.machines.search import best_per_sample
 from al_jax.machines.types import Feedback, Machine, begin, learn, refuse_no_machine
 from al_jax.machines.votes import stochastic_votes
 
+DRAWS = 2**31 - 1  # a stream of keys of the search's own: machines that are searched have parts 0, 1, …
+
 
 def climbed(
     incoming: Machine,
@@ -114,7 +116,7 @@ def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = tar
 
     def rule(forward, x, feedback, context):
         scale = value_at(sigma, context.step)
-        noise = jax.random.normal(jax.random.fold_in(context.key, 2), (candidates, *x.shape))
+        noise = jax.random.normal(at(context, DRAWS).key, (candidates, *x.shape))
         x = x.astype(noise.dtype)
         return _climb(x, x[None] + scale * noise, lambda x: score(forward(x), feedback, context))[0]
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.arguments import whole
+from al_jax.machines.search import decayed
 from al_jax.machines.types import Machine, learn, refuse_no_machine
 
 
@@ -37,7 +38,7 @@ def ema_params(machine: Machine, decay: float, *, every: int | None = None) -> M
         return machine.backward(params, fixed["machine"], residuals, feedback, context)
 
     def averaged(inner, before, context):
-        average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, before.fixed["average"], inner.params)
+        average = decayed(before.fixed["average"], inner.params, decay)
         params = inner.params
         if every:
             here = (context.step + 1) % every == 0

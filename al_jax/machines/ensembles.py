@@ -23,8 +23,8 @@ def ensemble(
 ) -> Machine:
     """Answers what the newest `members` learners vote for, of which the newest alone learns.
 
-    Every `every` updates a further learner begins, in the place of the oldest once there are `members`; never more
-    vote, and none that has not learned, but the first. Every learner hears the ensemble's own feedback, or, with
+    Every `every` updates a further learner begins, in the place of the oldest once there are `members`. At most
+    `members` vote, of which all but the first have learned. Every learner hears the ensemble's own feedback, or, with
     `boost`, makes good a share of what the others miss: its target is `t + boost * sum(t - y of the others)`, so that
     with 1 it alone would bring the mean to the target, as in backfitting (Hastie and Tibshirani 1986). What is handed
     down is the voters' mean; its target is the input minus that.
@@ -77,7 +77,7 @@ def ensemble(
             _, below, metrics = machine.backward(params, fixed, residuals, feedback, context._replace(key=key))
             return below.delta, metrics
 
-        keys = jax.random.split(context.key, members)
+        keys = jax.random.split(jax.random.fold_in(context.key, 2), members)  # `update` takes 0 and 1
         delta, metrics = jax.vmap(of_member)(params, fixed["members"], residuals[0], keys)
         order, weights = voters(fixed["updates"], members, every)
         mean = lambda leaf: mean_vote(leaf[order], weights)

@@ -48,6 +48,7 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
     output = output or (names[-1] if names else "")
     _check(nodes, output)
     machines = tuple(node.machine._replace(name=key) for key, node in nodes.items())
+    told, (fed, tells), (_, unasked) = _told(nodes, output), _flows(nodes, output, True), _flows(nodes, output, False)
 
     def gathered(values: Mapping[str, PyTree], node: Node) -> PyTree:
         found = tuple(values[key] for key in node.inputs)
@@ -61,7 +62,7 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
         for own, node in nodes.items():
             _check_shape(own, node, values[own], gathered(values, nodes.get(node.target, node)))
         for (own, node), state in zip(nodes.items(), states, strict=True):
-            if node.machine.hears and learns(node.machine, state) and not _is_fed(own, nodes, output, True):
+            if node.machine.hears and learns(node.machine, state) and not fed[own]:
                 raise Unheard(
                     f"node {own!r} would never learn, since no feedback reaches it: give it another target or a rule "
                     "that hears the error or the label, or freeze it by al.machines.feedback_only"
@@ -123,9 +124,9 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
     effective = tuple(machine.effective for machine in machines)
     lowest = [own for own, node in nodes.items() if INPUT in node.inputs]
     about: dict[str, Any] = {
-        "hears": any(node.machine.hears and _is_told(own, nodes, output) for own, node in nodes.items()),
-        "tells": any(_tells(own, nodes, output, True) for own in lowest),
-        "initiates": any(_tells(own, nodes, output, False) for own in lowest),
+        "hears": any(node.machine.hears and told[own] for own, node in nodes.items()),
+        "tells": any(tells[own] for own in lowest),
+        "initiates": any(unasked[own] for own in lowest),
         "beside": frozenset().union(*(machine.beside for machine in machines)),
     }
     return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, **about)
@@ -162,24 +163,26 @@ def _check(nodes: Mapping[str, Node], output: str) -> None:
             )
 
 
-def _is_fed(own: str, nodes: Mapping[str, Node], output: str, told: bool) -> bool:
-    """Whether the feedback that a node learns by is more than zeros, or may be, if the graph is told some or not."""
-    if nodes[own].target in GLOBAL or (told and nodes[own].target == "above" and own == output):
-        return True
-    return any(_tells(key, nodes, output, told) for key in _sources(own, nodes))
+def _flows(nodes: Mapping[str, Node], output: str, told: bool) -> tuple[dict[str, bool], dict[str, bool]]:
+    """Which nodes learn by feedback that may be more than zeros, and which hand such feedback down.
+
+    `told` says whether the graph as a whole is told any for its output.
+    """
+    fed, tells = {}, {}
+    for own, node in reversed(nodes.items()):
+        given = node.target in GLOBAL or (told and node.target == "above" and own == output)
+        fed[own] = given or any(tells[key] for key in _sources(own, nodes))
+        tells[own] = node.machine.tells and (node.machine.initiates or fed[own])
+    return fed, tells
 
 
-def _tells(own: str, nodes: Mapping[str, Node], output: str, told: bool) -> bool:
-    """Whether a node hands down more than zeros, or may."""
-    machine = nodes[own].machine
-    return machine.tells and (machine.initiates or _is_fed(own, nodes, output, told))
-
-
-def _is_told(own: str, nodes: Mapping[str, Node], output: str) -> bool:
-    """Whether the feedback for the graph's own output reaches a node."""
-    if nodes[own].target == "above" and own == output:
-        return True
-    return any(nodes[key].machine.tells and _is_told(key, nodes, output) for key in _sources(own, nodes))
+def _told(nodes: Mapping[str, Node], output: str) -> dict[str, bool]:
+    """Which nodes the feedback for the graph's own output reaches."""
+    told = {}
+    for own, node in reversed(nodes.items()):
+        reached = any(nodes[key].machine.tells and told[key] for key in _sources(own, nodes))
+        told[own] = reached or (node.target == "above" and own == output)
+    return told
 
 
 def _sources(own: str, nodes: Mapping[str, Node]) -> list[str]:

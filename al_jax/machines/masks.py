@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from al_jax.machines.chain import at
 from al_jax.machines.types import Feedback, Machine, PyTree, learn, refuse_moving, refuse_no_machine
 
 Mask = Callable[[jax.Array, jax.Array], jax.Array]  # (key, zeros of the shape of what is masked) -> booleans
@@ -54,7 +55,7 @@ def masked(
 
     def backward(params, fixed, residuals, feedback, context):
         feedback = heard(residuals, feedback, context)
-        gradients, below, metrics = machine.backward(params, fixed, residuals[0], feedback, context)
+        gradients, below, metrics = machine.backward(params, fixed, residuals[0], feedback, at(context, 2))
         return gradients, handed_down(residuals, below, context), metrics
 
     def kept(state, before):
@@ -64,11 +65,11 @@ def masked(
         return state._replace(params=jax.tree.map(where, params, state.params, before.params))
 
     def update(state, residuals, gradients, context):
-        return kept(machine.update(state, residuals[0], gradients, context), state)
+        return kept(machine.update(state, residuals[0], gradients, at(context, 2)), state)
 
     def learn_part(state, residuals, feedback, context):
         feedback = heard(residuals, feedback, context)
-        after, below, metrics = learn(machine, state, residuals[0], feedback, context)
+        after, below, metrics = learn(machine, state, residuals[0], feedback, at(context, 2))
         return kept(after, state), handed_down(residuals, below, context), metrics
 
     hears = machine.hears and params is not False
@@ -79,7 +80,7 @@ def masked(
 def _only(mask: Mask | None, stream: int, value: jax.Array, feedback: Feedback, context) -> Feedback:
     if mask is None:
         return feedback
-    counts = jnp.broadcast_to(mask(jax.random.fold_in(context.key, stream), jnp.zeros_like(value)), value.shape)
+    counts = jnp.broadcast_to(mask(at(context, stream).key, jnp.zeros_like(value)), value.shape)
     return Feedback(jnp.where(counts, feedback.delta, 0), jnp.where(counts, feedback.target, value))
 
 

@@ -40,8 +40,8 @@ class Score:
 
     @property
     def gain(self) -> jax.Array:
-        """The value, negated where less is better."""
-        return self.value if self.maximise else -self.value
+        """The value, negated where less is better; what is no number is worse than all others, -inf."""
+        return jnp.where(jnp.isnan(self.value), -jnp.inf, self.value if self.maximise else -self.value)
 
 
 def stacked(scores: "list[Score]") -> Score:

@@ -26,8 +26,9 @@ def best_individuals(population: PyTree, score: Score, number: int) -> PyTree:
 
 
 def fitness_probabilities(score: Score) -> jax.Array:
-    """Probabilities `(K,)` proportional to the distance from the worst; all alike where all scores are."""
-    above = score.gain - score.gain.min()
+    """Probabilities `(K,)` proportional to the distance from the worst number; all alike where all scores are."""
+    worst = jnp.min(score.gain, where=score.gain > -jnp.inf, initial=jnp.inf)
+    above = jnp.maximum(score.gain - worst, 0)
     total = above.sum()
     return jnp.where(total > 0, above / jnp.where(total > 0, total, 1), 1 / len(above))
 

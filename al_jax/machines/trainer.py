@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import reason
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.losses import cross_entropy
 from al_jax.machines.chain import joined, label, split
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, begin, learn, reason, refuse_no_machine
+from al_jax.machines.types import Context, Feedback, Machine, MachineState, begin, learn, refuse_no_machine
 from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
 
 Components = tuple[ComponentState, ...]
@@ -216,7 +217,8 @@ def as_network(machine: Machine) -> Network:
     def predict(variables, images, depth=None):
         del depth
         state = _assembled(machine, [MachineState(own["params"], own["fixed"], ()) for own in variables])
-        return machine.forward(state.params, state.fixed, images, jax.random.key(0), False)[0]
+        scores, _ = machine.forward(state.params, state.fixed, images, jax.random.key(0), False)
+        return jnp.asarray(scores, jnp.float32)
 
     components = tuple(Component(_of_a_trainer, _of_a_trainer, "parameters", {}, part.name) for part in parts)
     return Network(components, predict, tuple(part.effective for part in parts), levels=1)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from al_jax.arguments import reason
+
 PyTree = Any
 
 
@@ -42,6 +44,8 @@ class MachineState(NamedTuple):
 class Feedback(NamedTuple):
     """What a machine hears about its output from above.
 
+    Both have the output's types, where those are real numbers: a machine of bfloat16 may stand below one of float32.
+
     Attributes:
       delta: what to take away from the output, as the loss's gradient is. Rules that compute gradients use it alone,
         since the difference of two large numbers loses digits.
@@ -54,12 +58,18 @@ class Feedback(NamedTuple):
     @classmethod
     def along(cls, output: PyTree, delta: PyTree) -> "Feedback":
         """Feedback that is known as a difference."""
+        delta = jax.tree.map(_of_type, output, delta)
         return cls(delta, jax.tree.map(lambda y, d: y.astype(d.dtype) - d, output, delta))
 
     @classmethod
     def toward(cls, output: PyTree, target: PyTree) -> "Feedback":
         """Feedback that is known as a target."""
+        target = jax.tree.map(_of_type, output, target)
         return cls(jax.tree.map(lambda y, t: y.astype(t.dtype) - t, output, target), target)
+
+
+def _of_type(y: jax.Array, value: jax.Array) -> jax.Array:
+    return value.astype(y.dtype) if jnp.issubdtype(y.dtype, jnp.floating) else value
 
 
 class Context(NamedTuple):
@@ -175,11 +185,6 @@ def begin(machine: Machine, key: jax.Array, x: PyTree) -> tuple[MachineState, Py
         found = jax.tree.map(lambda leaf: f"{leaf.dtype.name}{list(leaf.shape)}", x)
         raise ValueError(f"machine {machine.name!r} cannot take the input {found}: {reason(error)}") from error
     return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), y)
-
-
-def reason(error: Exception) -> str:
-    """The first line of what an error says."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def is_real(x: PyTree) -> bool:

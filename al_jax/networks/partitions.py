@@ -7,17 +7,19 @@ Sources, read in their public code:
 
 - `infopro`: InfoPro (Wang et al. 2021) and AugLocal (Ma et al. 2024), which share their partitions; where the stem is
   cut from the first unit, it is a component of its own. ResNet-110 into 55 and VGG13 into 10 are AugLocal's, the latter
-  also DGL's. Neither has ResNet-110 into 32 nor ImageNet networks into 4: those are MAN's, so that baselines stand on
-  the partition of what they are compared with.
+  also DGL's. Neither cuts ResNet-110 into 32 or the ImageNet networks into 4; there MAN's partitions are taken, so
+  that baselines have the partition of what they are compared with.
 - `man`: MAN (Su et al. 2024), where the first component always has the stem and at least one unit. What it calls K = 16
   and K = 55 has therefore 15 and 54 components, and that is what they are named here. Its ImageNet networks in 4 are
   those of its first upload, which it took back; which partition made its tables is not known.
 - `man++`: the ImageNet partitions of its sequel (Su et al. 2025), which differ from MAN's for 4 components.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
+
+from al_jax.arguments import listed
 
 Source = Literal["infopro", "man", "man++"]
 
@@ -67,16 +69,11 @@ def published_cuts(network: str, components: int, source: Source = "infopro") ->
       ValueError: the source has no such partition.
     """
     if source not in get_args(Source):
-        raise ValueError(f"partitions are those of {_listed(get_args(Source))}, not of {source!r}")
+        raise ValueError(f"partitions are those of {listed(get_args(Source))}, not of {source!r}")
     networks = PARTITIONS[source]
     if network not in networks:
-        raise ValueError(f"{source} cuts {_listed(networks)}, not {network!r}")
+        raise ValueError(f"{source} cuts {listed(networks)}, not {network!r}")
     by_components = {len(cuts): cuts for cuts in networks[network]}
     if components not in by_components:
-        raise ValueError(f"{source} cuts {network} into {_listed(by_components)} components, not {components}")
+        raise ValueError(f"{source} cuts {network} into {listed(by_components)} components, not {components}")
     return by_components[components]
-
-
-def _listed(names: Iterable[object]) -> str:
-    *others, last = map(str, names)
-    return f"{', '.join(others)} or {last}" if others else last

@@ -31,9 +31,8 @@ from al_jax.rules.parts import (
     branches_of,
     check_l2,
     l2_penalty,
-    lifted,
     parts_of,
-    up_to,
+    predictions,
     widths_of,
 )
 from al_jax.types import Component, Network
@@ -87,8 +86,8 @@ class AssociatedComponent(nn.Module):
     def autoencode(self, code_below, label, train):
         """The code t_i and the code below, decoded from it.
 
-        Both depend on the class alone, so with fewer classes than examples each is computed once for a class: for its
-        first example; a class without one goes along unused.
+        Both depend on the class alone, so with fewer classes than examples each is computed once a class, from its
+        first example; what is computed for a class without one is not used.
         """
         if self.classes >= len(label):
             code = call_block(self.g, code_below, train)
@@ -188,14 +187,15 @@ def associated(
         )
     ]
     top = len(modules) - 1
+    predict, anytime = predictions(modules, _descend)
     return Network(
         components=tuple(_component(module, autoencoder_rate) for module in modules),
-        predict=_prediction(modules),
+        predict=predict,
         effective=tuple(
             _parts(module, f=True, b=index == top, g=False, h=True, branch=False)
             for index, module in enumerate(modules)
         ),
-        anytime=_anytime(modules),
+        anytime=anytime,
         classes=classes,
     )
 
@@ -211,24 +211,6 @@ def _component(module: AssociatedComponent, autoencoder_rate: float) -> Componen
 def _parts(module: AssociatedComponent, **values: Any) -> dict[str, Any]:
     """A value for each of the parts that a component has."""
     return {part: value for part, value in values.items() if part != "branch" or module.branch is not None}
-
-
-def _prediction(modules: Sequence[AssociatedComponent]):
-    def predict(variables, images, depth=None):
-        """Scores `(B, classes)` by the first `depth` components, all by default."""
-        chain = up_to(depth, modules, variables)
-        return _descend(chain, list(lifted(chain, images))[-1])
-
-    return predict
-
-
-def _anytime(modules: Sequence[AssociatedComponent]):
-    def anytime(variables, images, depth=None):
-        """Scores `(depth, B, classes)` by the first 1, 2, …, `depth` components; features are lifted once."""
-        chain = up_to(depth, modules, variables)
-        return jnp.stack([_descend(chain[: k + 1], features) for k, features in enumerate(lifted(chain, images))])
-
-    return anytime
 
 
 def _descend(chain, features):

@@ -88,7 +88,7 @@ def label_codes(
         return jnp.asarray(code, jnp.float32)
 
     def all_decoded(variables, label, depth=None):
-        """The same by the codes of components 1, 2, …, `(depth, B, classes)`; codes of one width go down together."""
+        """The same by the codes of components 1, 2, …, `(depth, B, classes)`; all at one level at once."""
         chain = up_to(depth, modules, variables)
         code, codes = {"label": label}, []
         for module, own in chain:

@@ -1,6 +1,6 @@
 """Local learning by information propagation (InfoPro, Wang et al. 2021).
 
-A component learns to keep what reconstructs the image and what tells the label: its loss is `l1 · R + l2 · L`, where R
+A component learns to keep what reconstructs the image and what tells the label: its loss is `λ1 · R + λ2 · L`, where R
 is the binary cross-entropy of a decoder's pixels and L cross-entropy or supervised contrast. The two weights go
 from the lowest component's to those of the highest but one, linearly by default; the top one has plain cross-entropy.
 """

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.arguments import share
-from al_jax.components import component
+from al_jax.components import anytime_scores, component
 from al_jax.rules.parts import check_rule
 from al_jax.types import Network, PyTree
 
@@ -76,8 +76,16 @@ def leak(rule: Rule, alpha: float) -> Rule:
         def predict(variables, images, depth=None):
             return network.predict(_split(variables, names), images, depth)
 
-        effective = dict(zip(names, network.effective, strict=True))
-        return Network((whole,), predict, (effective,), levels=len(modules), classes=network.classes)
+        def anytime(variables, images, depth=None):
+            return anytime_scores(network, _split(variables, names), images, depth)
+
+        return network._replace(
+            components=(whole,),
+            predict=predict,
+            effective=(dict(zip(names, network.effective, strict=True)),),
+            levels=len(modules),
+            anytime=anytime,
+        )
 
     return leaking
 

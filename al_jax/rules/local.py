@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.parts import Branches, Loss, branches_of, check_blocks, lifted, up_to
+from al_jax.rules.parts import Branches, Loss, branches_of, check_blocks, predictions
 from al_jax.types import Network
 
 
@@ -96,36 +96,20 @@ def local(
         for index, (f, objective, branch) in enumerate(zip(blocks, objectives, branches, strict=True))
     ]
     top = len(modules) - 1
+    predict, anytime = predictions(modules, _scores)
     return Network(
         components=tuple(map(component, modules)),
-        predict=_prediction(modules),
+        predict=predict,
         effective=tuple(
             {"f": True, "objective": i == top, **({} if branch is None else {"branch": False})}
             for i, branch in enumerate(branches)
         ),
-        anytime=_anytime(modules),
+        anytime=anytime,
         classes=whole("classes", classes),
     )
 
 
-def _prediction(modules: Sequence[LocalComponent]):
-    def predict(variables, images, depth=None):
-        """Scores `(B, classes)` by the objective of component `depth`, the top one by default."""
-        chain = up_to(depth, modules, variables)
-        return _scores(*chain[-1], list(lifted(chain, images))[-1])
-
-    return predict
-
-
-def _anytime(modules: Sequence[LocalComponent]):
-    def anytime(variables, images, depth=None):
-        """Scores `(depth, B, classes)` of the first 1, 2, …, `depth` components."""
-        chain = up_to(depth, modules, variables)
-        above = zip(chain, lifted(chain, images), strict=True)
-        return jnp.stack([_scores(module, own, features) for (module, own), features in above])
-
-    return anytime
-
-
-def _scores(module: LocalComponent, variables, features) -> jax.Array:
+def _scores(chain, features) -> jax.Array:
+    """By the objective of the chain's top component."""
+    module, variables = chain[-1]
     return jnp.asarray(module.apply(variables, features, False, method="scores"), jnp.float32)

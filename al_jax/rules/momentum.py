@@ -11,8 +11,8 @@ the micro-batch as everywhere, and has statistics of its own for inference. It s
 authors' code.
 
 Where the next component has fewer layers than a branch, the branch goes on with those of the one above it. A component
-hears of the next one only, which passes on what it has heard itself, two updates older: that old in a pipeline too,
-where it takes a tick to hear and another to say. A frozen component hears nothing, and passes on what it has.
+hears of the next one only, which passes on what it has heard itself, two updates late. That is so on every engine: in a
+pipeline, to hear and to pass on take a tick each. A frozen component hears nothing, and passes on what it has.
 """
 
 import inspect

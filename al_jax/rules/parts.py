@@ -162,6 +162,20 @@ def lifted(chain: Sequence[tuple[Any, Any]], images: jax.Array) -> Iterator[jax.
         yield features
 
 
+def predictions(modules: Sequence[nn.Module], scores: Callable[[Any, jax.Array], jax.Array]):
+    """A network's `predict` and `anytime`; `scores` makes `(B, classes)` of a chain and the features above it."""
+
+    def predict(variables, images, depth=None):
+        chain = up_to(depth, modules, variables)
+        return scores(chain, list(lifted(chain, images))[-1])
+
+    def anytime(variables, images, depth=None):
+        chain = up_to(depth, modules, variables)
+        return jnp.stack([scores(chain[: k + 1], features) for k, features in enumerate(lifted(chain, images))])
+
+    return predict, anytime
+
+
 def parts_of(parts: Parts, widths: Sequence[int]) -> list[nn.Module]:
     """One part for each width: from a module or a function for all of them, or from one of these for each."""
     given = list(parts) if isinstance(parts, Sequence) and not isinstance(parts, str) else [parts] * len(widths)

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from al_jax.arguments import reason
 from al_jax.training.digest import named_leaves
 from al_jax.training.errors import RunError
 from al_jax.types import ComponentState
@@ -89,8 +90,7 @@ class Checkpoints:
             try:
                 leaves, notes = self._read(step)
             except Exception as error:
-                reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
-                logging.error("Checkpoint %d is damaged and is not used: %s", step, reason)
+                logging.error("Checkpoint %d is damaged and is not used: %s", step, reason(error)[:200])
                 continue
             return Restored(step, _rebuild(leaves, shapes, self.folder), notes)
         if steps:
@@ -120,7 +120,7 @@ class Checkpoints:
         self._remove_all_but([other for other in self.steps() if other <= step][: self._keep])
 
     def _remove_all_but(self, steps: Sequence[int]) -> None:
-        """Once a newer one is whole; what is later than it was damaged, what has no seal was never finished."""
+        """Once a newer one is whole: later ones were damaged, those without a seal never finished, so both go."""
         for path in self.folder.glob(f"*{UNFINISHED}*"):  # of processes that were killed: none is being written now
             shutil.rmtree(path)
         for path in self.folder.iterdir():
@@ -139,10 +139,9 @@ class Checkpoints:
         return {name: np.asarray(leaf) for name, leaf in leaves.items()}, dict(notes)
 
     def _unwritable(self, error: Exception) -> RunError:
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         return RunError(
-            f"cannot write a checkpoint to {self.folder} ({reason}): free space or choose another --workdir, then run "
-            "the same command again; it continues from the checkpoint before"
+            f"cannot write a checkpoint to {self.folder} ({reason(error)[:200]}): free space or choose another "
+            "--workdir, then run the same command again; it continues from the checkpoint before"
         )
 
 

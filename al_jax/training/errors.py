@@ -11,3 +11,6 @@ class ConfigError(RunError):
 
 class Diverged(RunError):
     """A loss or a parameter became NaN or infinite."""
+
+
+REMEDY = "start anew with a smaller learning_rate; the last good checkpoint is kept"  # of what diverged

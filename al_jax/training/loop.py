@@ -16,7 +16,7 @@ from al_jax.engines import distributed
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
-from al_jax.training.errors import Diverged, RunError
+from al_jax.training.errors import REMEDY, Diverged, RunError
 from al_jax.training.losses import LossLog
 from al_jax.training.measures import without_measures
 from al_jax.training.partition import partition_notes, settled
@@ -55,7 +55,7 @@ class Training:
         """
         self._began = time.monotonic()
         self._run, self._config, self._interrupted, self._alive = run, run.config, interrupted, alive
-        # Later than the deadline of `company.Watch`, which says it better when a process hangs.
+        # Longer than the deadline of `company.Watch`, whose sentence is the better one when a process hangs.
         self._agreement = distributed.Agreement(run.config.start_timeout + run.config.step_timeout)
         self._checkpoints = Checkpoints(run.workdir, run.config.keep)
         self._watch = Stopwatch()
@@ -238,7 +238,9 @@ class Training:
         for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_finite(components))):
             if not finite:
                 name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
-                raise Diverged(f"{name} of component {path[0].idx + 1} is not finite after update {self._done}")
+                raise Diverged(
+                    f"{name} of component {path[0].idx + 1} is not finite after update {self._done}: {REMEDY}"
+                )
         if distributed.first():
             self._checkpoints.save(self._done, components, self._notes())
         self._alive()
@@ -261,7 +263,7 @@ class Training:
 
 @jax.jit
 def _finite(tree):
-    """For every leaf whether all of its numbers are; in one program, since each more costs a start some 30 ms."""
+    """Whether every number of each leaf is finite; one program for all, as each takes a start some 30 ms longer."""
     return jax.tree.map(
         lambda x: jnp.isfinite(x).all() if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.bool_(True), tree
     )

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from al_jax.training.errors import Diverged
+from al_jax.training.errors import REMEDY, Diverged
 from al_jax.types import Metrics
 
 
@@ -47,8 +47,7 @@ class LossLog:
         if broken:
             update, component, name, value = min(broken)
             raise Diverged(
-                f"the loss {name!r} of component {component} is {value} at update {update}{self._suffix}: start anew "
-                "with a smaller learning_rate; the last good checkpoint is kept"
+                f"the loss {name!r} of component {component} is {value} at update {update}{self._suffix}: {REMEDY}"
             )
         return self._complete(sum(len(losses) for losses in metrics.losses))
 

@@ -106,13 +106,14 @@ def _machine() -> dict[str, str]:
         "python": platform.python_version(),
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
-        "processor": f"{_processor()}, {platform.machine()}",
+        "processor": f"{processor()}, {platform.machine()}",
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the CPU's model."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        return platform.processor() or "unknown"
+        return platform.processor() or platform.machine()

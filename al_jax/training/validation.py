@@ -1,8 +1,8 @@
 """Configurations that are refused before anything is compiled, each in one sentence."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from al_jax.arguments import listed
 from al_jax.data import STREAMED
 from al_jax.training.config import Config, default_config, nearest
 from al_jax.training.derived import (
@@ -74,16 +74,11 @@ def _validate_effects(config: Config) -> None:
     for field, other, values in NEEDS:
         if config[other] not in values and config[field] != (default := defaults[field]):
             raise ConfigError(
-                f"config.{field} is for {other}={_listed(values)}, not {_text(config[other])}: leave it "
+                f"config.{field} is for {other}={listed(map(_text, values))}, not {_text(config[other])}: leave it "
                 f"{_text(default)}"
             )
     if config.l2_kernels != defaults.l2_kernels and not config.l2:
         raise ConfigError(f"config.l2_kernels is for an l2 above 0: leave it {defaults.l2_kernels}")
-
-
-def _listed(values: Sequence[Any]) -> str:
-    *others, last = map(_text, values)
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What arms need besides time: bytes of a device, and multiply-accumulates of an update."""
+"""What arms need besides time: bytes of a device."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,11 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-
-import al_jax as al
-from al_jax.analysis.macs import macs
-from al_jax.chain import signal_shapes
-from al_jax.types import Batch
 
 STATUS, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -45,18 +40,3 @@ def forget_peak() -> None:
     """The present memory counts as the peak from now on."""
     if PEAK.exists():
         PEAK.write_text("5")
-
-
-def update_macs(network: al.Network, batch: Batch) -> int:
-    """Multiply-accumulates an example for losses and gradients of all components, counted in their jaxprs."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    signals, _ = signal_shapes(network, batch)
-    total = 0
-    for part, signal in zip(network.components, signals, strict=True):
-
-        def objective(params, signal, key, part=part):
-            return sum(part.apply({"params": params}, signal, key, True)[1].values())
-
-        params = jax.eval_shape(part.init, key, signal)["params"]
-        total += macs(jax.grad(objective), params, signal, key)
-    return round(total / batch["image"].shape[0])

@@ -2,8 +2,8 @@
 
 All exact engines make the same network of the same updates, so a rule is trained once, and the time to an accuracy is
 its updates times what an arm takes for one. Mixed versions depend on the number of stages, so they are trained on 2, 4
-and 8 host devices, where only their speed would mean nothing; to look at them they are drained every few updates,
-which does them good.
+and 8 host devices, where only their speed would mean nothing; they are drained every few updates to be
+evaluated, which flatters them.
 
 Associated Learning starts with codes that were trained on the ten labels before, as no image reaches them; without, its
 upper components wait long for codes that tell classes apart. The seconds that takes on one core are recorded, and

@@ -4,13 +4,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from al_jax.analysis.macs import training_macs
+from al_jax.analysis.macs import training_macs, update_macs
 from al_jax.engines.partition import blocks_of
 from benchmarks import timing
 from benchmarks.pipeline import arms as names
 from benchmarks.pipeline.arms import Arm
 from benchmarks.pipeline.cases import Case
-from benchmarks.pipeline.costs import update_macs
 from benchmarks.pipeline.one_device import SAMPLED
 
 
@@ -97,7 +96,7 @@ def summary(case: Case, name: str, arm: Arm, samples: timing.Samples) -> dict[st
 
 def macs_of(case: Case) -> dict[str, int]:
     """Multiply-accumulates an example of each arm; with rematerialisation the forward pass counts twice."""
-    rules = {rule: update_macs(case.network(rule), case.shapes()) for rule in ("associated", "backprop")}
+    rules = {rule: sum(update_macs(case.network(rule), case.shapes())) for rule in ("associated", "backprop")}
     of = {name: rules["associated" if name.startswith("AL") else "backprop"] for name in names.ORDER}
     of[names.REMAT] += sum(training_macs(case.backprop(), case.shapes()))
     return of

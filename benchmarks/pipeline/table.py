@@ -53,17 +53,16 @@ def targets(record: Mapping[str, Any]) -> list[list[str]]:
     """Rows of what was aimed at and what was measured."""
     rows = []
     for case in record["cases"]:
-        own, pipelined = case["arms"], case["arms"][names.PIPELINED]
+        name, own, pipelined = case["name"], case["arms"], case["arms"][names.PIPELINED]
         rivals = [own[name] for name in (names.GPIPE, names.REMAT, names.TORCH_GPIPE, names.TORCH_1F1B)]
         rivals = [arm["speedup_over_own_core"] for arm in rivals if "left_out" not in arm]
         speedup = pipelined["speedup_over_own_core"]
-        rows.append(["speed-up over its own core", 1.85, speedup])
-        rows.append(["part of its own bound", 0.95, pipelined["of_bound"]])
+        rows.append([name, "speed-up over its own core", 1.85, speedup])
+        rows.append([name, "part of its own bound", 0.95, pipelined["of_bound"]])
         if rivals:
-            rows.append(["speed-up over that of the best backprop pipeline", 1.3, speedup / max(rivals)])
+            rows.append([name, "speed-up over that of the best backprop pipeline", 1.3, speedup / max(rivals)])
         if not case["widths"]:
-            rows.append(["over backprop on one core", 1.6, pipelined["speedup_over_backprop"]])
-        rows = [[case["name"], *row] if len(row) == 3 else row for row in rows]
+            rows.append([name, "over backprop on one core", 1.6, pipelined["speedup_over_backprop"]])
     return [[name, target, f"{aim:.2f}", f"{found:.2f}"] for name, target, aim, found in rows]
 
 

@@ -9,6 +9,7 @@ import pytest
 from support import Local, first, make_batches, random_components
 
 import al_jax as al
+from al_jax.engines.seeds import over_seeds
 
 BATCHES = make_batches(4, size=6, shape=(2, 2, 1))
 KEY = jax.random.key(0)
@@ -192,6 +193,19 @@ def rule_on(make):
     built = al.associated(al.networks.mlp([5, 4]), classes=4, code=4)
     trainer = make(built, optax.sgd(0.1), devices=jax.devices()[: 1 + (make is al.pipelined)])
     return trainer, trainer.init(KEY, first(BATCHES))
+
+
+def test_labels_and_images_of_each_seed_are_checked():
+    trainer = over_seeds(al.associated(al.networks.mlp([5, 4]), classes=4, code=4), optax.sgd(0.1))
+    state = trainer.init(list(jax.random.split(KEY)), first(BATCHES))
+    wrong = {"image": np.stack([BATCHES["image"]] * 2), "label": np.stack([BATCHES["label"], np.full((4, 6), 4)])}
+    with pytest.raises(ValueError, match="labels are from 4 to 4: of 4 classes they must be 0 to 3"):
+        trainer.step(state, wrong)
+    small = BATCHES["image"][..., :1, :]
+    with pytest.raises(ValueError, match="do not fit these components"):
+        trainer.step(state, {"image": np.stack([small] * 2), "label": np.stack([BATCHES["label"]] * 2)})
+    with pytest.raises(ValueError, match="do not fit these components"):
+        trainer.predict(state, small[0])
 
 
 @pytest.mark.parametrize("make", [al.sequential, al.pipelined])

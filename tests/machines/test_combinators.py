@@ -54,6 +54,18 @@ def test_a_graph_in_a_row_is_a_chain():
     close(of_graph[1:], of_chain[1:])
 
 
+def test_a_graph_of_many_paths_is_built_at_once():
+    class Sum(nn.Module):
+        @nn.compact
+        def __call__(self, parts):
+            return sum(parts)
+
+    nodes = {"0": Node(dense(7)), "1": Node(dense(7), ("0",))}
+    nodes |= {f"{i}": Node(from_linen(Sum(), SGD), (f"{i - 1}", f"{i - 2}")) for i in range(2, 64)}
+    graph = machines.graph(nodes)  # of some 10^13 paths
+    assert (graph.hears, graph.tells, graph.initiates) == (True, True, False)
+
+
 def test_each_node_of_a_graph_keeps_its_order_of_work():
     """One that learns first hands down what its new parameters say, and the node below learns of that."""
 
@@ -291,6 +303,13 @@ def test_masks_keep_units_examples_and_parameters_as_they_are():
     state, _, _, _, after, _, _ = turn(machines.masked(adam, params={"kernel": False, "bias": True}))
     np.testing.assert_array_equal(after.params["kernel"], state.params["kernel"])
     assert not np.allclose(after.params["bias"], state.params["bias"])
+
+
+def test_a_mask_in_a_mask_draws_for_itself():
+    within = machines.masked(from_linen(nn.Dense(64), SGD), output=machines.some_units(32))
+    state, _, _, _, after, _, _ = turn(machines.masked(within, output=machines.some_units(32)))
+    moved = (after.params["kernel"] != state.params["kernel"]).any(axis=0).sum()
+    assert 4 < moved < 28  # units that both have drawn; 16 on the average
 
 
 def test_repeat_input_keeps_its_machines_own_order_of_learning():

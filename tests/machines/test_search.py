@@ -50,6 +50,20 @@ def test_probabilities_sum_to_one_and_prefer_the_better(maximise):
     np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 300, [1 / 3, 2 / 3, 0], atol=0.1)
 
 
+@pytest.mark.parametrize("maximise", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_no_number_is_the_worst(maximise, sign):
+    infinite = jnp.float32(sign * np.inf)
+    score = Score(jnp.stack([infinite - infinite, jnp.float32(1), jnp.float32(1), jnp.float32(2)]), maximise)
+    best = search.best_individual(jnp.arange(4), score)
+    assert best == (3 if maximise else 1)
+    assert search.best_individuals(jnp.arange(4), score, 4)[-1] == 0
+    assert search.best_per_sample(jnp.arange(4)[:, None], Score(score.value[:, None], maximise)).tolist() == [best]
+    for probabilities in (search.fitness_probabilities, search.rank_probabilities, search.softmax_probabilities):
+        assert probabilities(score).argmin() == 0
+        np.testing.assert_allclose(probabilities(score).sum(), 1, rtol=1e-6)
+
+
 def test_children_lie_in_their_parents_set_or_interval():
     first, second = {"a": jnp.zeros(4000), "b": jnp.ones(5)}, {"a": jnp.ones(4000), "b": -jnp.ones(5)}
     child = search.uniform_crossover(KEY, first, second, 0.2)

@@ -52,6 +52,28 @@ def test_whole_numbers_are_refused_by_what_moves_its_input(machine):
         machines.trainer(machine).init(KEY, {**BATCH, "image": np.zeros((6, 5), np.uint8)})
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        machines.gaussian_climb(TOP, candidates=3, sigma=0.1),
+        machines.least_squares(4),
+        machines.chain(machines.target_propagation(nn.Dense(5), nn.Dense(5)), TOP),
+    ],
+    ids=lambda machine: machine.name,
+)
+def test_a_machine_of_bfloat16_learns_below_one_of_float32(above):
+    trainer = machines.trainer(machines.chain(from_linen(nn.Dense(5, dtype="bfloat16"), SGD), above))
+    with jax.numpy_dtype_promotion("standard"):  # as users have it: Flax lets the two types meet
+        state = trainer.init(KEY, BATCH)
+        state, metrics = trainer.step(state, {name: np.asarray(x)[None] for name, x in BATCH.items()})
+    assert np.isfinite(metrics.losses[-1]["loss"]).all()
+
+
+def test_scores_are_float32_whatever_a_machine_computes_in():
+    trainer = machines.trainer(from_linen(nn.Dense(4, dtype="bfloat16"), SGD))
+    assert trainer.predict(trainer.init(KEY, BATCH), X).dtype == np.float32
+
+
 def test_a_trainer_of_machines_refuses_losses_and_batches_that_are_none():
     with pytest.raises(ValueError, match=r"'Dense' cannot learn .* the loss has the shape \(6,\): it must be a scalar"):
         machines.trainer(TOP, lambda scores, label: scores[:, 0]).init(KEY, BATCH)

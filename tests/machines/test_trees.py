@@ -54,6 +54,12 @@ def test_digits_are_learned_as_well_as_by_scikit_learn():
     assert accuracy > 0.65
 
 
+def test_a_node_of_more_samples_than_half_the_integers_is_cut_at_the_right_place():
+    x = np.arange(100_000, dtype=np.float32)[:, None]  # 50,000 squared is more than an int32 holds
+    tree = fit(jnp.asarray(x), jnp.float32(x > 9999), KEY, depth=1)
+    np.testing.assert_allclose(predict_tree(tree, jnp.asarray(x[9990:10010]))[:, 0], [0] * 10 + [1] * 10, atol=1e-6)
+
+
 def test_one_tree_for_each_target_is_separate_trees():
     x, t, _ = data(outputs=3)
     keys = jax.random.split(KEY, 3)

@@ -93,6 +93,8 @@ def test_predictions_and_effective_parameters_are_the_rules():
     for depth in (1, 2, 3):
         expected = local.predict(apart, BATCH["image"], depth)
         np.testing.assert_array_equal(network.predict([variables], BATCH["image"], depth), expected)
+    every = local.anytime(apart, BATCH["image"])
+    np.testing.assert_array_equal(network.anytime([variables], BATCH["image"]), every)
     evaluated = make_evaluate(network)([variables], Split(BATCH["image"], BATCH["label"]))
     hits = network.predict([variables], BATCH["image"]).argmax(1) == BATCH["label"]
     assert len(evaluated.by_depth) == 3

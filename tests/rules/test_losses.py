@@ -82,6 +82,12 @@ def test_labels_of_no_class_make_the_loss_nan():
     assert jnp.isnan(one_hot(jnp.array([0, 3, -1]), 3)).all(1).tolist() == [False, True, True]
 
 
+def test_labels_of_eight_bits_may_have_all_their_classes():
+    label = jnp.array([0, 255], jnp.uint8)
+    np.testing.assert_array_equal(one_hot(label, 256).argmax(1), [0, 255])
+    np.testing.assert_allclose(al.cross_entropy(jnp.zeros((2, 256)), label), np.log(256), rtol=1e-6)
+
+
 @pytest.mark.parametrize("label", [jnp.zeros(2), jnp.zeros((2, 1), jnp.int32), jnp.zeros(1, jnp.int32)])
 def test_labels_are_one_integer_an_example(label):
     with pytest.raises(ValueError, match=r"labels are integers of the shape \(2,\), one an example"):
