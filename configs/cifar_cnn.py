@@ -20,7 +20,7 @@ the first three components; backprop 85.71 % in 4 (`results/cifar_cnn*.json`). T
 it should: 81 % of the training images. Its codes are not the cause: trained beforehand, those of every depth decode to
 their classes (`results/cifar_cnn_short.json`, which has the same ones). The bridges are, but not its own: with ELUs in
 the place of all hidden sigmoids (`elu_bridges`) the fourth component is the best, as it should; in the upper bridges
-alone ELUs learn less than sigmoids, on features that were learned under sigmoids. At half the width
+alone they gain nothing, on features that were learned under sigmoids. At half the width
 (`width_factor=0.5`, 8 epochs, 5000 validation images, seed 0, `results/ablations/cifar_cnn_half_*.json`), by the first
 1 to 4 components:
 

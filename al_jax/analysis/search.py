@@ -30,6 +30,7 @@ from al_jax.training.limits import NEEDS
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json, write_json
 from al_jax.training.run import claimed, set_up
+from al_jax.training.summary import machine
 from al_jax.training.validation import validate
 
 Space = Mapping[str, str]
@@ -113,7 +114,7 @@ def search(spec: str, trials: int, space: Space, fields: Mapping[str, str], seed
             entry["diverged"] = str(error)
         print(f"trial {trial}, {config.rule}: {entry['validation_accuracy']:.2%} with {setting}", flush=True)
         entries.append(entry)
-        write_json(path, {**asked, "trials": entries})
+        write_json(path, {**asked, **machine(), "trials": entries})
     return {**asked, "trials": entries}
 
 

@@ -48,7 +48,7 @@ def summarise(run: Run, finished: Finished, alive: Callable[[], None] = lambda: 
         "wall_seconds": finished.wall_seconds,
         **({"partition": list(finished.partition)} if finished.partition else {}),
         **_parameters(run),
-        **_machine(),
+        **machine(),
         "config": json.loads((run.workdir / "config.json").read_text()),  # as it was trained
     }
 
@@ -99,7 +99,8 @@ def _parameters(run: Run) -> dict[str, int]:
     return {"parameters": parameters, "effective_parameters": effective}
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """What a result depends on besides the code and its config."""
     return {
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
