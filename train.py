@@ -6,7 +6,12 @@ The same command with the same --workdir continues a run that was stopped. Field
 Several processes train one network together: python -m al_jax.launch, or SLURM with --config.coordinator=auto.
 """
 
+import signal
 from pathlib import Path
+
+# Until there is something to save Ctrl-C ends the program at once: what is imported or waits in C++ may swallow it.
+if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -32,6 +37,7 @@ def main(argv):
     # ---- The run.
     from al_jax.training import load, loop, run, summary
     from al_jax.training.console import print_summary
+    from al_jax.training.workdir import claimed, new_workdir
 
     workdir = Path(flags.FLAGS.workdir).expanduser() if flags.FLAGS.workdir else None
     if config.evaluate:
@@ -41,10 +47,11 @@ def main(argv):
     name, status = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem, 0
     limits = config.start_timeout + config.step_timeout, config.step_timeout
     with command_line.StopRequest() as stop, company.Watch(*limits) as watch:
+        company.agree(config)
         this = run.set_up(config, workdir or Path())
-        workdir = distributed.on_first(lambda: workdir or run.new_workdir(Path("runs"), name))
+        workdir = distributed.on_first(lambda: workdir or new_workdir(Path("runs"), name))
         company.say(f"{config.rule} on {config.dataset}, {config.engine} engine, files in {workdir}")
-        with run.claimed(config, workdir) as folder:
+        with claimed(config, workdir) as folder:
             this = this._replace(workdir=folder)
             try:
                 finished = loop.Training(this, stop, watch.alive).finish()

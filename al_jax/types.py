@@ -39,7 +39,7 @@ class Component(NamedTuple):
     apply: Callable[[Variables, Signal, jax.Array, bool], tuple[Signal, dict[str, jax.Array], PyTree]]
     labels: PyTree
     rates: Mapping[str, float]
-    name: str
+    name: str = "component"
     module: nn.Module | None = None
     tell: Callable[["ComponentState"], PyTree] | None = None
     hear: Callable[[PyTree, PyTree], PyTree] | None = None

@@ -26,10 +26,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from al_jax.analysis.options import add_options, positive
 from al_jax.analysis.published import TABLES, USUAL, name_of, with_variants
 from al_jax.analysis.results import FREE, PATHS, analysed, numbers_of, record, seeds_of
-from al_jax.data import DataError
-from al_jax.training.command_line import read_config, split_arguments
+from al_jax.training.command_line import command, read_config, split_arguments
 from al_jax.training.config import MACHINES, default_config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_json
@@ -235,22 +235,6 @@ def interrupt(*_) -> None:
     raise KeyboardInterrupt
 
 
-def positive(text: str) -> int:
-    """A number of things in a command."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"it is {text} and must be at least 1")
-    return number
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Where runs and results lie and how long to work, for every command that calls `work`."""
-    parser.add_argument("--jobs", type=positive, default=1)
-    parser.add_argument("--minutes", type=float, default=float("inf"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--together", action="store_true")
-
-
 def main() -> None:
     own, of_train = split_arguments(sys.argv[1:])
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.cells", description="A list of runs.")
@@ -263,9 +247,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (Stopped, KeyboardInterrupt):
-        print("stopped; the same command continues", flush=True)
-    except (RunError, DataError) as error:
-        sys.exit(f"error: {error}")
+    command(main, Stopped, again="continues")

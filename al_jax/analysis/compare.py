@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from al_jax.analysis import cells
+from al_jax.analysis.options import add_options
 from al_jax.analysis.paired import paired_difference
 from al_jax.analysis.published import name_of
 from al_jax.analysis.results import (
@@ -29,8 +30,7 @@ from al_jax.analysis.results import (
     numbers_of,
     seeds_of,
 )
-from al_jax.data import DataError
-from al_jax.training.command_line import split_arguments
+from al_jax.training.command_line import command, split_arguments
 from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
@@ -106,7 +106,7 @@ def _check(arms: Sequence[Arm], margin: float, level: float) -> None:
     reference, *others = arms
     if not others:
         raise RunError(f"{reference.name} alone is no comparison: give at least two configs or results files")
-    if not 0 < level < 1 or margin < 0:
+    if not 0 < level < 1 or not margin >= 0:
         raise RunError(f"the level is {level} and the margin {margin}: a level between 0 and 1, a margin from 0")
     if len(reference.seeds) < 2:
         raise RunError(f"an interval needs at least 2 seeds, and {reference.name} has {len(reference.seeds)}")
@@ -172,7 +172,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--margin", type=float, default=0.5, help="percentage points")
     parser.add_argument("--level", type=float, default=0.95)
     parser.add_argument("--out", type=Path, help="where the table is written, too")
-    cells.add_options(parser)
+    add_options(parser)
     return parser
 
 
@@ -187,7 +187,7 @@ def main() -> None:
         (given.seeds is not None and given.seeds < 2)
         or len(given.configs) < 2
         or not 0 < given.level < 1
-        or given.margin < 0
+        or not given.margin >= 0
     ):
         parser.error("give at least 2 configs, at least 2 seeds, a level between 0 and 1 and a margin from 0")
     if to_run:
@@ -202,9 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (cells.Stopped, KeyboardInterrupt):
-        print("stopped; the same command continues", flush=True)
-    except (RunError, DataError) as error:
-        sys.exit(f"error: {error}")
+    command(main, cells.Stopped, again="continues")

@@ -11,7 +11,6 @@ training batch, at the first update (with the codes ready) and at the end. The f
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,18 +22,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from al_jax.analysis.cells import positive
+from al_jax.analysis.options import positive
 from al_jax.analysis.results import hardware_of
 from al_jax.components import with_prepare
-from al_jax.data import DataError, gather
+from al_jax.data import gather
+from al_jax.training.command_line import command
 from al_jax.training.config import Config, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.loop import Training
 from al_jax.training.plots import COLOURS, finish
 from al_jax.training.recipes import BACKPROP
 from al_jax.training.records import read_json, write_json
-from al_jax.training.run import Run, claimed, set_up
+from al_jax.training.run import Run, set_up
 from al_jax.training.summary import summarise
+from al_jax.training.workdir import claimed
 from al_jax.types import ComponentState
 
 RULES = {"associated": {"codes": "pretrained", "code_updates": 5000}, "backprop": BACKPROP}
@@ -133,7 +134,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/depth.json"))
     parser.add_argument("--width", type=int, default=128)
     given = parser.parse_args()
-    if not all(depth.isdigit() and int(depth) for depth in given.depths.split(",")):
+    if given.out.suffix != ".json":
+        parser.error(f"--out is {given.out}: give a name that ends in .json, beside which the figure goes")
+    if not all(depth.isdecimal() and int(depth) for depth in given.depths.split(",")):
         parser.error(f"--depths is {given.depths}: give whole numbers with commas between them")
     of = {"name": given.out.stem, "dataset": given.dataset, "epochs": given.epochs, "width": given.width}
     entries = _earlier(given.out, of)
@@ -163,7 +166,4 @@ def _earlier(path: Path, of: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (RunError, DataError) as error:
-        sys.exit(f"error: {error}")
+    command(main, again="continues")

@@ -10,7 +10,6 @@ of the longest run that has some, and if that is the one on embedded digits, the
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from al_jax.analysis import depth, maps, pictures
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import seeds_of
 from al_jax.analysis.tables import read_runs, runs_of
-from al_jax.training.errors import RunError
+from al_jax.training.command_line import command
 from al_jax.training.records import read_json
 
 # Networks of the paper, and whose `:backprop` stands beside them. MNIST's is the one of Table 5.
@@ -103,7 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RunError as error:
-        sys.exit(f"error: {error}")
+    command(main)

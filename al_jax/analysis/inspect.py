@@ -9,7 +9,6 @@ none.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,10 @@ from al_jax.analysis.distances import Distances, class_distances, layer_distance
 from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
 from al_jax.components import anytime_scores, with_prepare
-from al_jax.data import DataError, Split
+from al_jax.data import Split
 from al_jax.training import load
 from al_jax.training.codes import decoded_shares
+from al_jax.training.command_line import command
 from al_jax.training.config import MACHINES, Config
 from al_jax.training.digest import digest
 from al_jax.training.errors import RunError
@@ -173,7 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (RunError, DataError) as error:
-        sys.exit(f"error: {error}")
+    command(main)

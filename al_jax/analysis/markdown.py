@@ -1,13 +1,12 @@
 """Rows of Markdown tables, and how a measured number is put into one."""
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from al_jax.analysis.results import seeds_of
-from al_jax.training.errors import RunError
+from al_jax.training.command_line import command
 
 Runs = Sequence[Mapping[str, Any]]
 NOT_RUN = "not run"
@@ -40,7 +39,4 @@ def show(render: Callable[[Path], str], module: str, description: str) -> None:
     results = parser.parse_args().results
     if not results.is_dir():
         parser.error(f"there is no folder {results}")
-    try:
-        print(render(results))
-    except RunError as error:
-        sys.exit(f"error: {error}")
+    command(lambda: print(render(results)))

@@ -10,7 +10,6 @@ seeds is looked at in its first.
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,9 +23,11 @@ from al_jax.analysis.blocks import Outputs, block_outputs, in_batches
 from al_jax.analysis.cka import linear_cka
 from al_jax.analysis.probes import probe_accuracies
 from al_jax.components import with_prepare
-from al_jax.data import DataError, Split, in_memory
+from al_jax.data import Split, in_memory
 from al_jax.data.order import permutation
 from al_jax.training import load
+from al_jax.training.command_line import command
+from al_jax.training.config import MACHINES
 from al_jax.training.errors import RunError
 from al_jax.training.networks import build_blocks
 from al_jax.training.records import write_json
@@ -51,10 +52,12 @@ def represent(workdirs: Sequence[Path], out: Path, data_dir: str = "") -> dict[s
     """Measures the blocks of finished runs and leaves numbers and pictures in `out`.
 
     Raises:
-      RunError: there is no finished run, or two are of different data sets.
+      RunError: there is no finished run, one is of a learning machine, or two are of different data sets.
     """
     workdirs = list(dict.fromkeys(workdirs))
     loaded = [load.load_run(workdir, data_dir) for workdir in workdirs]
+    if machines := [run.workdir for run in loaded if run.config.rule in MACHINES]:
+        raise RunError(f"{machines[0]} is of a learning machine, which has no blocks to compare: leave it out")
     runs = [_read(run, name, _cuts(run, loaded)) for run, name in zip(loaded, _names(workdirs), strict=True)]
     reference = runs[0]
     for other in runs[1:]:
@@ -157,7 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (RunError, DataError) as error:
-        sys.exit(f"error: {error}")
+    command(main)

@@ -6,11 +6,11 @@ python -m al_jax.analysis.results table results/*.json
 
 import argparse
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from al_jax.training.command_line import command
 from al_jax.training.config import MAY_CHANGE, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json, write_json
@@ -157,7 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RunError as error:
-        sys.exit(f"error: {error}")
+    command(main)

@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from al_jax.analysis.cells import positive
+from al_jax.analysis.options import positive
 from al_jax.analysis.published import name_of, with_variants
 from al_jax.analysis.results import FREE, PATHS
-from al_jax.data import DataError
-from al_jax.training.command_line import read_config, split_arguments
+from al_jax.training.command_line import command, read_config, split_arguments
 from al_jax.training.config import Config, default_config, from_text
 from al_jax.training.errors import ConfigError, Diverged, RunError
 from al_jax.training.limits import NEEDS
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json, write_json
-from al_jax.training.run import claimed, set_up
+from al_jax.training.run import set_up
 from al_jax.training.summary import machine
 from al_jax.training.validation import validate
+from al_jax.training.workdir import claimed
 
 Space = Mapping[str, str]
 ARMS = ((), ("backprop",))
@@ -60,6 +60,8 @@ def draw(space: Space, seed: int, trial: int) -> dict[str, Any]:
             continue
         kind = type(from_text(field, str(default_config().get(field))))
         try:
+            if kind not in (int, float):
+                raise TypeError(f"{field} is no number")
             low, high = (math.log(kind(float(end))) for end in values.split(":")[1:])
         except (ValueError, TypeError) as error:
             raise ConfigError(
@@ -132,6 +134,8 @@ def _trainings(
             config, setting = read_config(own, fields), known(drawn, rule)
             config.update({**setting, "eval_every": config.epochs})
             validate(config)
+            if config.num_seeds > 1:
+                raise ConfigError(f"config.num_seeds is {config.num_seeds}: a trial trains one seed, leave it 1")
             found.append((trial, setting, config))
     return found
 
@@ -162,6 +166,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(own)
+    if given.seed < 0:
+        parser.error(f"--seed is {given.seed}: give 0 or more")
     path = given.out or Path("results/search") / f"{name_of(given.config)}.json"
     space = _pairs(given.space)
     fields = _pairs([entry.removeprefix("--config.") for entry in of_train])
@@ -171,9 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("stopped; the same command continues", flush=True)
-    except (RunError, DataError) as error:
-        sys.exit(f"error: {error}")
+    command(main, again="continues")

@@ -4,6 +4,7 @@ from al_jax.machines import search
 from al_jax.machines.cart import Tree, fit_tree, predict_tree
 from al_jax.machines.chain import chain
 from al_jax.machines.climbing import climbed, gaussian_climb, gaussian_search
+from al_jax.machines.components import as_network
 from al_jax.machines.diagnostics import diagnostics
 from al_jax.machines.differentiable import differentiable
 from al_jax.machines.direct import direct_feedback_alignment, local_classifier
@@ -37,7 +38,7 @@ from al_jax.machines.schedules import alternating, with_phase, with_step
 from al_jax.machines.scores import Score, label_rate, stacked, target_distance
 from al_jax.machines.straight_through import argmax_through, round_through, sign_through, step_through, straight_through
 from al_jax.machines.target_propagation import target_propagation
-from al_jax.machines.trainer import as_network, trainer
+from al_jax.machines.trainer import trainer
 from al_jax.machines.trees import tree_classifier, tree_layer
 from al_jax.machines.types import Context, Feedback, Machine, MachineState, learn, replaced
 from al_jax.machines.votes import majority_vote, mean_vote, rate_vote, sign_vote, stochastic_votes

@@ -169,7 +169,7 @@ def _flows(nodes: Mapping[str, Node], output: str, told: bool) -> tuple[dict[str
     `told` says whether the graph as a whole is told any for its output.
     """
     fed, tells = {}, {}
-    for own, node in reversed(nodes.items()):
+    for own, node in reversed(list(nodes.items())):
         given = node.target in GLOBAL or (told and node.target == "above" and own == output)
         fed[own] = given or any(tells[key] for key in _sources(own, nodes))
         tells[own] = node.machine.tells and (node.machine.initiates or fed[own])
@@ -179,7 +179,7 @@ def _flows(nodes: Mapping[str, Node], output: str, told: bool) -> tuple[dict[str
 def _told(nodes: Mapping[str, Node], output: str) -> dict[str, bool]:
     """Which nodes the feedback for the graph's own output reaches."""
     told = {}
-    for own, node in reversed(nodes.items()):
+    for own, node in reversed(list(nodes.items())):
         reached = any(nodes[key].machine.tells and told[key] for key in _sources(own, nodes))
         told[own] = reached or (node.target == "above" and own == output)
     return told

@@ -178,6 +178,8 @@ class ConvLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
+        if min(x.shape[1:3]) <= self.kernel:
+            raise ValueError(f"nothing is left of it by a kernel of {self.kernel}x{self.kernel} and pooling")
         kernel = (self.kernel, self.kernel)
         x = nn.Conv(self.width, kernel, padding="VALID", conv_general_dilated=conv_general_dilated)(x)
         return nn.max_pool(After(self.then)(x, train), (2, 2), strides=(2, 2))

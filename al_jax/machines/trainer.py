@@ -11,11 +11,11 @@ from al_jax.arguments import reason
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.losses import cross_entropy
-from al_jax.machines.chain import joined, label, split
-from al_jax.machines.types import Context, Feedback, Machine, MachineState, begin, learn, refuse_no_machine
-from al_jax.types import Component, ComponentState, Metrics, Network, Trainer
+from al_jax.machines.chain import label
+from al_jax.machines.components import Components, after, as_network, begun, state_of
+from al_jax.machines.types import Context, Feedback, Machine, learn, refuse_no_machine
+from al_jax.types import ComponentState, Metrics, Trainer
 
-Components = tuple[ComponentState, ...]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Update = Callable[[Components, Any], tuple[Components, tuple[dict[str, jax.Array], ...]]]
 
@@ -133,7 +133,7 @@ def make_update(machine: Machine, loss: Loss, prepare: Callable | None, diagnose
         named = own if machine.parts else {label(0, machine): own}
         measured = [_flat([named, metrics], label(index, part)) for index, part in enumerate(parts)]
         measured[-1]["loss"] = value
-        return _after(machine, components, state), tuple(measured)
+        return after(machine, components, state), tuple(measured)
 
     return update
 
@@ -208,59 +208,3 @@ def _flat(trees: list[dict[str, Any]], part: str) -> dict[str, jax.Array]:
     """What was measured of one part, by names such as `distance` or `2_dense/angle`."""
     leaves = [leaf for tree in trees for leaf in jax.tree_util.tree_leaves_with_path(tree.get(part, {}))]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.float32(value) for path, value in leaves}
-
-
-def as_network(machine: Machine) -> Network:
-    """The machine as a network with one prediction, for evaluation, counts and checkpoints; engines cannot train it."""
-    parts = machine.parts or (machine,)
-
-    def predict(variables, images, depth=None):
-        del depth
-        state = _assembled(machine, [MachineState(own["params"], own["fixed"], ()) for own in variables])
-        scores, _ = machine.forward(state.params, state.fixed, images, jax.random.key(0), False)
-        return jnp.asarray(scores, jnp.float32)
-
-    components = tuple(Component(_of_a_trainer, _of_a_trainer, "parameters", {}, part.name) for part in parts)
-    return Network(components, predict, tuple(part.effective for part in parts), levels=1)
-
-
-def _of_a_trainer(*_):
-    raise ValueError("a learning machine trains by al.machines.trainer, not by the engines of components")
-
-
-def initial_components(machine: Machine, prepare: Callable | None, key: jax.Array, batch) -> Components:
-    """Draws every component; `batch` gives shapes and types only."""
-    return begun(machine, prepare, key, batch)[0]
-
-
-def begun(machine: Machine, prepare: Callable | None, key: jax.Array, batch) -> tuple[Components, Any]:
-    """Every component, and zeros of the shape and type of the scores; `batch` gives shapes and types only."""
-    key_init, key_stream, key_prepare = jax.random.split(key, 3)
-    image = prepare(batch["image"], key_prepare, False) if prepare else batch["image"]
-    states, scores = begin(machine, key_init, image)
-    stream = jax.random.bits(key_stream, (2,), jnp.uint32)
-    components = tuple(
-        ComponentState(own.params, {"fixed": own.fixed}, own.opt_state, jnp.int32(0), stream)
-        for own in (split(states) if machine.parts else [states])
-    )
-    return components, scores
-
-
-def state_of(machine: Machine, components: Components) -> MachineState:
-    """The machine's own state, of the canonical components."""
-    states = [MachineState(own.params, own.model_state["fixed"], own.opt_state) for own in components]
-    return _assembled(machine, states)
-
-
-def _assembled(machine: Machine, states: list[MachineState]) -> MachineState:
-    return joined(states) if machine.parts else states[0]
-
-
-def _after(machine: Machine, before: Components, state: MachineState) -> Components:
-    states = split(state) if machine.parts else [state]
-    return tuple(
-        own._replace(
-            params=new.params, model_state={"fixed": new.fixed}, opt_state=new.opt_state, updates=own.updates + 1
-        )
-        for own, new in zip(before, states, strict=True)
-    )

@@ -8,7 +8,8 @@ from al_jax.rules.heads import AveragedClassifier, ConvHead, ImageHead, MlpSrHea
 from al_jax.rules.infopro import Contrast, Decoder, ImageDecoder, InfoPro, infopro
 from al_jax.rules.leak import leak
 from al_jax.rules.local import Classification, LocalComponent, local
-from al_jax.rules.momentum import MomentumBranch, momentum
+from al_jax.rules.momentum import momentum
+from al_jax.rules.momentum_branch import MomentumBranch
 from al_jax.rules.parts import Bridge, CodeLayer, NoBridge
 from al_jax.rules.predsim import Compared, PredSim, predsim
 

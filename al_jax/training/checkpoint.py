@@ -109,7 +109,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.folder).free
         if free < 2 * size:  # while Orbax merges its files it has everything twice
-            raise OSError(f"{free / 2**20:.0f} MiB are free, {2 * size / 2**20:.0f} MiB are needed")
+            raise OSError(f"{free / 2**10:,.0f} KiB are free, {2 * size / 2**10:,.0f} KiB are needed")
 
     def _seal(self, step: int) -> None:
         self._orbax.wait_until_finished()

@@ -14,8 +14,10 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from al_jax.data import DataError
 from al_jax.training.config import Config, default_config, from_text, nearest, wrong_type
-from al_jax.training.errors import ConfigError
+from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.limits import with_given
 
 
 def define_workdir() -> None:
@@ -48,6 +50,7 @@ def parser(default: Path, define: Callable[[], None] = define_workdir) -> Callab
             raise ConfigError(f"the config file gives no field {missing[0]!r}: let it begin with default_config(...)")
         if len(rest) > 1:
             raise ConfigError(f"unknown argument {rest[1]!r}: write fields as --config.FIELD=VALUE")
+        with_given(flags.FLAGS.config, given_fields())
         return rest
 
     return parse
@@ -106,8 +109,15 @@ def read_config(spec: str, fields: Mapping[str, str]) -> Config:
     path, _, variant = spec.partition(":")
     if not Path(path).is_file():
         raise ConfigError(f"there is no config file {path}")
-    config = runpy.run_path(path)["get_config"](variant)
+    try:
+        get_config = runpy.run_path(path)["get_config"]
+        config = get_config(variant) if variant or inspect.signature(get_config).parameters else get_config()
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from error
     config.update({name: from_text(name, text) for name, text in fields.items()})
+    with_given(config, fields)
     return config
 
 
@@ -117,8 +127,28 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(argv[:end]), list(argv[end + 1 :])
 
 
+def command(main: Callable[[], None], *stopping: type[BaseException], again: str = "starts anew") -> None:
+    """Runs a command, and says in a sentence why it ended early.
+
+    Args:
+      main: the command.
+      stopping: what it raises when it is asked to stop, beside `KeyboardInterrupt`.
+      again: what it does when it is given again after that.
+    """
+    try:
+        main()
+    except (KeyboardInterrupt, *stopping):
+        print(f"stopped; the same command {again}", flush=True)
+    except (RunError, DataError) as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: a file cannot be read or written ({error}): choose another")
+
+
 class StopRequest:
-    """While open, SIGTERM and the first Ctrl-C only note that the run shall stop; a second one interrupts at once.
+    """While open, SIGTERM, SIGHUP and the first Ctrl-C only note that the run shall stop; a second one interrupts.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
 
     Calling it gives the signal's number, 0 before one came.
     """
@@ -127,7 +157,10 @@ class StopRequest:
         self._signal = 0
 
     def __enter__(self):
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *exception):

@@ -5,19 +5,23 @@ spread over all of them. So it leaves within a bounded time and says why; the ru
 to JAX 0.9.0 the runtime ends such a process by itself, with status 1 and words of its own.
 """
 
+import contextlib
 import ctypes
+import hashlib
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 import jax
 
-from al_jax.engines import distributed
+from al_jax.engines import distributed, world
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
 
@@ -25,6 +29,9 @@ LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same com
 LOOK = 0.5  # seconds between two looks at the others
 FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
 PATIENCE = 30.0  # seconds that process 0 waits for the others at the end, and they for its answer
+# Fields that each process may have of its own.
+OWN = {"coordinator", "num_processes", "process_id", "data_dir", "start_timeout", "step_timeout", "profile"}
+SCRATCH: list[Path] = []  # folders that go with this process
 SPEAKING = threading.Lock()  # taken for good by the thread that says why the process leaves
 # What errors of collectives without their other side begin with, or name behind the code of the error.
 PEER = re.compile(r"^(?:UNAVAILABLE|DEADLINE_EXCEEDED)\b.*|\b(?:Gloo|NCCL)\b.*")
@@ -40,7 +47,7 @@ def join(config: Config) -> None:
       RunError: the fields do not fit, or the others did not come.
     """
     try:
-        around = distributed.of_environment()
+        around = world.of_environment()
     except ValueError as error:
         raise ConfigError(str(error)) from error
     coordinator = config.coordinator or around.coordinator
@@ -53,7 +60,7 @@ def join(config: Config) -> None:
     if coordinator:
         _on_abort(alone, status=1)
     try:
-        distributed.start(coordinator, processes, process, config.start_timeout)
+        world.start(coordinator, processes, process, config.start_timeout)
     except ValueError as error:
         raise ConfigError(f"config.{error}") from error
     except jax.errors.JaxRuntimeError as error:
@@ -64,6 +71,25 @@ def join(config: Config) -> None:
     elif coordinator:
         signal.signal(signal.SIGABRT, signal.SIG_DFL)  # an abort is its own affair again
     jax.config.update("jax_num_cpu_devices", max(config.devices // distributed.size(), 1))
+
+
+def agree(config: Config) -> None:
+    """Refuses to train with processes of another configuration or program, whose result would be nobody's.
+
+    Raises:
+      ConfigError: this process is not as the first one.
+    """
+    if distributed.size() == 1:
+        return
+    sources = sorted(Path(__file__).resolve().parents[1].rglob("*.py"))
+    program = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    own = {**config.to_dict(), "al_jax": program, "jax": jax.__version__}
+    first = distributed.on_first(lambda: own)
+    names = sorted((own.keys() | first.keys()) - OWN)
+    if other := [f"{name}: {first.get(name)!r} there" for name in names if own.get(name) != first.get(name)]:
+        raise ConfigError(
+            f"{_this()} differs from process 0 ({'; '.join(other)}): start all with the same command and code"
+        )
 
 
 def leave(status: int) -> NoReturn:
@@ -91,8 +117,9 @@ def give_up(sentence: str) -> NoReturn:
     """Ends this process with an error, which the others hear of."""
     if distributed.size() == 1:
         sys.exit(sentence)
-    print(sentence, file=sys.stderr)
     _exit_within(PATIENCE, 1)
+    with contextlib.suppress(OSError):  # nobody hears, as on a full disk
+        print(sentence, file=sys.stderr, flush=True)
     try:
         distributed.tell("gone", sentence.removeprefix("error: "))
         if distributed.first():
@@ -173,8 +200,10 @@ class Watch:
 
 
 def _lost(reason: str, remedy: str = "") -> NoReturn:
-    if _is_first():
-        print(f"error: {reason}, so {_this()} leaves: {SAVED}{remedy}", file=sys.stderr)
+    _exit_within(PATIENCE, LOST)
+    with contextlib.suppress(OSError):
+        if _is_first():
+            print(f"error: {reason}, so {_this()} leaves: {SAVED}{remedy}", file=sys.stderr, flush=True)
     _exit(LOST)
 
 
@@ -192,14 +221,17 @@ def _this() -> str:
 
 def _exit(status: int) -> NoReturn:
     """Without the handlers at Python's exit, where JAX would wait for the others."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(Exception):  # of streams that are closed, or of a full disk
+        for folder in SCRATCH:
+            shutil.rmtree(folder, ignore_errors=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)
 
 
 def _exit_within(seconds: float, status: int) -> None:
-    """Ends this process after some seconds, whatever it waits for: a call of process 0 has no deadline of its own."""
-    timer = threading.Timer(seconds, _exit, (status,))
+    """Ends this process after some seconds, whatever it waits for: process 0, or somebody to read what it says."""
+    timer = threading.Timer(seconds, os._exit, (status,))
     timer.daemon = True
     timer.start()
 

@@ -13,4 +13,5 @@ class Diverged(RunError):
     """A loss or a parameter became NaN or infinite."""
 
 
-REMEDY = "start anew with a smaller learning_rate; the last good checkpoint is kept"  # of what diverged
+# What to do about what diverged.
+REMEDY = "start anew with a smaller learning_rate; the last good checkpoint, if there is one, is kept"

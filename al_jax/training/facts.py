@@ -14,6 +14,15 @@ from al_jax.training.records import read_json, write_json
 FACTS = "data.json"
 
 
+def check_channels(config: Config, channels: int) -> None:
+    """Raises `ConfigError` where ImageNet's statistics are asked for grey images."""
+    if config.normalisation == "imagenet" and channels == 1:
+        raise ConfigError(
+            "config.normalisation is 'imagenet', statistics of red, green and blue: choose another for the grey "
+            f"images of {config.dataset}"
+        )
+
+
 class DataFacts(NamedTuple):
     """Facts of a data set under a configuration.
 
@@ -35,11 +44,7 @@ class DataFacts(NamedTuple):
           DataError: a constant channel cannot be standardised.
           ConfigError: ImageNet's statistics are not for grey images.
         """
-        if config.normalisation == "imagenet" and dataset.train.shape[-1] == 1:
-            raise ConfigError(
-                "config.normalisation is 'imagenet', statistics of red, green and blue: choose another for the grey "
-                f"images of {dataset.name}"
-            )
+        check_channels(config, dataset.train.shape[-1])
         normalise = {
             "unit_range": unit_range,
             "half_range": half_range,

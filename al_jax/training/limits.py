@@ -1,8 +1,9 @@
 """What each field of a configuration may be: by itself, and beside others. Tables that validation reads."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from al_jax.training.config import HIDDEN, MACHINES
+from al_jax.training.config import HIDDEN, MACHINES, Config, default_config
 
 RESNETS = ("resnet8", "resnet20", "resnet32", "resnet110")
 CONVOLUTIONAL = ("vanilla_cnn", "vgg", *RESNETS, "resnet101", "resnet152", "resnext101", "vgg13")
@@ -63,7 +64,6 @@ AT_LEAST_ZERO = [
     "autoencoder_rate",
     "momentum_biases",
     "warmup_epochs",
-    "target_step",
     "target_noise",
     "input_noise",
     "tree_cuts",
@@ -76,6 +76,7 @@ AT_LEAST_ZERO = [
     "checkpoint_seconds",
 ]
 POSITIVE = [
+    "target_step",
     "learning_rate",
     "code_learning_rate",
     "reverse_rate",
@@ -152,3 +153,23 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     *((field, "rule", ("neural_decision",)) for field in ("candidates", "search_noise")),
     ("diagnose", "rule", MACHINES),
 )
+
+
+def with_given(config: Config, given: Iterable[str]) -> None:
+    """Takes back what a config file has set for another rule, network … than the command line gives.
+
+    A field that has no effect beside the given ones has its default again; one that is given itself stays, for
+    validation to refuse.
+
+    Args:
+      config: of the file, with the given fields in it; changed in place.
+      given: their names.
+    """
+    kept, changed, defaults = set(given), set(given), default_config()
+    while foreign := {
+        field
+        for field, other, values in NEEDS
+        if other in changed and config[other] not in values and field not in kept and config[field] != defaults[field]
+    }:
+        config.update({field: defaults[field] for field in foreign})
+        changed |= foreign

@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from al_jax.arguments import reason
 from al_jax.components import with_prepare
 from al_jax.training.build import build_prepare
 from al_jax.training.checkpoint import Checkpoints, Restored
@@ -77,7 +78,10 @@ def _config(workdir: Path) -> Config:
     if not path.exists():
         raise RunError(f"there is no run in {workdir}: it has no config.json (al_jax.data.load reads data sets)")
     config = default_config()
-    config.update(ConfigDict(read_json(path)))
+    try:
+        config.update(ConfigDict(read_json(path)))
+    except TypeError as error:
+        raise RunError(f"{path} is damaged ({reason(error)}): take it from a copy, or train anew elsewhere") from error
     return config
 
 

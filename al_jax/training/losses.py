@@ -1,11 +1,14 @@
 """Losses on the host: named, averaged over the updates of one call, and watched for NaN."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from al_jax.training.errors import REMEDY, Diverged
-from al_jax.types import Metrics
+from al_jax.types import ComponentState, Metrics
 
 
 class LossLog:
@@ -66,3 +69,19 @@ class LossLog:
             rows.append((last, {name: float(np.mean(values)) for name, values in window.items()}))
             del self._windows[first, last]
         return rows
+
+
+def refuse_infinite(components: Sequence[ComponentState], updates: int) -> None:
+    """Raises `Diverged` where a number of a component is not finite after so many updates."""
+    for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_finite(components))):
+        if not finite:
+            name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+            raise Diverged(f"{name} of component {path[0].idx + 1} is not finite after update {updates}: {REMEDY}")
+
+
+@jax.jit
+def _finite(tree):
+    """Whether every number of each leaf is finite; one program for all, as each takes a start some 30 ms longer."""
+    return jax.tree.map(
+        lambda x: jnp.isfinite(x).all() if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.bool_(True), tree
+    )

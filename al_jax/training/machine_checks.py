@@ -26,3 +26,7 @@ def validate_machine(config: Config) -> None:
         raise ConfigError(f"config.population is {config.population}: evolution draws pairs, so it must be even")
     if config.rule == "target_propagation" and len(units_of(config)) < 2:
         raise ConfigError(f"config.units is {config.units!r}: target propagation needs at least two hidden layers")
+    if config.alternate and config.epochs == 1:
+        raise ConfigError(
+            "config.epochs is 1, and the first epoch of alternate=true is for the inverses alone: train for 2 or more"
+        )

@@ -15,7 +15,7 @@ from al_jax.engines.partition import best_partition, blocks_of, even_partition
 from al_jax.training import derived
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
-from al_jax.training.facts import DataFacts
+from al_jax.training.facts import DataFacts, check_channels
 from al_jax.training.partition import micro_batches_in_call, profile_config
 from al_jax.training.run import updates_in_epoch
 from al_jax.training.validation import validate
@@ -125,6 +125,7 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
     """
     validate(config)
     size = size_of(config.dataset)
+    check_channels(config, size.image[-1])
     facts = DataFacts(size.classes, size.image, unit_range())  # other statistics would cost the same
     left = size.examples - config.validation
     if left < max(config.examples, 1):

@@ -1,5 +1,6 @@
 """What a run leaves in its workdir while it trains: metrics.jsonl and TensorBoard events."""
 
+import contextlib
 import json
 import os
 import time
@@ -52,12 +53,10 @@ def read_rows(workdir: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, less those that were cut off or damaged; none if there is no such file."""
     path = workdir / METRICS
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+    return [row for row in rows if isinstance(row, dict) and "update" in row]
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -78,6 +77,8 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise RunError(f"{path} is another kind of file: it holds no names with values")
         if missing := [name for name in needed if name not in found]:
             raise RunError(f"{path} is another kind of file: it has no {missing[0]!r}")
         return found

@@ -1,13 +1,7 @@
-"""What a configuration decides before training starts: data, network, trainer, and whose workdir it is."""
+"""What a configuration decides before training starts: data, network and trainer."""
 
-import contextlib
-import datetime
-import fcntl
 import functools
-import itertools
-import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +15,16 @@ from al_jax.engines import distributed
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.partition import even_partition
 from al_jax.engines.update import draw_components
-from al_jax.machines.trainer import initial_components
+from al_jax.machines.components import initial_components
 from al_jax.training import derived
 from al_jax.training.build import build_machine_trainer, build_prepare, build_trainer
-from al_jax.training.config import MACHINES, Config, differences
-from al_jax.training.errors import ConfigError, RunError
+from al_jax.training.config import MACHINES, Config
+from al_jax.training.errors import ConfigError
 from al_jax.training.evaluation import Evaluate, make_evaluate
 from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
 from al_jax.training.networks import build_network
 from al_jax.training.optimizers import build_optimizer, steps_in_run
-from al_jax.training.records import read_json
 from al_jax.training.validation import validate
 from al_jax.types import ComponentState, Network, Trainer
 
@@ -152,80 +145,6 @@ def given_partition(config: Config) -> tuple[int, ...] | None:
     if config.engine != "pipelined" or config.partition == "auto":
         return None
     return derived.partition_of(config) or even_partition(derived.depth(config), derived.stages(config))
-
-
-def refuse_other_run(config: Config, workdir: Path) -> None:
-    """Refuses a workdir whose run was started with another configuration."""
-    if (path := workdir / "config.json").exists():
-        changed = differences(read_json(path), json.loads(config.to_json()))
-        if changed:
-            raise ConfigError(
-                f"{workdir} holds a run with another configuration ({'; '.join(changed)}): use another --workdir, or "
-                "the configuration it was started with"
-            )
-
-
-def new_workdir(parent: Path, name: str) -> Path:
-    """Creates a folder that no other run has, named after the config and the time.
-
-    Raises:
-      RunError: it cannot be created.
-    """
-    stamp = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    for suffix in itertools.count(1):
-        workdir = parent / (stamp if suffix == 1 else f"{stamp}-{suffix}")
-        try:
-            workdir.mkdir(parents=True)
-            return workdir
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RunError(f"cannot create {workdir} ({error.strerror}): choose a --workdir") from error
-    raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def claimed(config: Config, workdir: Path) -> Iterator[Path]:
-    """Makes the workdir this run's alone until the end.
-
-    Yields:
-      Where this process writes: the workdir in the first one, in any other a folder that goes when it leaves.
-
-    Raises:
-      RunError: as `_claimed` in the first process.
-    """
-    with contextlib.ExitStack() as until_the_end:
-
-        def claim():
-            until_the_end.enter_context(_claimed(config, workdir))
-
-        distributed.on_first(claim)
-        if not distributed.first():
-            workdir = Path(until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="al_jax-")))
-        yield workdir
-
-
-@contextlib.contextmanager
-def _claimed(config: Config, workdir: Path) -> Iterator[None]:
-    """Locks the workdir against other processes.
-
-    Raises:
-      RunError: it cannot be written, another process works in it, or it holds another run.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("w")
-    except OSError as error:
-        raise RunError(f"cannot write to the workdir {workdir} ({error.strerror}): choose another --workdir") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it by itself
-        except OSError as error:
-            raise RunError(
-                f"another process is training in {workdir}: wait for it, or use another --workdir"
-            ) from error
-        refuse_other_run(config, workdir)
-        yield
 
 
 def micro_batch_shapes(config: Config, facts: DataFacts) -> dict[str, jax.ShapeDtypeStruct]:

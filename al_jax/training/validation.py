@@ -67,6 +67,8 @@ def validate(config: Config) -> None:
     for index in freeze_indices(config):
         if not 0 <= index < depth(config):
             raise ConfigError(f"config.freeze names component {index + 1}: there are 1 to {depth(config)}")
+    if len(set(freeze_indices(config))) == depth(config):
+        raise ConfigError("config.freeze names every component, so nothing would learn: leave one out")
 
 
 def _validate_effects(config: Config) -> None:
@@ -115,11 +117,16 @@ def _validate_rule(config: Config) -> None:
         raise ConfigError("config.head is 'image', which is made of convolutions: choose another for an mlp")
     if config.momentum and config.bridge == "conv" and config.rule == "associated":
         raise ConfigError("config.bridge is 'conv', shaped like the next block as momentum's branch is: choose another")
-    if config.associated_loss == "contrast" and config.batch_size == config.accumulate * config.shards:
-        raise ConfigError(
-            "config.associated_loss is 'contrast', which tells apart the codes of a slice of a micro-batch, and here "
-            "each has one example: raise batch_size, or lower accumulate or shards"
-        )
+    for field, compares in (
+        ("associated_loss", config.associated_loss == "contrast"),
+        ("contrast", config.contrast and config.components > 1),
+        ("similarity", config.rule == "predsim" and config.similarity and config.components > 1),
+    ):
+        if compares and config.batch_size == config.accumulate * config.shards:
+            raise ConfigError(
+                f"config.{field} is {_text(config[field])}, which compares the examples of a slice of a micro-batch, "
+                "and here each has one: raise batch_size, or lower accumulate or shards"
+            )
     if config.leak and config.codes == "pretrained":
         raise ConfigError(
             "config.leak lets codes learn from losses above, so they cannot be pretrained: codes='online'"

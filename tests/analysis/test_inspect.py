@@ -18,8 +18,9 @@ from al_jax.training.errors import RunError
 from al_jax.training.loop import Training
 from al_jax.training.recipes import BACKPROP
 from al_jax.training.records import read_json
-from al_jax.training.run import claimed, set_up
+from al_jax.training.run import set_up
 from al_jax.training.summary import leave, summarise
+from al_jax.training.workdir import claimed
 
 BATCH = first(make_batches(1, size=8, shape=(4, 4, 1), classes=3))
 SHAPES = {

@@ -8,12 +8,12 @@ from support import Local
 
 import al_jax as al
 from al_jax.data import Split, batches_in_part
-from al_jax.engines import distributed
+from al_jax.engines import distributed, world
 from al_jax.engines.placement import AXES, fed_here
 
 
 def test_a_process_alone_is_first_and_agrees_with_itself():
-    distributed.start()  # no coordinator: nothing to join
+    world.start()  # no coordinator: nothing to join
     assert (distributed.size(), distributed.rank(), distributed.first()) == (1, 0, True)
     assert distributed.Agreement(timeout=1).ask(15, 0) == (15, 0)
     assert distributed.on_first(lambda: "read") == "read"
@@ -46,18 +46,18 @@ WRONG = {
 def test_fields_that_cannot_be_are_refused_in_a_sentence(monkeypatch, fields, message):
     monkeypatch.setattr(jax.distributed, "initialize", None)
     with pytest.raises(ValueError, match=message) as refusal:
-        distributed.start(**fields)
+        world.start(**fields)
     assert "\n" not in str(refusal.value)
 
 
 def test_what_the_environment_says(monkeypatch):
     for variable in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(variable, raising=False)
-    assert distributed.of_environment() == distributed.World("", 0, -1)
+    assert world.of_environment() == world.World("", 0, -1)
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "[::1]:1234")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     monkeypatch.setenv("JAX_PROCESS_ID", "0")
-    assert distributed.of_environment() == distributed.World("[::1]:1234", 2, 0)
+    assert world.of_environment() == world.World("[::1]:1234", 2, 0)
     for variable, text in (
         ("JAX_PROCESS_ID", "-1"),
         ("JAX_NUM_PROCESSES", "two"),
@@ -66,7 +66,7 @@ def test_what_the_environment_says(monkeypatch):
     ):
         monkeypatch.setenv(variable, text)
         with pytest.raises(ValueError, match=f"^{variable} is '{text}': it must be "):
-            distributed.of_environment()
+            world.of_environment()
 
 
 def test_a_value_longer_than_a_chunk_comes_to_the_others_in_several(monkeypatch):
@@ -94,13 +94,16 @@ def test_a_value_longer_than_a_chunk_comes_to_the_others_in_several(monkeypatch)
     assert str(received["notes"]) == "-0.0"
 
 
-def test_a_cluster_that_is_not_found_is_explained(monkeypatch):
+@pytest.mark.parametrize(
+    "error", [ValueError("coordinator_address should be defined."), KeyError("OMPI_COMM_WORLD_SIZE"), RuntimeError("?")]
+)
+def test_a_cluster_that_is_not_found_is_explained(monkeypatch, error):
     def initialize(**fields):
-        raise ValueError("coordinator_address should be defined.")
+        raise error
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(ValueError, match=r"coordinator is 'auto', but .* give coordinator=host:port, num_processes"):
-        distributed.start("auto")
+        world.start("auto")
 
 
 def test_devices_are_counted():

@@ -106,7 +106,7 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path):
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     full = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
-    with pytest.raises(RunError, match="0 MiB are free") as refusal:
+    with pytest.raises(RunError, match="0 KiB are free") as refusal:
         Checkpoints(tmp_path, keep=1).save(1, make_components(), {})
     assert "\n" not in str(refusal.value)
 

@@ -14,7 +14,8 @@ from al_jax.training import loop
 from al_jax.training.codes import pretrain
 from al_jax.training.config import default_config
 from al_jax.training.networks import build_codes
-from al_jax.training.run import claimed, per_seed, set_up
+from al_jax.training.run import per_seed, set_up
+from al_jax.training.workdir import claimed
 
 FIELDS = {
     "components": 2,

@@ -1,6 +1,9 @@
 """Leaving a run of several processes; with real ones in test_process_faults.py."""
 
 import signal
+import socket
+import subprocess
+import sys
 import threading
 
 import jax
@@ -10,7 +13,7 @@ from al_jax.training import company
 from al_jax.training.config import default_config
 from al_jax.training.errors import ConfigError
 
-VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_COORDINATOR_PORT", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 class Left(Exception):
@@ -25,6 +28,7 @@ def one_of_two(monkeypatch):
         raise Left(status)
 
     monkeypatch.setattr(company, "_exit", leave)
+    monkeypatch.setattr(company, "_exit_within", lambda seconds, status: None)
     monkeypatch.setattr(company, "LOOK", 0)
     monkeypatch.setattr(company, "SPEAKING", threading.Lock())
     for name, value in {"size": 2, "rank": 1, "first": False}.items():
@@ -44,6 +48,8 @@ def nothing_said(monkeypatch):
         ({}, {"start_timeout": float("inf")}, "config.start_timeout is inf: it must be"),
         ({"JAX_NUM_PROCESSES": "two"}, {}, "JAX_NUM_PROCESSES is 'two': it must be a whole number of at least 1"),
         ({"JAX_NUM_PROCESSES": "2"}, {}, "config.coordinator is empty, but num_processes is 2"),
+        ({"JAX_COORDINATOR_PORT": "abc"}, {}, "JAX_COORDINATOR_PORT is 'abc': it must be a whole number of at least 1"),
+        ({"JAX_COORDINATOR_PORT": "70000"}, {}, "JAX_COORDINATOR_PORT is 70000: ports are below 65536"),
         ({"JAX_PROCESS_ID": "1"}, {"process_id": -3}, "config.process_id is -3: it must be at least 0"),
     ],
 )
@@ -57,7 +63,7 @@ def test_fields_and_variables_that_cannot_be_are_refused(monkeypatch, nothing_sa
 
 def test_a_process_that_turns_out_to_be_alone_aborts_as_ever(monkeypatch, nothing_said):
     handlers = []
-    monkeypatch.setattr(company.distributed, "start", lambda *given: None)
+    monkeypatch.setattr(company.world, "start", lambda *given: None)
     monkeypatch.setattr(company.jax.config, "update", lambda *given: None)
     monkeypatch.setattr(company, "_on_abort", lambda sentence, status: handlers.append(sentence))
     monkeypatch.setattr(company.signal, "signal", lambda *given: handlers.append(given))
@@ -105,10 +111,56 @@ def test_a_call_that_takes_too_long_names_the_remedy(one_of_two, capsys):
 def test_a_process_that_gives_up_leaves_although_the_first_does_not_answer(monkeypatch):
     ended, answered = threading.Event(), []
     monkeypatch.setattr(company, "PATIENCE", 0.05)
-    monkeypatch.setattr(company, "_exit", lambda status: ended.set())
+    monkeypatch.setattr(company, "_exit", lambda status: None)
+    monkeypatch.setattr(company.os, "_exit", lambda status: ended.set())
     monkeypatch.setattr(company.distributed, "size", lambda: 2)
     monkeypatch.setattr(company.distributed, "first", lambda: False)
     # It would wait for ever.
     monkeypatch.setattr(company.distributed, "tell", lambda *told: answered.append(not ended.wait(20)))
     company.give_up("error: something")
     assert answered == [False]
+
+
+# A process whose second never comes to anything, and whom nobody can hear.
+UNHEARD = """
+import os, sys
+from al_jax.training import company
+company.distributed.size, company.distributed.rank = lambda: 2, lambda: 1
+company.distributed.told = lambda name: {}
+print(os.mkdir(sys.argv[1]) or "", flush=True)
+company.SCRATCH.append(sys.argv[1])
+with company.Watch(first=0.1, then=0.1):
+    company.time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_process_that_nobody_can_hear_leaves_all_the_same(tmp_path, closed):
+    scratch, nobody = tmp_path / "scratch", tmp_path / "out"
+    command = [sys.executable, "-c", UNHEARD, str(scratch)]
+    with open("/dev/full", "w") as full, nobody.open("w") as said:
+        before = ["sh", "-c", 'exec "$@" 2>&-', "sh"] if closed else []
+        ended = subprocess.run([*before, *command], stdout=said, stderr=full, timeout=55)
+    assert ended.returncode == company.LOST
+    assert not scratch.exists()
+
+
+def test_processes_train_with_one_configuration_and_one_program(one_of_two, monkeypatch):
+    theirs = {}
+    monkeypatch.setattr(company.distributed, "on_first", lambda run: {**run(), **theirs})
+    own = default_config()
+    company.agree(own)
+    theirs |= {"step_timeout": 1.0, "process_id": 0, "data_dir": "/elsewhere"}
+    company.agree(own)
+    theirs |= {"learning_rate": 0.1, "al_jax": "0123"}
+    with pytest.raises(
+        ConfigError, match=r"^process 1 of 2 differs .* \(al_jax: '0123' there; learning_rate: 0.1 there"
+    ):
+        company.agree(own)
+
+
+def test_a_port_that_is_taken_is_refused(nothing_said):
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"coordinator is 'localhost:{port}', but its port cannot be had"):
+            company.join(default_config(coordinator=f"localhost:{port}", num_processes=2, process_id=0))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from al_jax.data import load
+from al_jax.training.command_line import read_config
 from al_jax.training.config import default_config, differences, with_variant
 from al_jax.training.errors import ConfigError
 from al_jax.training.facts import DataFacts
@@ -42,12 +43,23 @@ REFUSED = {
     "two kinds of codes": ({"codes": "pretrained", "warm_start": "runs/x"}, "brings its own codes"),
     "nothing to tell apart": (
         {"associated_loss": "contrast", "shards": 8, "accumulate": 4},
-        "each has one example: raise batch_size",
+        "associated_loss is contrast, .* here each has one: raise batch_size",
     ),
+    "no images to contrast": (
+        {"rule": "infopro", "contrast": True, "batch_size": 1},
+        "contrast is true, .* here each has one: raise batch_size",
+    ),
+    "nothing similar": ({"rule": "predsim", "batch_size": 4, "shards": 4}, "similarity is 0.99, .* each has one"),
+    "layers that never learn": (
+        {"rule": "target_propagation", "units": "8,8", "alternate": True, "epochs": 1},
+        "epochs is 1, and the first epoch of alternate=true",
+    ),
+    "no step to a target": ({"rule": "target_propagation", "target_step": 0.0}, "target_step is 0.0: it must be pos"),
     "crops of data in memory": ({"augmentation": "resized_crop"}, "choose another for digits"),
     "statistics of data on disk": ({"dataset": "imagenet2012", "normalisation": "standardise"}, "choose imagenet,"),
     "a seed too many": ({"seed": 2**32}, "made of seeds below"),
     "frozen component": ({"freeze": "1,9"}, "names component 9"),
+    "frozen components": ({"freeze": "1,2,3,4"}, "names every component, so nothing would learn"),
 }
 
 
@@ -183,6 +195,44 @@ def test_a_colon_between_variants_is_as_good_as_a_comma(name, variant, field, va
     config = CONFIGS[name](variant)
     assert config[field] == value
     assert CONFIGS[name](variant.replace(",", ":")) == config
+
+
+@pytest.mark.parametrize("rule", ["associated", "greedy", "predsim", "infopro", "backprop", "gradient"])
+@pytest.mark.parametrize("spec", ["digits:smoke", "mnist_mlp:smoke", "cifar_mlp:smoke"])
+def test_any_rule_may_be_given_to_a_config_of_another_one(spec, rule):
+    config = read_config(f"{ROOT}/configs/{spec.replace(':', '.py:')}", {"rule": rule})
+    validate(config)
+    assert config.rule == rule
+
+
+def test_fields_of_a_config_file_give_way_to_those_that_are_given():
+    config = read_config(f"{ROOT}/configs/cifar_resnet.py", {"rule": "backprop", "bridge": "none"})
+    assert (config.bridge_hidden, config.codes, config.pool) == ("sigmoid", "online", default_config().pool)
+    assert (config.code, config.learning_rate) == (300, 3e-3)  # which both rules have
+    with pytest.raises(ConfigError, match="bridge_hidden is for rule=associated, not backprop"):
+        validate(read_config(f"{ROOT}/configs/cifar_resnet.py", {"rule": "backprop", "bridge_hidden": "elu"}))
+    own = read_config(f"{ROOT}/configs/cifar_resnet.py", {"epochs": "3"})
+    assert (own.bridge_hidden, own.codes, own.pool) == ("elu", "pretrained", 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:\n", "line 1"),
+        ("x = 1\n", "get_config"),
+        ("def get_config(variant):\n    return x\n", "own.py, line 2: NameError: name 'x' is not defined"),
+    ],
+)
+def test_a_config_file_that_fails_is_told_to_every_command_in_one_line(content, message, tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message) as refusal:
+        read_config(str(path), {})
+    assert "\n" not in str(refusal.value)
+    path.write_text(
+        "from al_jax.training.config import default_config\ndef get_config():\n    return default_config()\n"
+    )
+    assert read_config(str(path), {}) == default_config()
 
 
 def test_only_fields_off_the_trajectory_may_change():

@@ -24,9 +24,10 @@ from al_jax.training.facts import DataFacts
 from al_jax.training.loop import Training
 from al_jax.training.networks import build_network
 from al_jax.training.records import read_rows
-from al_jax.training.run import claimed, set_up
+from al_jax.training.run import set_up
 from al_jax.training.summary import summarise
 from al_jax.training.validation import validate
+from al_jax.training.workdir import claimed
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "local_learning.py"
 IMAGE = (32, 32, 3)

@@ -1,11 +1,12 @@
 """Losses become the same rows whatever the engine, and NaN is named."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from al_jax.training.errors import RunError
-from al_jax.training.losses import LossLog
-from al_jax.types import Metrics
+from al_jax.training.losses import LossLog, refuse_infinite
+from al_jax.types import ComponentState, Metrics
 
 
 def measured(updates, *losses):
@@ -44,3 +45,11 @@ def test_the_first_update_that_went_wrong_is_named_not_the_first_component():
     log.expect(0, 3)
     with pytest.raises(RunError, match="component 2 is nan at update 1"):
         log.add(measured([[0, 1, 2], [0, 1, 2]], [1.0, 1.0, np.nan], [1.0, np.nan, np.nan]))
+
+
+def test_a_number_that_is_not_finite_is_named():
+    state = ComponentState({"f": {"kernel": jnp.ones(3)}}, {}, (), jnp.int32(7), jnp.zeros(2, jnp.uint32))
+    refuse_infinite([state], 7)
+    broken = state._replace(params={"f": {"kernel": jnp.array([1, jnp.inf, 1])}})
+    with pytest.raises(RunError, match="params/f/kernel of component 2 is not finite after update 7: start anew with"):
+        refuse_infinite([state, broken], 7)

@@ -16,7 +16,8 @@ from al_jax.training.errors import ConfigError
 from al_jax.training.load import load_run
 from al_jax.training.machines import Features
 from al_jax.training.records import read_rows
-from al_jax.training.run import claimed, set_up
+from al_jax.training.run import set_up
+from al_jax.training.workdir import claimed
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "machines.py"
 EXPERIMENTS = {

@@ -27,6 +27,7 @@ from processes import (
 )
 
 from al_jax import launch
+from al_jax.training.company import LOST
 
 no_process_stays = real.no_process_stays
 
@@ -75,6 +76,17 @@ def test_a_late_process_is_waited_for_and_a_second_run_in_its_workdir_refused(tm
     processes[1].send_signal(signal.SIGTERM)  # of one process, and both stop
     for process in processes:
         assert finish(process)[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_processes_of_different_configurations_do_not_train(tmp_path):
+    world = by_jax()
+    processes = [start(rank, world, tmp_path, learning_rate=rate) for rank, rate in enumerate((1e-3, 1e-2))]
+    (lost, _, heard), (status, _, errors) = map(finish, processes)
+    assert (lost, status) == (LOST, 1)
+    assert "process 1 of 2 differs from process 0 (learning_rate: 0.001 there)" in sentence(errors)
+    assert "process 1 left (process 1 of 2 differs from" in sentence(heard)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.slow

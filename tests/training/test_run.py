@@ -14,7 +14,8 @@ from al_jax.training.config import default_config
 from al_jax.training.digest import digest
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_rows
-from al_jax.training.run import claimed, new_workdir, set_up, stored_shapes
+from al_jax.training.run import set_up, stored_shapes
+from al_jax.training.workdir import claimed, new_workdir
 
 SMALL = {"components": 3, "width": 12, "code": 8, "epochs": 2, "batch_size": 48, "updates_per_call": 12, "exact": True}
 SUMMARY_KEYS = {"test_accuracy", "train_accuracy", "accuracy_by_depth", "updates", "examples_per_second"} | {
