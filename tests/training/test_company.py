@@ -159,7 +159,8 @@ def test_processes_train_with_one_configuration_and_one_program(one_of_two, monk
         company.agree(own)
 
 
-def test_a_port_that_is_taken_is_refused(nothing_said):
+def test_a_port_that_is_taken_is_refused(monkeypatch, nothing_said):
+    monkeypatch.setattr(company, "_on_abort", lambda sentence, status: None)
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"coordinator is 'localhost:{port}', but its port cannot be had"):
