@@ -11,7 +11,7 @@ from support import KEY, Classifier, features_of, parameters_of
 
 import al_jax as al
 from al_jax.networks.convolution import LAYOUT, conv_general_dilated
-from al_jax.networks.layers import HE, batch_norm
+from al_jax.networks.layers import AUTHORS, HE, batch_norm
 from al_jax.rules import Bridge, CodeLayer, NoBridge
 from al_jax.rules.parts import average_pool
 
@@ -161,16 +161,17 @@ def test_a_strided_kernel_of_he_et_al_stands_where_its_shortcut_looks():
     np.testing.assert_array_equal(layer.apply({"params": {"Conv_0": {"kernel": kernel}}}, x, True), x[:, ::2, ::2])
 
 
-def test_batch_norm_of_he_et_al_averages_and_divides_as_in_pytorch():
+@pytest.mark.parametrize(("style", "kept", "epsilon"), [(HE, 0.9, 1e-5), (AUTHORS, 0.99, 1e-3)])
+def test_batch_norm_averages_and_divides_as_in_pytorch_and_the_authors_as_in_tensorflow(style, kept, epsilon):
     x = jnp.asarray([[0.0], [0.02]])
-    norm = batch_norm(True, None, HE)
+    norm = batch_norm(True, None, style)
     variables = {
         "params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
         "batch_stats": {"mean": jnp.zeros(1), "var": jnp.ones(1)},
     }
     output, updated = norm.apply(variables, x, mutable="batch_stats")
-    np.testing.assert_allclose(output[1], 0.01 / np.sqrt(0.01**2 + 1e-5), rtol=1e-5)
-    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * 0.01, rtol=1e-5)
+    np.testing.assert_allclose(output[1], 0.01 / np.sqrt(0.01**2 + epsilon), rtol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], (1 - kept) * 0.01, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("length", "size"), [(8, 4), (8, 1), (7, 2), (7, 4), (2, 4)])

@@ -130,6 +130,8 @@ def test_a_probe_finds_what_is_linear_and_no_more():
     assert probe(x[:400], linear[:400], x[400:], linear[400:]) > 0.97
     assert probe(x[:400], round_[:400], x[400:], round_[400:]) < 0.7
     assert probe(z[:400], linear[:400], z[400:], linear[400:]) < 0.65
+    uneven = x * [1e-4, 1.0]
+    assert probe(uneven[:400], linear[:400], uneven[400:], linear[400:]) > 0.97  # each feature by its own deviation
 
 
 def test_probes_of_every_block():

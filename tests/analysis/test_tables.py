@@ -81,6 +81,8 @@ def test_a_full_run_that_was_not_inspected_does_not_hide_a_short_one_that_was(tm
     assert cells[-2] == "not run"
     write(tmp_path, "cifar_mlp", bare, inspected(1, 5.0))  # of the full runs the one that was inspected
     assert table_7(tmp_path).splitlines()[2].endswith(" | 5.00 / 2.00 = 2.50, 1 seed, 20 epochs |")
+    write(tmp_path, "cifar_mlp", inspected(1, 5.0), inspected(2, 7.0))
+    assert table_7(tmp_path).splitlines()[2].endswith(" | 6.00 / 2.00 = 3.00 ± 0.71, 2 seeds, 20 epochs |")
 
 
 def test_the_note_on_test_images_stands_under_tables_of_cifar_10_alone(tmp_path):

@@ -34,8 +34,9 @@ def test_the_shorter_edge_becomes_an_eighth_longer_than_the_crop():
 def test_a_random_crop_is_the_rectangle_that_was_drawn():
     image = photograph(32, 32)
     np.testing.assert_array_equal(crops.random_resized(image, 32, draws()), image)
-    quarter = crops.random_resized(image, 16, draws(area=1 / 4, across=0.25, down=0.5))
-    np.testing.assert_array_equal(quarter, image[8:24, 4:20])
+    image = photograph(256, 256)  # large enough to tell the middle of the ratios' logarithms from that of the ratios
+    quarter = crops.random_resized(image, 128, draws(area=1 / 4, across=0.25, down=0.5))
+    np.testing.assert_array_equal(quarter, image[64:192, 32:160])
     wide = crops.random_resized(photograph(48, 64), 24, draws(area=3 / 16, ratio=4 / 3, across=0.999, down=0.999))
     expected = Image.fromarray(photograph(48, 64)[27:, 36:]).resize((24, 24), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(wide, expected)

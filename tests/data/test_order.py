@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from al_jax.data import DataError, Split, epoch_order, gather, validation_split
+from al_jax.data import DataError, Split, drawn, epoch_order, gather, validation_split
 
 
 def numbered(examples):
@@ -65,6 +65,10 @@ def test_validation_split_divides_the_training_split():
 def test_validation_split_is_pinned():
     _, validation = validation_split(numbered(50), 8)
     np.testing.assert_array_equal(validation.label, [17, 46, 36, 6, 43, 11, 14, 3])
+
+
+def test_the_examples_that_are_drawn_are_pinned():
+    np.testing.assert_array_equal(drawn(numbered(50), 8).label, [17, 46, 36, 6, 43, 11, 14, 3])
 
 
 @pytest.mark.parametrize("examples", [-1, 0, 50, 51])

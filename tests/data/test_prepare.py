@@ -160,3 +160,22 @@ def test_the_authors_recipe_standardises_each_image_less_the_mean_image(train):
     altered = np.asarray(prepare(train.image, KEY, True))
     np.testing.assert_allclose(altered.mean((1, 2, 3)), 0, atol=1e-5)
     assert np.abs(altered - expected).max() > 0.1
+
+
+def test_the_authors_recipe_crops_mirrors_and_changes_the_contrast():
+    """Read off a bright pixel with a darker one to its right, in the second channel; the first one is black."""
+    image, number = np.zeros((1, 12, 12, 2), np.uint8), 2000
+    image[0, 5, 5:7, 1] = 255, 51
+    altered = np.asarray(authors(unit_range())(np.repeat(image, number, 0), KEY, True), np.float64)
+    dark, spot = np.moveaxis(altered, 3, 0)
+    row, column = np.divmod(spot.reshape(number, -1).argmax(1), 12)
+    every = np.arange(number)
+    mirrored = spot[every, row, column - 1] > spot[every, row, column + 1]
+    assert 0.45 < mirrored.mean() < 0.55
+    for places in (row, column[~mirrored], 11 - column[mirrored]):
+        assert set(places) == set(range(1, 10))  # a border of 4 pixels
+    # Contrast keeps the mean, and the standardisation scales both differences alike.
+    range_, mean = spot.max((1, 2)) - spot.min((1, 2)), spot.mean((1, 2)) - dark.mean((1, 2))
+    factors = range_ / mean * (255 + 51) / 255 / 144
+    assert 0.199 < factors.min() < 0.21
+    assert 1.79 < factors.max() < 1.801

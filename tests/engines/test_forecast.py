@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,14 @@ def test_equal_components_are_compiled_and_measured_once_and_larger_ones_take_lo
     assert len({id(cost) for cost in found.costs}) == 3
     assert found.costs[3].seconds > found.costs[1].seconds > 0
     assert found.costs[3].flops > found.costs[1].flops > 0
+
+
+def test_the_seconds_are_those_of_one_micro_batch(monkeypatch):
+    network = al.compose([al.component(Local(8))])
+    ticks = itertools.count()  # each run of an update takes a second
+    monkeypatch.setattr(costs, "time", types.SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    found = profile(network, optimizers_of(network, ADAM), BATCH, measure_on=jax.devices()[0], accumulate=4)
+    assert found.costs[0].seconds == 1 / 4
 
 
 def fake_profile(widths, temporaries=1000):

@@ -214,7 +214,8 @@ def test_labels_that_are_no_classes_are_refused_while_they_are_at_hand(make):
     wrong = {**BATCHES, "label": np.full((4, 6), 4)}
     with pytest.raises(ValueError, match="labels are from 4 to 4: of 4 classes they must be 0 to 3"):
         trainer.step(state, wrong)
-    trainer.step(state, {**BATCHES, "label": np.zeros((4, 6), int)})  # what is refused consumes nothing
+    state, _ = trainer.step(state, {**BATCHES, "label": np.zeros((4, 6), int)})  # what is refused consumes nothing
+    trainer.step(state, {**BATCHES, "label": np.repeat([[0], [0], [0], [4]], 6, axis=1)}, valid=3)  # the rest is unseen
 
 
 @pytest.mark.parametrize("make", [al.sequential, al.pipelined])

@@ -64,6 +64,14 @@ def test_the_sum_of_updates_is_that_of_the_mean_gradients_at_each_groups_rate(ma
         assert new.updates == 6 // options.get("accumulate", 1)
 
 
+def test_a_group_at_a_rate_of_zero_stays_where_its_gradient_is_nan():
+    slope = al.component(Slope(), labels={"slow": "still", "fast": "moving"}, rates={"still": 0.0})
+    batches = {**BATCHES, "image": np.full_like(BATCHES["image"], np.nan)}
+    before, after, _ = step(al.sequential, al.compose([slope]), optax.sgd(0.5), batches)
+    np.testing.assert_array_equal(after[0].params["slow"], before[0].params["slow"])
+    assert np.isnan(after[0].params["fast"])
+
+
 def associated():
     return al.associated(al.networks.mlp([5, 4]), classes=4, code=3)
 

@@ -148,3 +148,9 @@ def test_refusals_name_the_machine():
     needy = machines.from_linen(nn.Dense(3))._replace(needs=frozenset(["error"]), name="direct")
     with pytest.raises(ValueError, match="'direct' needs the network's error"):
         machines.differentiable(machines.chain(needy)._replace(name="direct"))
+
+
+def test_batch_norm_of_a_layer_keeps_nine_tenths_of_its_statistics():
+    norm, x = machines.After(("norm",)), jnp.arange(12.0).reshape(4, 3)
+    _, changed = norm.apply(norm.init(jax.random.key(0), x, True), x, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(changed["batch_stats"]["BatchNorm_0"]["mean"], 0.1 * x.mean(0), rtol=1e-4)

@@ -41,6 +41,7 @@ def test_a_tree_stops_where_nothing_parts_the_samples_or_their_targets_are_equal
     tree = fit(x, t, KEY, depth=4)
     np.testing.assert_allclose(predict_tree(tree, x)[:, 0], [1, 1, 1, 2, 2, 2, 5, 5, 5, 5, 5, 5], atol=1e-6)
     assert int((tree.right != jnp.arange(12)[None]).sum()) == 2  # so three leaves
+    np.testing.assert_allclose(predict_tree(tree, jnp.array([[0.49], [0.51]]))[:, 0], [1, 2], atol=1e-6)  # the middle
 
 
 def test_digits_are_learned_as_well_as_by_scikit_learn():

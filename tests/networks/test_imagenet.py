@@ -71,6 +71,10 @@ def test_a_grouped_unit_has_one_kernel_a_group():
     }
     assert sum(name.startswith("BatchNorm") for name in params) == 4
     assert not any("bias" in own for name, own in params.items() if name.startswith("Conv"))
+    run = lambda: unit.init(KEY, jnp.zeros((1, 4, 4, 8)), True, mutable=True, capture_intermediates=True)
+    made = jax.eval_shape(run)["intermediates"]
+    heights = [made[f"Conv_{index}"]["__call__"][0].shape[1] for index in range(4)]
+    assert heights == [4, 2, 2, 2]  # version 1.5: the 3x3 convolution has the stride
 
 
 def test_a_unit_that_keeps_the_shape_adds_its_input_as_it_is():
@@ -92,6 +96,24 @@ def test_only_training_draws_which_units_of_the_head_drop_out():
     with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
         run(head, train=True)
     assert run(head, train=False).shape == run(head.clone(dropout=0.0), train=True).shape == (1, 4)
+
+
+def test_the_stem_pools_around_every_other_pixel_as_in_torchvision():
+    x, kernel = jnp.arange(64.0).reshape(1, 8, 8, 1), jnp.zeros((7, 7, 1, 1)).at[3, 3].set(1)
+    norm = {"scale": jnp.ones(1), "bias": jnp.zeros(1)}, {"mean": jnp.zeros(1), "var": jnp.ones(1)}
+    variables = {
+        "params": {"Conv_0": {"kernel": kernel}, "BatchNorm_0": norm[0]},
+        "batch_stats": {"BatchNorm_0": norm[1]},
+    }
+    pooled = networks.ImageStem(1).apply(variables, x, False)
+    np.testing.assert_allclose(pooled, x[:, ::2, ::2][:, 1::2, 1::2], rtol=1e-4)
+
+
+def test_the_head_of_vgg13_draws_its_kernels_as_augmented_local_learning_does():
+    head = networks.VggHead(4, units=64)
+    kernel = head.init(KEY, jnp.zeros((1, 2, 2, 512)), False)["params"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(kernel.std(), 0.01, rtol=0.03)
+    assert networks.VggHead().dropout == 0.5
 
 
 def test_another_residual_network_is_refused():

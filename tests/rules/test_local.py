@@ -56,19 +56,43 @@ def test_auxiliary_heads_have_the_published_sizes(head, expected):
     assert [count(head, x, *([True] * takes_train)) for x in STAGES] == expected
 
 
+def made_by_convolutions(head, x):
+    """The shapes that a head's convolutions make of features, known without computing them."""
+
+    def draw():
+        return head.init(KEY, x, True, mutable=True, capture_intermediates=lambda layer, _: isinstance(layer, nn.Conv))
+
+    return [leaf.shape[1:] for leaf in jax.tree.leaves(jax.eval_shape(draw)["intermediates"])]
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (rules.MlpSrHead(10), [[(8, 8, 16)] * 3, [(4, 4, 32)] * 3, [(2, 2, 64)] * 3]),  # a quarter of the height
+        (rules.WideHead(10), [[(8, 8, 128)] * 3] * 3),
+        # Only where channels double is the image halved.
+        (rules.ConvHead(10, convolutions=2), [[(16, 16, 32)] * 2, [(8, 8, 64)] * 2, [(8, 8, 64)] * 2]),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, nn.Module) else "",
+)
+def test_convolutions_of_auxiliary_heads_make_images_of_these_sizes(head, expected):
+    assert [made_by_convolutions(head, x) for x in STAGES] == expected
+
+
 def test_infopro_decoders_have_the_published_sizes():
     assert [count(rules.Decoder(), x, (32, 32, 3), True) for x in STAGES] == [2_091, 3_819, 7_275]
 
 
 def similarity_by_hand(x):
     """Cosines of features whose mean is taken off, one pair after another."""
-    if x.ndim == 4:
+    if x.ndim == 4 and x.shape[-1] > 3:
         x = x.reshape(len(x), -1, x.shape[-1]).std(1, ddof=1)
+    x = x.reshape(len(x), -1)
     x = x - x.mean(1, keepdims=True)
     return np.array([[a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for b in x] for a in x])
 
 
-@pytest.mark.parametrize("shape", [(5, 7), (5, 3, 4, 6)])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 3, 4, 6), (5, 3, 4, 3)])
 def test_similarity_is_an_adjusted_cosine(shape):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     np.testing.assert_allclose(similarity(jnp.asarray(x)), similarity_by_hand(x), atol=1e-5)
@@ -85,6 +109,10 @@ def test_the_averaged_classifier_sees_every_pixel_of_an_image_that_windows_do_no
     params = head.init(KEY, x)
     by_pixel = jax.grad(lambda x: head.apply(params, x)[0, 0])(x)
     assert np.all(np.any(by_pixel, axis=(0, 3)))
+    np.testing.assert_array_equal(by_pixel[:, 0], by_pixel[:, 11])  # two windows of 16 rows, 4 of each are border
+    assert not np.array_equal(by_pixel[:, 11], by_pixel[:, 12])
+    np.testing.assert_array_equal(by_pixel[:, :, 0], by_pixel[:, :, 7])  # three windows of 8 columns
+    assert not np.array_equal(by_pixel[:, :, 7], by_pixel[:, :, 8])
 
 
 def test_infopro_on_large_images_has_the_sizes_of_its_code():
@@ -116,16 +144,17 @@ def test_dead_units_have_a_finite_similarity_gradient():
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_supervised_contrast_is_the_mean_over_pairs_of_a_class():
+@pytest.mark.parametrize(("temperature", "given"), [(0.5, {"temperature": 0.5}), (0.07, {})], ids=["given", "infopros"])
+def test_supervised_contrast_is_the_mean_over_pairs_of_a_class(temperature, given):
     x, label = np.random.default_rng(1).normal(size=(5, 4)), np.array([0, 1, 0, 0, 2])
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     total = 0.0
     for i in range(5):
         others = [j for j in range(5) if j != i]
-        normaliser = np.log(sum(np.exp(unit[i] @ unit[j] / 0.5) for j in others))
-        pairs = [unit[i] @ unit[j] / 0.5 - normaliser for j in others if label[j] == label[i]]
+        normaliser = np.log(sum(np.exp(unit[i] @ unit[j] / temperature) for j in others))
+        pairs = [unit[i] @ unit[j] / temperature - normaliser for j in others if label[j] == label[i]]
         total -= np.mean(pairs) if pairs else 0
-    found = supervised_contrast(jnp.asarray(x, jnp.float32), jnp.asarray(label), temperature=0.5)
+    found = supervised_contrast(jnp.asarray(x, jnp.float32), jnp.asarray(label), **given)
     np.testing.assert_allclose(found, total / 5, rtol=1e-5)
 
 

@@ -61,6 +61,13 @@ def test_code_contrast_of_a_single_class_has_nothing_to_tell_apart():
     assert jnp.all(jax.grad(al.code_contrast)(prediction, target) == 0)
 
 
+def test_code_contrast_does_not_depend_on_the_scale_of_codes_unless_they_are_all_one():
+    prediction, target, _ = random_codes()
+    loss = al.code_contrast(prediction, target)
+    np.testing.assert_allclose(al.code_contrast(1e-3 * prediction, 1e-3 * target), loss, rtol=1e-4)
+    assert al.code_contrast(1e-4 * prediction, 1e-4 * target) == 0  # a variance below 1e-7
+
+
 def test_cross_entropy_is_the_mean_negative_log_probability():
     probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], np.float32)
     scores = np.log(probabilities) + np.array([[5.0], [-7.0]], np.float32)  # a shift of all scores changes nothing

@@ -75,6 +75,16 @@ def test_it_is_said_whether_codes_decode(capsys):
     assert said() == "The codes of all components decode to their classes.\n"
 
 
+def test_codes_are_trained_for_as_many_updates_as_the_config_says():
+    config, labels, key = default_config(**{**FIELDS, "code_updates": 103}), np.arange(10), jax.random.key(0)
+    trainer = al.sequential(build_codes(config, 10), optax.adam(config.code_learning_rate))
+    begun = trainer.components(trainer.init(key, {"label": labels}))
+    (found,) = pretrain(config, 10, [begun], [key])
+    state, _ = trainer.step(trainer.place(begun), {"label": np.tile(labels, (103, 1))})
+    for own, expected in zip(found, trainer.components(state), strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), own.params, expected.params)
+
+
 def test_a_signal_ends_the_training_of_codes(tmp_path):
     config = default_config(**{**FIELDS, "exact": False})
     with claimed(config, tmp_path), pytest.raises(loop.Stopped, match="stopped while its codes were trained"):

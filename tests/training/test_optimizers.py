@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from al_jax.training.config import default_config
-from al_jax.training.optimizers import build_optimizer, build_schedule, scale_by_adam_hat, steps_in_run
+from al_jax.training.optimizers import build_optimizer, build_schedule, scale_by_adam_hat, steps_at, steps_in_run
 
 
 def first_updates(optimizer, gradients):
@@ -69,3 +69,7 @@ def test_sgd_decays_weights_with_its_gradient_and_adam_beside_it():
     # Nesterov's first step is (1 + momentum) times the gradient; Adam's is 1 whatever the gradient.
     np.testing.assert_allclose(moved["sgd"], -0.1 * 1.9 * (0.5 + 0.25 * 2), rtol=1e-5)
     np.testing.assert_allclose(moved["adam"], -0.1 * (1 + 0.25 * 2), rtol=1e-5)
+
+
+def test_steps_that_fall_on_one_update_are_taken_together():
+    assert steps_at(2) == {0: 0.1, 1: pytest.approx(0.1 * 0.1 * 0.5)}

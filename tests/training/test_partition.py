@@ -73,6 +73,16 @@ def test_what_the_config_gives_is_not_measured(tmp_path, measured, field, expect
     assert not measured
 
 
+def test_a_device_is_measured_on_its_share_of_a_micro_batch(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(partition, "profile", lambda *arguments, **options: seen.append((arguments[-1], options)))
+    run = pipeline(tmp_path, devices=4, data_parallel=2, shards=4, batch_size=32)
+    profile_config(run.config, run.facts)
+    ((batch, options),) = seen
+    assert {x.shape[0] for x in batch.values()} == {16}
+    assert options["shards"] == 2
+
+
 def test_a_run_without_a_pipeline_has_none(tmp_path):
     run = settled(pipeline(tmp_path, engine="sequential", devices=1, partition="even"), {})
     assert run.partition is None
