@@ -25,8 +25,9 @@ training and 10,000 for validation. Test accuracy over 5 seeds on one core, in p
 The trees of `decision_linear` make good what the others of the ring miss. When all learn the same targets, as in the
 paper, it stands still at 95.83 ± 0.06 % (3 seeds, `results/ablations/decision_linear_without_boost.json`), whatever
 the batch (5,000 to all images), the cuts (56 to 200) and the rate. The share that they make good was chosen on
-validation images: with fixed random codes as targets and 10 trees, 96.4 % with 0.3 and 97.0 with 1; in runs of 12 to
-15 epochs on all images 0.6 and 1 are alike (96.8 % with 100 cuts; 96.9 with 1 and 200 cuts).
+validation images, in single runs that were not recorded: with fixed random codes as targets and 10 trees, 96.4 %
+with 0.3 and 97.0 with 1; in runs of 12 to 15 epochs on all images 0.6 and 1 are alike (96.8 % with 100 cuts; 96.9 with
+1 and 200 cuts). Numbers below that name no file are of such runs, too.
 """
 
 from al_jax.training.config import default_config, names_of_variant, with_variant
