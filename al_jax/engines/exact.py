@@ -43,4 +43,5 @@ def _flag_applies() -> bool:
 
 
 def _flag_is_set() -> bool:
-    return FLAG in os.environ.get("XLA_FLAGS", "").split()  # AVX2 and AVX512, which begin alike, have that instruction
+    """Whether it, or that of the other instruction set without fused multiply-add."""
+    return not {FLAG, FLAG.replace("AVX", "SSE4_2")}.isdisjoint(os.environ.get("XLA_FLAGS", "").split())

@@ -158,3 +158,13 @@ def test_without_exact_engines_agree_to_rounding():
     start = random_components(dense(), optax.sgd(1e-2), first(batches))
     reference, components = train(sequential, start, batches), train(pipelined, start, batches)
     chex.assert_trees_all_close(reference, components, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not exact._flag_applies(), reason="XLA knows the flag for x86 processors only")
+@pytest.mark.parametrize(("flags", "warned"), [("AVX", 0), ("SSE4_2", 0), ("AVX2", 1), ("", 1)])
+def test_exact_without_its_environment_warns(flags, warned, monkeypatch, recwarn):
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_cpu_max_isa={flags}" if flags else "")
+    assert exact.compiler_options(True) == {"xla_disable_hlo_passes": "algsimp"}
+    assert len([own for own in recwarn if "fused multiply-adds" in str(own.message)]) == warned
+    exact.request()
+    assert exact._flag_is_set()
