@@ -75,11 +75,12 @@ def test_analysis_of_backprop_has_logits_and_probabilities_but_no_codes(tmp_path
 def test_layers_are_those_of_the_path_of_inference_in_its_order():
     network = al.associated(al.networks.mlp([5, 6]), classes=3, code=4)
     variables = random_variables(network, BATCH)
-    layers = layer_outputs(network, variables, BATCH["image"])
-    assert [layer.output.shape[1] for layer in layers] == [5, 6, 20, 4, 4, 3]
-    np.testing.assert_allclose(layers[-1].output, network.predict(variables, BATCH["image"]), rtol=1e-6)
-    (third,) = layer_outputs(network, variables, BATCH["image"], [3])
-    np.testing.assert_array_equal(third.output, layers[2].output)
+    outputs = list(layer_outputs(network, variables, BATCH["image"]).values())
+    assert [output.shape[1] for output in outputs] == [5, 6, 20, 4, 4, 3]
+    np.testing.assert_allclose(outputs[-1], network.predict(variables, BATCH["image"]), rtol=1e-6)
+    ((place, third),) = layer_outputs(network, variables, BATCH["image"], [3]).items()
+    assert place.number == 3
+    np.testing.assert_array_equal(third, outputs[2])
 
 
 def test_distances_are_the_means_over_pairs():
@@ -110,10 +111,10 @@ def test_distances_of_layers_are_those_of_their_outputs_whatever_the_classes_siz
     labels = rng.permutation(labels)
     found = layer_distances(network, variables, images, labels)
     layers = layer_outputs(network, variables, images)
-    assert [tuple(place) for place in found] == [(layer.number, layer.kind) for layer in layers]
+    assert list(found) == list(layers)
     assert len(layers) == 3
-    for layer, own in zip(layers, found.values(), strict=True):
-        np.testing.assert_allclose(own, class_distances(layer.output, labels), rtol=1e-5)
+    for place, output in layers.items():
+        np.testing.assert_allclose(found[place], class_distances(output, labels), rtol=1e-5)
 
 
 def test_distances_of_layers_need_no_memory_for_all_of_their_outputs():

@@ -66,7 +66,7 @@ def test_evolution_learns_digits_and_resumes(tmp_path):
 
 
 def test_a_machine_stopped_and_resumed_ends_in_the_same_digest_and_loads(tmp_path):
-    config = shrunk("target_propagation", epochs=1)
+    config = shrunk("target_propagation", epochs=2)
     _, finished = train(tmp_path / "whole", config)
     with pytest.raises(loop.Stopped, match="stopped after update 15"):
         train(tmp_path / "parts", config, lambda: True)
