@@ -187,6 +187,6 @@ def get_config(variant=""):
             "tuned": tuned(variant),
             "lenet": LENET,
             "smoke": smoke(variant),
-            "short": {"epochs": 10},
+            "short": {"epochs": 4, "examples": 10_000} if experiment == "dtp_cifar" else {"epochs": 10},
         },
     )
