@@ -80,8 +80,9 @@ def feed(batches: Batch, mesh: Mesh) -> Batch:
         def column(index):
             _, stage, *examples = index
             own = x[(slice(stage.start, None, stages), *examples)]
-            missing = np.zeros((rows - len(own), *own.shape[1:]), x.dtype)
-            return np.concatenate([own, missing])[:, None]
+            if len(own) < rows:
+                own = np.concatenate([own, np.zeros((1, *own.shape[1:]), x.dtype)])
+            return own[:, None]
 
         return jax.make_array_from_callback((rows, stages, *x.shape[1:]), sharding, column)
 

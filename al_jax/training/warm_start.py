@@ -21,7 +21,7 @@ def warm_start(components: Sequence[ComponentState], workdir: str) -> tuple[Comp
     try:
         _, source = load(Path(workdir).expanduser())
     except RunError as error:
-        raise RunError(f"config.warm_start={workdir} is no finished run: {error}") from error
+        raise RunError(f"config.warm_start={workdir} cannot be loaded: {error}") from error
     if source[0].updates.ndim:
         raise RunError(f"config.warm_start={workdir} holds several seeds: give a run of one seed")
     if len(source) > len(components):
