@@ -1,6 +1,6 @@
 """Several seeds of one network in one run: the sequential engine with an axis of seeds in front of everything."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from al_jax.engines import exact as exactness
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.sequential import make_run
 from al_jax.engines.update import Held, drawing, hold
-from al_jax.types import Network, Prepare, Trainer
+from al_jax.types import Network, Prepare, PyTree, Trainer
 
 
 def over_seeds(
@@ -39,9 +39,7 @@ def over_seeds(
             state, of_one = operand
             return run(state, of_one, valid)
 
-        if jax.default_backend() == "cpu":
-            return jax.lax.map(one, (states, batches))
-        return jax.vmap(one)((states, batches))
+        return over(one, (states, batches))
 
     compiled = jax.jit(run_all, donate_argnums=0, compiler_options=exactness.compiler_options(exact))
     predict_compiled = jax.jit(jax.vmap(network.predict, in_axes=(0, None, None)), static_argnums=2)
@@ -76,3 +74,8 @@ def over_seeds(
             return predict_compiled([held.state.variables for held in states], images, depth)
 
     return Trainer(init, step, lambda states: states, components, place, predict)
+
+
+def over(one: Callable[[PyTree], PyTree], operands: PyTree) -> PyTree:
+    """A function over the axis of seeds, one after another on CPU, together on accelerators."""
+    return jax.lax.map(one, operands) if jax.default_backend() == "cpu" else jax.vmap(one)(operands)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from al_jax.arguments import reason
 from al_jax.components import with_prepare
 from al_jax.engines import checks
+from al_jax.engines.seeds import over
 from al_jax.losses import cross_entropy
 from al_jax.machines.chain import label
 from al_jax.machines.components import Components, after, as_network, begun, state_of
@@ -59,11 +60,7 @@ def trainer(
         def one(operand):
             return run(operand[0], operand[1], valid)
 
-        if not seeds:
-            return one((states, batches))
-        return (
-            jax.lax.map(one, (states, batches)) if jax.default_backend() == "cpu" else jax.vmap(one)((states, batches))
-        )
+        return over(one, (states, batches)) if seeds else one((states, batches))
 
     compiled = jax.jit(run_all, donate_argnums=0)
     predict_one = with_prepare(as_network(machine), prepare).predict
