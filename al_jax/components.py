@@ -25,10 +25,10 @@ def component(
       module: the component of index 1 receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use
         batch norm and draw random numbers from any stream.
       labels: a tree prefix of the module's parameters that names groups of them.
-      rates: factor on the optimizer's updates of each group, 0 or more; 1 where it is silent.
+      rates: factor on the optimizer's updates of each group, 0 or more; 1 for groups not named.
 
     Raises:
-      ValueError: it is no module, or `rates` names a group that `labels` does not, or has a negative one.
+      ValueError: `module` is no module, or `rates` has a group that `labels` does not, or a negative factor.
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"al.component takes a Flax module, not {module!r}; of a class, give an instance")
@@ -86,9 +86,9 @@ def _no_prediction(variables, images, depth=None):
 
 
 def freeze(network: Network, indices: int | Iterable[int]) -> Network:
-    """Keeps the components at `indices` (from 0) as they are: they compute, in inference mode.
+    """Freezes the components at `indices` (from 0): they still compute, in inference mode.
 
-    Their parameters and model state never change; their optimizers count on.
+    Their parameters and model state never change; their optimizers go on counting.
 
     Raises:
       ValueError: there is no such component, or a mask is given in place of indices.
@@ -145,7 +145,7 @@ def anytime_scores(network: Network, variables, images, depth: int | None = None
 
 
 def groups_of(prefix: PyTree, tree: PyTree) -> PyTree:
-    """The part of a prefix of nested dicts that this tree has: modules without parameters are no group of its.
+    """The part of a prefix of nested dicts that is in this tree, which lacks modules without parameters.
 
     Example:
       An optimizer for each group that a component names, whether or not all its parts have parameters:

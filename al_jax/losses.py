@@ -19,12 +19,12 @@ def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 1
     """An associated loss that also asks which of the micro-batch's codes is meant.
 
     By its prediction b_i, example i gives each code t_j of the micro-batch a share p_ij, the softmax over j of
-    -sharpness · |b_i - t_j|² / D, and by its own code q_ij, that of -sharpness · |t_i - t_j|² / D, with D the mean
-    squared distance of two of these codes. The loss is the mean over i of the divergence Σ_j q_ij log(q_ij / p_ij),
-    for codes far from each other the cross-entropy over the classes of the micro-batch, and `squares` times the mean
-    squared error over the codes' variance. It is 0 where every prediction is its code. Squares alone learn many classes
+    -sharpness · |b_i - t_j|² / D; by its own code, a share q_ij, that of -sharpness · |t_i - t_j|² / D. D is the mean
+    squared distance between two of these codes. The loss is the mean over i of the divergence Σ_j q_ij log(q_ij / p_ij)
+    (for codes far apart, the cross-entropy over the classes of the micro-batch), plus `squares` times the mean squared
+    error divided by the codes' variance. It is 0 where every prediction is its code. Squares alone learn many classes
     slowly (`configs/cifar_resnet.py`). Made for codes that are trained beforehand: while codes move, upper components
-    learn later than by squares. Softmaxes over distances are those of stochastic neighbour embedding (Hinton and
+    learn later than with squares. Softmaxes over distances are those of stochastic neighbour embedding (Hinton and
     Roweis 2002) and of prototypical networks (Snell et al. 2017).
 
     Args:

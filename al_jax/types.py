@@ -28,11 +28,11 @@ class Component(NamedTuple):
       rates: factor on the optimizer's updates of each group that `labels` names.
       name: what errors call it.
       module: the Flax module behind it, None where there is none.
-      tell: `state -> message`, what the component below hears of this component's state before each of its updates.
-      hear: `(model_state, message) -> model_state`, how it takes in what the component above tells. Between its updates
-        u and u + 1 a component hears the one above once, about that one's state before its own update u. In a pipeline
-        the one above may not yet have heard, in turn, of the update before: a message that tells of that must allow for
-        it.
+      tell: `state -> message`, what it tells the component below about its own state before each of its updates.
+      hear: `(model_state, message) -> model_state`, how it takes in a message from the component above. Between its
+        updates u and u + 1, a component hears the one above once, about that one's state before update u. In a
+        pipeline, the one above may not yet have heard, in turn, about the previous update: a message that passes on
+        what was heard must allow for it.
     """
 
     init: Callable[[jax.Array, Signal], Variables]
@@ -56,8 +56,8 @@ class Network(NamedTuple):
         (the paper's effective parameters; the others are affiliated).
       anytime: `(variables, images, depth=None) -> scores (depth, B, classes)`, the predictions of the first 1, 2, …
         components with shared work done once; None where `predict` for each depth has nothing to share.
-      levels: the number of depths where they are not the components, as when `al.leak` makes one component of several.
-      classes: that labels count from 0, None where the network's maker did not say.
+      levels: the number of depths where it is not that of components, as when `al.leak` makes one of several.
+      classes: their number; labels count from 0. None where the network's maker did not say.
       depths: a property, what `predict` takes as `depth`: 1 to the number of components, or `levels`.
     """
 
@@ -119,12 +119,12 @@ class Trainer(NamedTuple):
         micro-batches, or on the first `valid` of them.
       flush: `state -> state`. Consumes the state and finishes updates that are still in flight.
       components: `state -> components`, the canonical tuple of `ComponentState`, flushed; leaves the state as it is.
-        Arrays in NamedTuples, which pickle or orbax (with a target of their kind) keep.
-      place: `components -> state`, the inverse, on any engine and any number of devices: training goes on where it was.
-      predict: `(state, images, depth=None) -> scores`, float32 `(B, classes)`, of images that `prepare` has not seen. A
-        pipeline first brings its components to one device, each time.
-      reads: `(M, B) -> bool (M, B)`, which examples of a call this process must bring; what stands in place of the
-        others is never looked at. None: all, as in a single process.
+        Arrays in NamedTuples, which pickle or orbax (with a target of their kind) save and restore.
+      place: `components -> state`, the inverse, on any engine and number of devices: training resumes where it was.
+      predict: `(state, images, depth=None) -> scores`, float32 `(B, classes)`, of images before `prepare`. A pipeline
+        brings its components to one device for every call.
+      reads: `(M, B) -> bool (M, B)`, which examples of a call this process must supply; what stands in place of the
+        others is never read. None: all, as in a single process.
     """
 
     init: Callable[[Any, Batch], PyTree]

@@ -42,7 +42,7 @@ def unit_range() -> Affine:
 
 
 def half_range() -> Affine:
-    """Scales 0..255 to -1..1: the mean and the deviation that are subtracted and divided by count as one half each."""
+    """Scales 0..255 to -1..1, as if the mean and standard deviation of 0..1 images were one half each."""
     return _affine(127.5, 1 / 127.5)
 
 

@@ -85,10 +85,10 @@ def pipelined(
     Args:
       network: what a rule or `al.compose` made.
       optimizer: one optax transformation for all components, or a function of the component's index that gives one.
-        Each is given its component's objective, but none can compute it anew, as line searches do. One that branches
-        to constants by `lax.cond`, as optax's `reduce_on_plateau` does, fails JAX's check of `shard_map`.
-      devices: `stages * data` of them, stage by stage. A CPU is one, until `jax.config.update("jax_num_cpu_devices",
-        p)` makes p of it, before anything is computed.
+        Each is given the value of its component's objective, but cannot evaluate it anew, as line searches do. One that
+        branches to constants by `lax.cond`, as optax's `reduce_on_plateau` does, fails JAX's check of `shard_map`.
+      devices: `stages * data` of them, stage by stage. A CPU counts as one, unless
+        `jax.config.update("jax_num_cpu_devices", p)` makes it p, before anything is computed.
       data: devices in each stage that share its micro-batch.
       partition: the number of components of each stage; as even as possible by default.
       shards: slices of a micro-batch, a multiple of `data`. Batch norm sees a slice; gradients are averaged in order.

@@ -34,7 +34,7 @@ def sequential(
     Args:
       network: what a rule or `al.compose` made.
       optimizer: one optax transformation for all components, or a function of the component's index that gives one.
-        Each is given its component's objective, but none can compute it anew, as line searches do.
+        Each is given the value of its component's objective, but cannot evaluate it anew, as line searches do.
       devices: one device by default; several are a data axis that shares each micro-batch.
       shards: slices of a micro-batch. Batch norm sees a slice; gradients are averaged over slices in order. A multiple
         of the number of devices.

@@ -27,20 +27,20 @@ def climbed(
     score: ScoreFunction = target_distance,
     name: str = "climbed",
 ) -> Machine:
-    """Chains two machines, of which the lower one is taught by what the upper one makes of its random draws.
+    """Chains two machines, of which the lower one learns from how the upper one scores its random draws.
 
-    The lower machine runs again with `candidates` keys; of these outputs and the one of the forward pass every sample
-    keeps the one whose score above is best, the first of equals, and this is the lower machine's target. The upper
-    machine, which may have no gradient, learns from its own feedback, and what it hands down is not used
+    The lower machine runs again with `candidates` keys. For every sample, of these outputs and that of the forward
+    pass, the one whose score above is best, the first of equals, becomes the lower machine's target. The upper machine,
+    which may have no gradient, learns from its own feedback, and what it hands down is not used
     (Short 2023, arXiv 2311.09663, experiment 7).
 
     Args:
-      incoming: draws random numbers in training. Noise on what it puts out stays; what dropout within does to it, it
-        learns to avoid, and the draws become alike.
+      incoming: draws random numbers in training. Noise on its output persists, but the effect of dropout inside it is
+        one that it learns to avoid, so that the draws become alike.
       outgoing: any; the scores are those at the parameters with which it ran forward.
       candidates: draws for every batch.
-      score: `(y, feedback, context) -> Score` of values `(B,)`, of the outputs of `outgoing`. One of the label alone
-        has an attribute `hears` that is False, as `label_rate` does.
+      score: `(y, feedback, context) -> Score` of values `(B,)`, of the outputs of `outgoing`. One that uses the label
+        alone has an attribute `hears` that is False, as `label_rate` does.
       name: what errors and metrics call it.
 
     Raises:

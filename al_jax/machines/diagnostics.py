@@ -35,14 +35,14 @@ def diagnostics(
 ) -> Diagnosis:
     """Measures every part of a chain in the course of an update; for `al.machines.trainer(diagnose=...)`.
 
-    An error is the loss of the batch if it is global, and if it is local the mean distance of a part's outputs to their
-    targets. Its change is that after a step less that before, all else as it was (Short 2023, Equations 4 and 5).
-    Local errors are left out where feedback is not what a part learns from, as under direct feedback alignment, local
-    classifiers, trees that learn the label or what climbs by it, and in parts that never change: the target from above
-    is none of theirs.
+    The global error is the loss of the batch; a local error is the mean distance of a part's outputs to their targets.
+    A change is the error after a step less that before, all else as it was (Short 2023, Equations 4 and 5). Local
+    errors are left out for parts that do not learn from feedback, as under direct feedback alignment, local
+    classifiers, trees that learn the label or what climbs by it, and for parts that never change: the target from above
+    is not theirs.
     Of each part, by its name in metrics:
-      angle, norm_ratio: between the part's gradients and the true gradient of the loss, in degrees, and their norms'
-        quotient, over the parameters that the forward pass uses; of parts whose gradients have their form.
+      angle, norm_ratio: the angle in degrees between the part's gradients and the true gradient of the loss, and the
+        ratio of their norms, over the parameters that the forward pass uses, where gradients have the parameters' form.
       feedback_angle: between the delta that the part hands down and the true gradient at its input.
       distance: the local error before the update.
       local_error_change, global_error_change: by the update of this part alone.
@@ -55,8 +55,8 @@ def diagnostics(
     Args:
       machine: `chain(...)`, or a machine without parts.
       loss: `(scores, label) -> scalar`, that of the trainer.
-      differentiable_from: the number of a part, from 1 as in metrics, from which on all are differentiable; angles and
-        ratios of those below are left out, since there is no true gradient. Number of parts plus 1: none is.
+      differentiable_from: the number, from 1 as in metrics, of the part from which on all are differentiable; those
+        below have no angles and ratios, since there is no true gradient. Number of parts plus 1: none is.
 
     Returns:
       `(state, image, key_forward, context) -> {part: {measure: scalar}}`.

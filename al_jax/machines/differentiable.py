@@ -9,15 +9,15 @@ from al_jax.machines.types import Context, Feedback, Machine, PyTree, refuse_no_
 def differentiable(machine: Machine):
     """The function `(params, fixed, x, key, train, step=0) -> y` whose derivative is what the machine hands down.
 
-    Of its parameters the "gradient" is what `machine.backward` finds, of its input `feedback.delta`; the cotangent
-    that reaches its output is its own feedback. So feedback alignment, least squares, learned inverses or evolution
-    strategies take part in any `jax.grad`, and any optimizer may move the parameters. Other way round:
-    `al.machines.from_linen`.
+    The "gradient" of its parameters is what `machine.backward` finds, that of its input the `delta` it hands down; the
+    cotangent that reaches its output is its own feedback. So feedback alignment, least squares, learned inverses or
+    evolution strategies take part in any `jax.grad`, and any optimizer may move the parameters. For the other way
+    round, see `al.machines.from_linen`.
 
-    A derivative is all that comes back. What an update does beside it does not happen: `fixed` stays as it was given,
-    with batch statistics, averages, feedback matrices that move and the counters that schedules follow. What belongs to
-    feedback and gradients does: the steps of `repeat_input`, and at update number `step` the phases and noise of target
-    propagation; `repeat_params`, `with_phase`, `step_then_feedback` and `masked(params=...)` play no part.
+    Only a derivative comes back. What an update does besides does not happen: `fixed` stays as given, including batch
+    statistics, averages, moving feedback matrices and the counters of schedules. What belongs to feedback and gradients
+    does happen: the steps of `repeat_input`, and the phases and noise of target propagation as at update number `step`.
+    `repeat_params`, `with_phase`, `step_then_feedback` and `masked(params=...)` have no effect.
 
     Raises:
       ValueError: the machine needs the network's error or the label, of which a layer inside `jax.grad` hears nothing;

@@ -72,7 +72,7 @@ def local_classifier(
     loss: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy,
     name: str | None = None,
 ) -> Machine:
-    """Makes a machine of a Linen module that learns what a fixed random classifier of its output makes of the label.
+    """Makes a machine of a Linen module that learns by the loss of a fixed random classifier of its output.
 
     The cotangent at its output `(B, *features)` is the gradient of `loss(y @ matrix, label)`, with
     `fixed["classifier"]["matrix"]`, `(*features, classes)`, of variance one over the number of features, and the rest

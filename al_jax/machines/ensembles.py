@@ -24,10 +24,10 @@ def ensemble(
     """Answers what the newest `members` learners vote for, of which the newest alone learns.
 
     Every `every` updates a further learner begins, in the place of the oldest once there are `members`. At most
-    `members` vote, of which all but the first have learned. Every learner hears the ensemble's own feedback, or, with
-    `boost`, makes good a share of what the others miss: its target is `t + boost * sum(t - y of the others)`, so that
-    with 1 it alone would bring the mean to the target, as in backfitting (Hastie and Tibshirani 1986). What is handed
-    down is the voters' mean; its target is the input minus that.
+    `members` vote, each after its first update (the very first learner from the start). Every learner hears the
+    ensemble's own feedback, or, with `boost`, makes good a share of what the others miss: its target is
+    `t + boost * sum(t - y of the others)`, so that with 1 it alone would bring the mean to the target, as in
+    backfitting (Hastie and Tibshirani 1986). The mean of the voters' deltas is handed down.
 
     With regression trees this is experiment 2 of Short 2023 (arXiv 2311.09663), with decision trees experiment 7.
 
@@ -44,8 +44,8 @@ def ensemble(
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: there are no members, or they never learn, or they make good less than nothing, more than all, what
-        others miss in a vote that is no mean, or of a target that they do not hear.
+      ValueError: `members` or `every` is not at least 1, `boost` not from 0 to 1, or it is above 0 where the vote is
+        no mean or the learners hear no target.
     """
     refuse_no_machine("ensemble", machine)
     name = name or f"ensemble of {machine.name}"

@@ -70,7 +70,7 @@ def feedback_alignment(
         in Moskovitz et al. 2018).
         `batchwise_random_sign`: `sign(W)` times the magnitudes of a draw of every forward pass (Liao's brSF).
         `fixed_random_sign`: `sign(W)` times the magnitudes of one draw (Liao's frSF).
-        `kolen_pollack`: a draw at first; each update moves it as far as `W`, and both decay (Akrout et al. 2019, after
+        `kolen_pollack`: a draw at first; each update moves it and `W` alike, and both decay (Akrout et al. 2019, after
         Kolen and Pollack 1994), so `W - B` shrinks by the factor `1 - decay` whatever the optimizer. Not so where a
         combinator then moves or holds `W` alone, as `ema_params(every=...)`, `masked(params=...)` and `with_phase` do;
         inside `al.machines.differentiable`, where others update, `B` stays as drawn.

@@ -40,9 +40,9 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: a node has no machine, or reads, or takes its target from, what there is not, or from a node of
-        several inputs; or, from `init`, a node's target has another shape than its output (from `backward`, if it is
-        the loss's gradient), or it would never learn.
+      ValueError: a node has no machine, reads or takes its target from something that does not exist, or takes it from
+        a node of several inputs; or, from `init`, a node's target has another shape than its output (from `backward`,
+        if it is the loss's gradient), or the node would never learn.
     """
     names = list(nodes)
     output = output or (names[-1] if names else "")

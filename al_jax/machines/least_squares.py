@@ -19,8 +19,8 @@ def least_squares(
 ) -> Machine:
     """A dense layer `(B, ...) -> (B, width)` that solves for what to change, in its input or its parameters.
 
-    With `d` what to take away from the output, its input hears the `dx` that minimises
-    `|dx @ kernel - d|² + inputs * |dx|²`, and its optimizer, in place of a gradient, the `dW, db` that minimise
+    With `d` the delta of its output, the layer hands down the `dx` that minimises
+    `|dx @ kernel - d|² + inputs * |dx|²`, and gives its optimizer, in place of a gradient, the `dW, db` that minimise
     `|x @ dW + db - d|² + parameters * |dW|²`, both sums over the batch. Both are 0 where `d` is. Activation and batch
     norm follow as a machine of their own: `chain(least_squares(128), from_linen(...))` hands gradients down through
     those and least squares through this (Zenkai, Short 2023, Appendix A.3).

@@ -18,7 +18,7 @@ def masked(
 
     Args:
       machine: any.
-      output: units and examples of the output whose feedback counts; the others are as they should be.
+      output: units and examples of the output whose feedback counts; the others count as right.
       input: units and examples of the input that shall change; for the others nothing is handed down.
       params: a tree prefix of the parameters, or of booleans of their shapes, True where they may move. An optimizer
         may remember what it would have done to the others.

@@ -12,10 +12,10 @@ STATELESS = MachineState((), (), ())
 
 
 def reversible(forward: Callable, inverse: Callable, *, name: str = "reversible") -> Machine:
-    """A machine whose input should have been the inverse of what its output should have been.
+    """A machine that hands down the inverse of its target.
 
     What `inverse` makes of a target is handed down as it is, so targets that are valid codes stay valid. A sequence of
-    reversible machines is their `chain`. Feedback in differences reaches the layer below only to the digits that
+    reversible machines is their `chain`. As a difference, feedback reaches the layer below only to the digits that
     `x - inverse(target)` has; where it should be the gradient, use `from_linen`.
 
     Args:
@@ -85,7 +85,7 @@ def reversible_tanh(margin: float = 1e-6) -> Machine:
 
 
 def reversible_softmax(margin: float = 1e-6) -> Machine:
-    """The softmax over the last axis; of the inputs that give a target, the logarithms of it, at least of `margin`."""
+    """The softmax over the last axis; targets go back by their logarithm, after being raised to at least `margin`."""
     _check_margin(margin, 1)
     return reversible(nn.softmax, lambda y: jnp.log(jnp.maximum(y, margin)), name="softmax")
 

@@ -31,7 +31,7 @@ def refuse_negative(schedule: Schedule, what: str) -> None:
 
 
 def alternating(updates: int) -> tuple[When, When]:
-    """Two phases that take turns, each of `updates` updates: whose number it is, and whose it is not.
+    """Two phases that take turns, each of `updates` updates.
 
     Args:
       updates: of one phase; the number of updates of an epoch gives alternate epochs.
@@ -61,12 +61,12 @@ def alternating(updates: int) -> tuple[When, When]:
 def with_phase(machine: Machine, when: When) -> Machine:
     """Lets a machine learn in its phase alone; outside of it parameters and optimizer stay exactly as they are.
 
-    So its optimizer counts the updates of the phase. What the machine hands down and its `fixed`, batch statistics for
-    one, know no phases.
+    So its optimizer counts the updates of the phase only. What the machine hands down and its `fixed`, such as batch
+    statistics, do not depend on the phase.
 
     Args:
       machine: any.
-      when: from the number of an update whether the machine learns, such as `alternating` returns.
+      when: maps the number of an update to whether the machine learns, such as `alternating` returns.
 
     Raises:
       ValueError: the machine learns in `fixed`, as trees, ensembles and averages do.

@@ -32,7 +32,7 @@ def target_propagation(
 
     The layer at the input needs no `g` and is `from_linen`, the one at the output `with_step(from_linen(...), size)`.
     Feedback from a mean loss has a factor 1/B, which differences keep. A plain `x - g(target)` also holds what `g`
-    fails to undo and has none, so an optimizer that is sensitive to scale then sees a sum over the batch. Differences
+    fails to undo, without that factor, so an optimizer sensitive to scale then sees a sum over the batch. Differences
     of nearly equal numbers lose digits: the nearer a target is to `y`, the fewer are left.
 
     Args:

@@ -42,9 +42,9 @@ def trainer(
         CPU, together under `vmap` on accelerators.
 
     Raises:
-      ValueError: there is no machine, no function for a loss, or measures of another machine. From `init`, a machine
-        does not take such images, or what is below it, or cannot learn from such batches; the message names it. From
-        `step`, `place` and `predict`, what does not fit; from `step`, which has images, states of other optimizers.
+      ValueError: there is no machine, `loss` is no function, `diagnose` is of another machine. From `init`: a machine
+        does not take such images, or the output below it, or cannot learn from such batches; the message names it. From
+        `step`, `place`, `predict`: what does not fit; from `step` alone, which has images, states of other optimizers.
     """
     refuse_no_machine("trainer", machine)
     if not callable(loss):

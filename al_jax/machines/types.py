@@ -104,12 +104,12 @@ class Machine(NamedTuple):
       name: what errors and metrics call it.
       parts: the machines that this one chains, whose states its own is made of.
       effective: a tree prefix of the parameters, True where the forward pass uses them.
-      hears: whether the feedback for its output says what it shall learn; False where the network's error or the label
-        alone do, or where it never learns.
+      hears: whether it learns from the feedback for its output; False where it learns from the network's error or the
+        label alone, or never.
       tells: whether it hands feedback down; False: always a delta of zero.
-      initiates: whether it does so even where it hears nothing itself, as what searches by the label does.
-      beside: what its updates move in `fixed`, beside batch statistics, where no phase or mask of parameters reaches:
-        keys of `MOVES`.
+      initiates: whether it hands feedback down even where it gets none itself, as a search by the label does.
+      beside: what its updates move in `fixed`, apart from batch statistics, out of reach of phases and masks of
+        parameters: keys of `MOVES`.
     """
 
     init: Callable[[jax.Array, PyTree], MachineState]
@@ -130,9 +130,9 @@ class Machine(NamedTuple):
 
 
 def replaced(machine: Machine, **functions: Any) -> Machine:
-    """The machine with other functions, such as an `update` of one's own, one after the other as usual.
+    """The machine with some functions replaced, such as its `update`, run one after the other as usual.
 
-    An order of work that the machine had, as that of an inner loop, gives way, since it would go past them.
+    An order of work of the machine's own, such as an inner loop, is dropped, since it would bypass them.
     """
     refuse_no_machine("replaced", machine)
     return machine._replace(learn=None, parts=())._replace(**functions)

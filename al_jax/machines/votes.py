@@ -17,7 +17,7 @@ def mean_vote(votes: jax.Array, weights: jax.Array | None = None) -> jax.Array:
 
 
 def sign_vote(votes: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """What most of the voters for -1 or 1 say, `(B, ...)`; 0 where they are at one weight."""
+    """What most of the voters for -1 or 1 say, `(B, ...)`; 0 where the two sides weigh the same."""
     return jnp.sign(mean_vote(jnp.sign(votes), weights))
 
 

@@ -43,7 +43,7 @@ HE = Style(
 
 
 class ConvLayer(nn.Module):
-    """3x3 convolution, on request batch norm, activation, on request 2x2 max pooling.
+    """3x3 convolution, optional batch norm, activation, optional 2x2 max pooling.
 
     `(B, H, W, C) -> (B, H', W', width)`, where a stride or a pooling of 2 halves height and width; an image of one row
     or column is not pooled.

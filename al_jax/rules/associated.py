@@ -148,8 +148,8 @@ def associated(
         `al.momentum`.
 
     Raises:
-      ValueError: there is no block or class, `code`, parts or branches are not one for each, or `losses` or `l2` not as
-        said.
+      ValueError: there is no block or class; `code`, parts or branches are not one for each; or `losses` or `l2` is
+        not as above.
 
     Example:
       >>> import jax, jax.numpy as jnp, al_jax as al

@@ -62,7 +62,7 @@ def backprop(
       classes: number of scores.
       code: as for `al.associated`; the layers above the top bridge have the widths of the codes, from the top down.
       bridge: the module above the blocks, or a function of the code width that makes one.
-      decoder: what each layer from there down to the first code is a copy of, or a function of a width that makes one.
+      decoder: the module that each layer from there down to the first code copies, or a function of its width.
       head: the module that makes the scores, or a function of `classes`.
       loss: `(scores, label) -> scalar`.
       l2: adds `l2 · Σ w² / 2` to the loss, as a loss of its own name.

@@ -34,8 +34,8 @@ CHANNELS = {1: (12,), 2: (32, 12), 3: (128, 32, 12), 4: (192, 64, 32, 12)}
 class InfoPro(nn.Module):
     """The objective of one component.
 
-    Of features `(B, ...)` and a signal with the label and the image it makes scalars that are weighted already:
-    `reconstruction` and the target's, which keep their names; `probe` alone, which trains nothing but itself, is not.
+    From features `(B, ...)` and a signal with the label and the image it makes scalars, already weighted:
+    `reconstruction`, and the target's under their own names. Only `probe`, which trains just itself, is unweighted.
 
     Attributes:
       decoder: `(features, shape, train) -> logits` `(B, *shape)` of the image's pixels, see `Decoder`.
@@ -186,8 +186,8 @@ def infopro(
       classes: number of scores.
       first: weights of reconstruction and target in the lowest component.
       last: in the highest but one.
-      shares: how far each component but the top one is from `first` to `last`, from 0 to 1; evenly from 0 to 1 by
-        default.
+      shares: where between `first`, 0, and `last`, 1, the weights of each component but the top one are; evenly spaced
+        by default.
       contrast: supervised contrast in place of cross-entropy.
       head: the auxiliary classifier, a Flax module or a function of `classes`, or of the size of an embedding.
       decoder: a Flax module called as `Decoder` is; by default `Decoder()`.

@@ -1,8 +1,8 @@
 """The Momentum Auxiliary Network (MAN, Su et al. 2024, arXiv 2407.05623) on any local rule.
 
 Between a component's features x and its own loss stands `y = η'(x) + η''(x)`, both shaped like the first layers of the
-next component. η' is trained with the component. η'' holds a moving average of the next component's weights, so that a
-little of what lies above reaches a component that no gradient from above does:
+next component. η' is trained with the component. η'' holds a moving average of the next component's weights, so that
+some of what lies above reaches a component that receives no gradient from there:
 
     η'' <- decay · η'' + (1 - decay) · next,
 
@@ -10,9 +10,9 @@ once an update, from the weights before that update's step. Gradients go through
 the micro-batch as everywhere, and has statistics of its own for inference. It starts from weights of its own, as in the
 authors' code.
 
-Where the next component has fewer layers than a branch, the branch goes on with those of the one above it. A component
-hears of the next one only, which passes on what it has heard itself, two updates late. That is so on every engine: in a
-pipeline, to hear and to pass on take a tick each. A frozen component hears nothing, and passes on what it has.
+Where the next component has fewer layers than a branch, the branch goes on with those of the one above that. A
+component hears only from the next one, which passes on what it has heard itself, two updates late on every engine: in a
+pipeline, hearing and passing on take a tick each. A frozen component hears nothing, and passes on what it has.
 """
 
 import inspect
@@ -61,9 +61,9 @@ def momentum(
       A rule with the same arguments.
 
     Raises:
-      ValueError: neither bias nor average, or one of them `scaled`, a depth below 1, a decay that is no share, a rule
-        without branches; and, from the rule made, one block, fewer layers than `depth` above the first component, one
-        component of several blocks, or momentum in it already.
+      ValueError: there is neither bias nor average, or only one with `scaled`, a depth below 1, a decay not from 0 to
+        1, or a rule without branches; or, when the new rule is called, there is one block, fewer layers than `depth`
+        above the first component, one component of several blocks, or momentum already.
 
     Example:
       >>> import al_jax as al

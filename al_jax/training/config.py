@@ -11,8 +11,8 @@ from al_jax.training.errors import ConfigError
 
 Config = Any  # a ConfigDict with the fields below; its values have many types, which type checkers cannot follow
 
-# A resumed run may change these. None touches the updates that are done, and but for `epochs`, over whose number the
-# learning-rate schedules stretch, none those to come.
+# A resumed run may change these. None affects the updates already done, nor, except for `epochs`, over whose number
+# the learning-rate schedules stretch, those to come.
 MAY_CHANGE = frozenset(
     [
         "checkpoint_seconds",
@@ -48,7 +48,7 @@ def default_config(**fields: Any) -> Config:
             "dataset": "digits",  # any that al_jax.data.load knows, such as cifar10, svhn, stl10 or imagenet2012
             "data_dir": "",  # where TFDS data lies; empty: ~/tensorflow_datasets
             "validation": 0,  # training examples held out for validation
-            "examples": 0,  # train on so many of the others only, drawn at random; 0: on all
+            "examples": 0,  # train on only this many of the rest, drawn at random; 0: on all
             "normalisation": "unit_range",  # unit_range | half_range | subtract_mean | standardise | imagenet
             "augmentation": "none",  # none | crop | crop_flip | reflect_crop_flip | jitter | authors | resized_crop
             "padding": 0,  # pixels around an image that crop and *crop_flip add; 0: an eighth of its height
@@ -60,7 +60,7 @@ def default_config(**fields: Any) -> Config:
             # each component: "4,3,3"
             "cuts": "even",
             "width": 128,  # units of each layer of an mlp
-            "width_factor": 1.0,  # on every number of channels of the other networks, and of a vgg's dense units
+            "width_factor": 1.0,  # factor on all channels of the other networks, and on a vgg's dense units
             "batch_norm": False,  # after the convolutions of a vgg
             "dense_layers": 2,  # above the convolutions of a vgg; the authors' backprop network has none
             # A resnet's units: authors (of Associated Learning) | standard (He et al.), which differ in where they
@@ -75,13 +75,13 @@ def default_config(**fields: Any) -> Config:
             "code": 128,  # width of the codes of Associated Learning
             "bridge": "paper",  # paper | pooled | conv (a block like the next one and a global average first) | none
             "pool": 2,  # height and width to which a pooled bridge averages the features
-            "bridge_expansion": 5,  # hidden width of a bridge, in codes
+            "bridge_expansion": 5,  # hidden width of a bridge, as a multiple of code
             # Its hidden units: sigmoid (the paper's) | elu, or one for each component, from the lowest: "sigmoid,elu".
             # Under backprop they are ReLUs.
             "bridge_hidden": "sigmoid",
             "dense_norm": False,  # batch norm in the dense layers above the blocks, under backprop
-            "associated_loss": "squares",  # squares (the paper's) | contrast (of codes, besides)
-            "autoencoder_rate": 2.0,  # learning rate of g and h, in learning rates
+            "associated_loss": "squares",  # squares (the paper's) | contrast (of codes, and squares)
+            "autoencoder_rate": 2.0,  # learning rate of g and h, as a multiple of learning_rate
             "codes": "online",  # online | pretrained: g and h are trained on the labels alone, then kept
             "code_updates": 3000,  # of pretrained codes
             "code_learning_rate": 1e-3,  # of Adam, for pretrained codes
@@ -89,18 +89,18 @@ def default_config(**fields: Any) -> Config:
             "l2_kernels": "blocks",  # blocks | convolutions | all, whose kernels that penalty counts
             # Local rules, where one component alone is end-to-end backpropagation.
             "head": "own",  # own (the rule's) | mlp_sr | mlp_sr2 | wide | 1c2f | 2c2f | image | averaged | pooled
-            "head_width": 1.0,  # on the channels of the heads mlp_sr, mlp_sr2, 1c2f and 2c2f
-            "similarity": 0.99,  # of a predsim loss, the share that compares examples
+            "head_width": 1.0,  # factor on the channels of the heads mlp_sr, mlp_sr2, 1c2f and 2c2f
+            "similarity": 0.99,  # the share of a predsim loss that compares examples
             "infopro_first": "5,0",  # weights of reconstruction and prediction, in the lowest component
             "infopro_last": "0,2",  # and in the highest but one
-            "infopro_shares": "even",  # even | how far each component below the top is from the one to the other: "0,1"
+            "infopro_shares": "even",  # even | how far each component below the top is from first, 0, to last, 1: "0,1"
             "contrast": False,  # supervised contrast in place of infopro's cross-entropy
             "momentum": False,  # the Momentum Auxiliary Network, on any rule with components
-            "momentum_depth": 1,  # how many of the next layers above it is made of
-            "momentum_decay": 0.995,  # of its average, an update
-            "momentum_biases": 1,  # its trained branches
+            "momentum_depth": 1,  # how many layers a branch has, the next ones above
+            "momentum_decay": 0.995,  # of its average, per update
+            "momentum_biases": 1,  # how many trained branches
             "momentum_average": True,
-            "momentum_scaled": False,  # MAN++: trained weights of the two
+            "momentum_scaled": False,  # MAN++: trained weights for biases and average
             "leak": 0.0,  # the share of the gradient that goes through each cut; above 0 all is one component
             # Learning machines.
             "units": "128,32",  # of the hidden layers; one number under decision_linear and neural_decision
@@ -109,20 +109,20 @@ def default_config(**fields: Any) -> Config:
             "feedback": "fixed_random",
             "difference": True,  # difference target propagation; false: plain
             "target_step": 1.0,  # of target propagation's first target, along the gradient of each example's loss
-            "target_noise": 0.0,  # standard deviation, where an inverse learns
-            "input_noise": 0.0,  # standard deviation, of the images that target propagation sees in training
-            "reverse_rate": 1e-3,  # learning rate of inverses, of Adam
-            "alternate": False,  # epochs in which inverses learn and epochs in which layers do; false: both in all
+            "target_noise": 0.0,  # standard deviation of the noise in what inverses learn from
+            "input_noise": 0.0,  # standard deviation of the noise on images, in training by target propagation
+            "reverse_rate": 1e-3,  # learning rate of the inverses' Adam
+            "alternate": False,  # inverses and layers learn in alternate epochs; false: both in all
             "population": 64,  # evaluations for each estimate of evolution, an even number
-            "sigma": 1e-3,  # standard deviation of its moves, small beside what an error wants to change
+            "sigma": 1e-3,  # standard deviation of its moves, small beside the changes that errors ask for
             "ridge": 1e-2,  # of least squares for inputs
             "input_steps": 40,  # on the inputs of decision_linear's upper part
             "input_rate": 0.1,  # their learning rate
             "upper_steps": 1,  # of that part's parameters
             "members": 9,  # the newest fits of an ensemble of trees
-            "boost": 0.0,  # the share of what the others miss that decision_linear's newest trees make good
+            "boost": 0.0,  # the share of the others' error that decision_linear's newest trees make good
             "tree_depth": 11,
-            "tree_cuts": 0,  # random ones among which a node of decision_linear's trees chooses; 0: among all
+            "tree_cuts": 0,  # random cuts among which a node of decision_linear's trees chooses; 0: all cuts
             "joint_trees": False,  # one tree with vectors for all units, in place of a tree for each
             "candidates": 8,  # draws of neural_decision's features, of which the best is their target
             "search_noise": 0.5,  # their standard deviation, of features with a standard deviation of 1
@@ -142,7 +142,7 @@ def default_config(**fields: Any) -> Config:
             "optimizer_momentum": 0.9,  # of sgd, with Nesterov's step
             "weight_decay": 0.0,  # of every parameter: part of sgd's gradient, decoupled under adam
             "epsilon": 1e-8,  # of adam
-            "epsilon_hat": False,  # added before the correction of bias, as TensorFlow 1 does
+            "epsilon_hat": False,  # epsilon is added before the bias correction, as in TensorFlow 1
             "seed": 0,
             "num_seeds": 1,  # seed, seed + 1, ... trained in one run
             # Engine.
@@ -156,7 +156,7 @@ def default_config(**fields: Any) -> Config:
             "num_processes": 0,  # 0: as JAX_NUM_PROCESSES or the cluster says
             "process_id": -1,  # from 0; -1: as JAX_PROCESS_ID or the cluster says
             "start_timeout": 300.0,  # seconds to wait for all processes
-            "step_timeout": 600.0,  # seconds per call of updates_per_call until a process gives up; at first both
+            "step_timeout": 600.0,  # seconds for each call until a process gives up; the first call has both
             # The run.
             "evaluate": False,  # only evaluate the finished run in the workdir
             "eval_every": 1,  # epochs

@@ -129,7 +129,7 @@ def _validate_rule(config: Config) -> None:
             )
     if config.leak and config.codes == "pretrained":
         raise ConfigError(
-            "config.leak lets codes learn from losses above, so they cannot be pretrained: codes='online'"
+            "config.leak lets codes learn from losses above, so they cannot be pretrained: set codes='online'"
         )
     for field in ("momentum", "leak"):
         if config[field] and config.rule == "backprop":
@@ -142,7 +142,7 @@ def _validate_rule(config: Config) -> None:
         )
     if config.rule == "infopro" and config.augmentation == "authors":
         raise ConfigError(
-            "config.augmentation is 'authors', whose images cannot be told back to pixels, which rule=infopro "
+            "config.augmentation is 'authors', whose images cannot be turned back into the pixels that rule=infopro "
             "reconstructs: choose another"
         )
     if config.schedule == "epoch_cosine" and config.epochs == 1:
