@@ -40,8 +40,9 @@ from al_jax.training import load
 from al_jax.training.command_line import read_config
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json
-from al_jax.training.run import claimed, set_up
+from al_jax.training.run import set_up
 from al_jax.training.summary import leave, summarise
+from al_jax.training.workdir import claimed
 
 # %matplotlib inline
 RESULTS = next(path for path in map(Path, ("results", "../results", "al_jax/results")) if path.is_dir())
@@ -144,7 +145,7 @@ print({name: f"{value:.2f}" for name, value in analysis["distances"]["output"].i
 network, components = load.load(workdir)
 test = run.held_out["test"]
 layers = layer_outputs(network, [part.variables for part in components], test.image, [1, 2, 4])
-points = {"input": test.image / 255.0, **{f"layer {x.number}": x.output for x in layers}}
+points = {"input": test.image / 255.0, **{f"layer {place.number}": x for place, x in layers.items()}}
 figure = maps.draw(maps.place(points, test.label))
 figure.set_dpi(50)
 display(figure)
