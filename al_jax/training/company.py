@@ -35,6 +35,7 @@ SCRATCH: list[Path] = []  # folders that go with this process
 SPEAKING = threading.Lock()  # taken for good by the thread that says why the process leaves
 # What errors of collectives without their other side begin with, or name behind the code of the error.
 PEER = re.compile(r"^(?:UNAVAILABLE|DEADLINE_EXCEEDED)\b.*|\b(?:Gloo|NCCL)\b.*")
+DISPATCH = re.compile(r"\b(?:Gloo|NCCL)\b.* failed\b.*")  # what a ValueError says of one that fails as it starts
 PLACE = re.compile(r"\[?\S+\.(?:cc|h|cpp):\d+\]? *")  # where it was raised in the source
 SAVED = "it cannot save, the same command continues from the last checkpoint"
 REMEDY = "; if none hangs, with a longer step_timeout or fewer updates_per_call"
@@ -119,7 +120,8 @@ def give_up(sentence: str) -> NoReturn:
         sys.exit(sentence)
     _exit_within(PATIENCE, 1)
     with contextlib.suppress(OSError):  # nobody hears, as on a full disk
-        print(sentence, file=sys.stderr, flush=True)
+        if _is_first():
+            print(sentence, file=sys.stderr, flush=True)
     try:
         distributed.tell("gone", sentence.removeprefix("error: "))
         if distributed.first():
@@ -143,7 +145,7 @@ def fail(error: Exception) -> NoReturn:
 def _peer_is_gone(error: Exception) -> str:
     """What a collective that lost its other side says of it in a few words, "" of any other error."""
     line = next(iter(str(error).splitlines()), "")
-    found = PEER.search(line) if isinstance(error, jax.errors.JaxRuntimeError) else None
+    found = (PEER if isinstance(error, jax.errors.JaxRuntimeError) else DISPATCH).search(line)
     return PLACE.sub("", found[0]).strip()[:100] if found else ""
 
 

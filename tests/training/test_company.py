@@ -81,8 +81,9 @@ def test_the_second_to_know_why_a_process_leaves_says_nothing(one_of_two, monkey
         assert capsys.readouterr().err.count("error: ") == said
 
 
-def test_a_collective_without_its_other_side_is_told_in_a_sentence(one_of_two, capsys):
-    error = jax.errors.JaxRuntimeError(
+@pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
+def test_a_collective_without_its_other_side_is_told_in_a_sentence(one_of_two, capsys, kind):
+    error = kind(
         "INTERNAL: Buffer Definition Event: Gloo all-reduce failed: [external/gloo/gloo/transport/tcp/pair.cc:547] "
         "Connection closed by peer [127.0.0.1]:18447\nand more"
     )
@@ -95,7 +96,8 @@ def test_a_collective_without_its_other_side_is_told_in_a_sentence(one_of_two, c
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("a file of UNAVAILABLE data"), jax.errors.JaxRuntimeError("INTERNAL: no UNAVAILABLE memory")]
+    "error",
+    [ValueError("a file of UNAVAILABLE Gloo data"), jax.errors.JaxRuntimeError("INTERNAL: no UNAVAILABLE memory")],
 )
 def test_another_error_is_not_taken_for_a_lost_process(error):
     assert not company._peer_is_gone(error)
@@ -112,6 +114,7 @@ def test_a_call_that_takes_too_long_names_the_remedy(one_of_two, capsys):
 def test_a_process_that_gives_up_leaves_although_the_first_does_not_answer(monkeypatch):
     ended, answered = threading.Event(), []
     monkeypatch.setattr(company, "PATIENCE", 0.05)
+    monkeypatch.setattr(company, "SPEAKING", threading.Lock())
     monkeypatch.setattr(company, "_exit", lambda status: None)
     monkeypatch.setattr(company.os, "_exit", lambda status: ended.set())
     monkeypatch.setattr(company.distributed, "size", lambda: 2)
