@@ -7,6 +7,7 @@ to JAX 0.9.0 the runtime ends such a process by itself, with status 1 and words 
 
 import contextlib
 import ctypes
+import faulthandler
 import hashlib
 import os
 import re
@@ -159,6 +160,7 @@ class Watch:
     """Ends this process when another one is gone, or when nothing goes on for too long; alone, it does nothing.
 
     It looks from threads of its own: the main thread may be waiting inside XLA, and asking process 0 hangs if it does.
+    Where a call holds Python's lock for ever they cannot run; C then ends the process, with status 1 and tracebacks.
     """
 
     def __init__(self, first: float, then: float):
@@ -175,8 +177,14 @@ class Watch:
     def alive(self) -> None:
         """Says that a call of the engine, or another piece of work, is done."""
         self._last, self._seconds = time.monotonic(), self._then
+        self._last_resort()
+
+    def _last_resort(self) -> None:
+        if distributed.size() > 1:
+            faulthandler.dump_traceback_later(min(self._seconds, world.LONGEST) + 2 * PATIENCE, exit=True, file=2)
 
     def __enter__(self):
+        self._last_resort()
         if distributed.size() > 1:
             for look in (self._look_at_the_clock, self._look_at_the_others):
                 threading.Thread(target=look, daemon=True).start()
@@ -184,6 +192,7 @@ class Watch:
 
     def __exit__(self, *exception):
         self._ends.set()
+        faulthandler.cancel_dump_traceback_later()
 
     def _look_at_the_clock(self) -> None:
         while not self._ends.wait(LOOK):

@@ -150,6 +150,23 @@ def test_a_process_that_nobody_can_hear_leaves_all_the_same(tmp_path, closed):
     assert not scratch.exists()
 
 
+# A call that never lets go of Python's lock.
+STUCK = """
+import ctypes
+from al_jax.training import company
+company.PATIENCE = 0.5
+company.distributed.size = lambda: 2
+with company.Watch(first=0.5, then=0.5):
+    ctypes.PyDLL(None).sleep(60)
+"""
+
+
+def test_a_process_whose_threads_cannot_run_ends_all_the_same():
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=55)
+    assert ended.returncode == 1
+    assert "Timeout (0:00:01.500000)!" in ended.stderr
+
+
 def test_processes_train_with_one_configuration_and_one_program(one_of_two, monkeypatch):
     theirs = {}
     monkeypatch.setattr(company.distributed, "on_first", lambda run: {**run(), **theirs})
