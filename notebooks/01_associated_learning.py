@@ -20,11 +20,12 @@
 #
 # Associated Learning ([Kao and Chen, 2021](https://arxiv.org/abs/1906.05560)) cuts a network into
 # components. Each of them trains on losses of its own, and no gradient passes from one to another. All
-# components can therefore train at the same time, each on a different micro-batch.
+# components can therefore train at the same time, each on a different micro-batch, as a small batch of images
+# is called here.
 #
 # This notebook builds one component by hand, chains four of them, trains the chain on one device and on
-# four, and checks that both runs arrive at the same bits. It ends with a component that follows a rule of
-# your own. It runs on a CPU in less than two minutes.
+# four, and checks that both runs end with the same parameters, bit for bit. It ends with a component that
+# follows a rule of your own. It runs on a CPU in less than two minutes.
 
 # %% tags=["skip-execution"]
 # %pip install -q "al_jax @ git+https://github.com/al-jax/al_jax"
@@ -47,9 +48,10 @@ from al_jax.training.digest import digest
 # %matplotlib inline
 
 # %% [markdown]
-# Three settings must be made before JAX computes anything. Section 4 needs four devices, so JAX is asked
-# for four CPU devices. It also compares bits, so the compiler is asked for code that rounds in the same way
-# in every program. A GPU, if there is one, stays unused. To run this cell again, restart the runtime first.
+# Three settings must be made before JAX computes anything. Section 4 compares one device with four, bit for
+# bit. So the compiler is asked for code that rounds in the same way in every program (`exact.request`), and
+# JAX for four CPU devices. A GPU, if there is one, stays unused. To run this cell again, restart the runtime
+# first.
 
 # %%
 exact.request()
@@ -71,9 +73,9 @@ COLOURS = plt.colormaps["viridis"]([0.0, 0.35, 0.62, 0.85])  # one for each comp
 # micro-batch has gone all the way up and its gradient has come down again. This is *backward locking*: cut
 # the network over four devices, and at any time three of them wait.
 #
-# GPipe shortens the wait. It sends several micro-batches up, one after another, and all their gradients
-# down, and only then updates. The devices still idle while the pipeline fills and drains, once for every
-# update.
+# GPipe ([Huang et al., 2019](https://arxiv.org/abs/1811.06965)) shortens the wait. It sends several
+# micro-batches up, one after another, then all their gradients down, and only then updates. The devices
+# still idle while this pipeline fills and drains, once for every update.
 #
 # In Associated Learning a component finishes its forward pass, its losses, its backward pass and its update
 # without hearing from the components above. It then hands its signal up and takes the next micro-batch. The
@@ -90,26 +92,28 @@ schedule.figure(
 
 # %% [markdown]
 # The picture counts a backward pass as two forward passes. It leaves out the optimizer, communication, and
-# the bridges and autoencoders that Associated Learning adds. How much these cost depends on the network,
-# and only a measurement on real devices tells what remains of the gain.
+# the layers that Associated Learning adds (bridges and autoencoders, see section 2). How much these cost
+# depends on the network, and only a measurement on real devices tells what remains of the gain.
 
 # %% [markdown]
 # ## 2. One component by hand
 #
 # Component $i$ receives two things from below: features $s_{i-1}$, which come from the image, and a code
-# $t_{i-1}$, which comes from the label. At the bottom $s_0$ is the image and $t_0$ the one-hot label. The
-# component has four parts,
+# $t_{i-1}$, which comes from the label. At the bottom $s_0$ is the image and $t_0$ the label as a one-hot
+# vector. The component has four parts: layers $f_i$ that compute the next features, an encoder $g_i$ that
+# computes the next code, a *bridge* $b_i$ that predicts this code from the features, and a decoder $h_i$ that
+# recovers the code below from it,
 #
 # $$s_i = f_i(\bar s_{i-1}), \qquad t_i = g_i(\bar t_{i-1}), \qquad \hat t_i = b_i(s_i), \qquad
 #   \tilde t_{i-1} = h_i(t_i),$$
 #
-# where a bar stops the gradient, and two losses:
+# where a bar stops the gradient. It has two losses, means over the micro-batch and over units:
 #
 # $$\ell_i^{\text{associated}} = \operatorname{mean}\,(\hat t_i - \bar t_i)^2, \qquad
 #   \ell_i^{\text{autoencoder}} = \operatorname{mean}\,(\tilde t_{i-1} - \bar t_{i-1})^2.$$
 #
-# The associated loss trains $f_i$ and the bridge $b_i$ to predict the code of the label from the image. The
-# autoencoder loss trains $g_i$ and $h_i$, so that the code keeps what it takes to recover the label.
+# The *associated loss* trains $f_i$ and $b_i$ to predict the code of the label from the image. The
+# *autoencoder loss* trains $g_i$ and $h_i$, so that the code keeps what it takes to recover the label.
 #
 # The data are the 1797 handwritten digits of scikit-learn, 8 by 8 pixels, which need no download.
 
@@ -225,8 +229,9 @@ blocks = al.networks.mlp([128] * 4)
 network = al.associated(blocks, classes=10, code=32)
 
 # %% [markdown]
-# An engine makes a trainer of the network and an optax optimizer. `prepare` turns the uint8 images into
-# floats inside the compiled step. `exact` is for the comparison in section 4.
+# An engine decides where and when components train. From the network and an optax optimizer it makes a
+# trainer. `al.sequential` trains on one device. `prepare` turns the uint8 images into floats inside the
+# compiled step, and `exact` is for the comparison in section 4.
 
 # %%
 optimizer = optax.adam(1e-3)
@@ -258,8 +263,8 @@ def accuracy(trainer, state, depth=None):
 
 # %% [markdown]
 # The second is the variance of every code $t_0 \dots t_4$ between the ten classes, averaged over its units.
-# A bridge or decoder that ignores its input can do no better than the mean code, and then its squared error
-# is this variance. A code depends on the label alone, so blank images will do.
+# A bridge or decoder that ignores its input can do no better than predict the mean code, and then its squared
+# error is this variance. A code depends on the label alone, so blank images will do.
 
 
 # %%
@@ -284,9 +289,9 @@ for epoch in range(EPOCHS):
 print(f"test accuracy after {EPOCHS} epochs: {accuracy(sequential, state):.1%}")
 
 # %% [markdown]
-# The losses of every component come back by name, one number for each update. The plot shows them faintly,
-# their mean over each epoch as a line, and the variance of the code that is to be predicted as a dashed
-# line.
+# The losses of every component come back by name, one number for each update. The plot shows them as faint
+# lines, their mean over each epoch as a solid line, and the variance of the code that is to be predicted as a
+# dashed line.
 
 # %%
 losses_of = jax.tree.map(lambda *epochs: np.concatenate(epochs), *history)
@@ -318,10 +323,10 @@ plt.show()
 # variance, its component tells the classes apart. A small loss alone says little: it must be read against
 # the variance of its target.
 #
-# The test accuracy at each depth shows the same wave. Depth 1 leaves chance (10 %) first and depth 4 last,
+# The test accuracy at each depth shows the same order. Depth 1 leaves chance (10 %) first and depth 4 last,
 # when the codes that its inference path decodes have come apart. In the run that is stored here, the four
-# end within three of the 360 test images of each other. With the seeds 1 to 4 in place of 0, depth 4 ended
-# between 96.7 % and 98.6 %.
+# end within three of the 360 test images of each other. In runs with the seeds 1 to 4, which are not stored,
+# depth 4 ended between 96.7 % and 98.6 %.
 
 # %%
 figure, panel = plt.subplots(figsize=(6, 3.4), layout="constrained")
@@ -340,8 +345,8 @@ plt.show()
 # these. It needs no stale gradients and no second copy of the weights, and its result is that of sequential
 # training. Not one bit may differ, and we check that.
 #
-# `al.pipelined` puts the components on a mesh of devices, in contiguous blocks. Everything else stays the
-# same.
+# `al.pipelined` distributes the components over several devices, in contiguous blocks. Everything else stays
+# the same.
 
 # %%
 devices = jax.devices()
@@ -375,8 +380,9 @@ assert all(same)
 #
 # ### Who worked on what, and when
 #
-# `metrics.updates` holds a row for each component and a column for each tick. An entry is the number of the
-# update that the component did in this tick, or -1 if it had nothing to do. We start afresh with two calls
+# A tick is the time in which every device trains its components on one micro-batch. `metrics.updates` holds
+# a row for each component and a column for each tick. An entry is the number of the update that the component
+# did in this tick, counted from 0, or -1 if it had nothing to do. We start afresh with two calls
 # of six micro-batches. The third call feeds none (`valid=0`), so it only finishes what is still in flight,
 # as `trainer.flush` does.
 
@@ -394,9 +400,9 @@ print(updates)
 
 # %% [markdown]
 # The three components above the first are one, two and three updates behind it. The second call finds the
-# pipeline full, so the bubble at the start is not repeated. Written as tasks of a schedule, these numbers
-# can be compared with the computed schedule and drawn next to it. A tick lasts as long as one local update,
-# and the picture counts micro-batches from 1.
+# pipeline full, so the idle time at its start (the *bubble*) is not repeated. Written as tasks of a schedule,
+# these numbers can be compared with the computed schedule and drawn next to it. The picture counts
+# micro-batches from 1.
 
 # %%
 recorded = schedule.observed(updates, partition=(1, 1, 1, 1))
@@ -406,20 +412,19 @@ assert set(recorded) == set(computed)
 schedule.figure({"Computed schedule": computed, "Recorded in metrics.updates": recorded})
 
 # %% [markdown]
-# The record is of the order of work, not of its time. Four CPU devices in one process share the same
+# The record shows the order of the work, not how long it took. Four CPU devices in one process share the same
 # processor cores, so this notebook says nothing about speed.
 
 # %% [markdown]
 # ## 5. A component of your own
 #
-# A component is any Linen module that takes `(signal, train)` and returns the signal for the component
+# A component is any Flax (Linen) module that takes `(signal, train)` and returns the signal for the component
 # above and a dict of losses. The signal is any tree of arrays; component 1 receives the batch itself. The
 # engines never look inside, and `al.component` stops the gradient of what comes in, so every such module
 # trains on its own and pipelines exactly.
 #
 # Here each component classifies its own features with a linear head, the greedy rule of [Belilovsky et al.
-# (2020)](https://arxiv.org/abs/1901.08164) in its simplest form. What it hands up is the features and the
-# label.
+# (2020)](https://arxiv.org/abs/1901.08164) in its simplest form. It hands up the features and the label.
 
 
 # %%
@@ -443,8 +448,8 @@ class Greedy(nn.Module):
 
 
 # %% [markdown]
-# Training needs no more than this. Prediction needs to know the path that inference takes through the
-# components.
+# Training needs no more than this. Prediction also needs to know the path that inference takes through the
+# components: here the features of all components, and the head of the last one.
 
 # %%
 modules = [Greedy(128), Greedy(128), Greedy(128)]
