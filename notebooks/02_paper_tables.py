@@ -18,9 +18,14 @@
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/al-jax/al_jax/blob/main/notebooks/02_paper_tables.ipynb)
 #
-# Everything below is drawn from `results/*.json`, the files that finished runs leave, beside the numbers of
-# [Kao and Chen (2021)](https://arxiv.org/abs/1906.05560). A cell without a run says `not run`. The last
-# section trains a small cell of its own on embedded digits, in a minute.
+# Associated Learning ([Kao and Chen, 2021](https://arxiv.org/abs/1906.05560)) cuts a network into components. Each
+# component trains its own layers, and a *bridge* beside them, to predict a *code* of the label, which an autoencoder
+# learns; no gradient passes from one component to another.
+# [The first notebook](https://github.com/al-jax/al_jax/blob/main/notebooks/01_associated_learning.ipynb) builds one.
+#
+# This notebook sets the paper's tables and figures beside what was measured here. All of it but the last section is
+# drawn from `results/*.json`, the files that finished runs leave. Where there is no run, a table says `not run`. The
+# last section trains one small network again, on the digits of scikit-learn, in a minute.
 
 # %% tags=["skip-execution"]
 # %pip install -q "al_jax @ git+https://github.com/al-jax/al_jax"
@@ -50,10 +55,20 @@ RESULTS = next(path for path in map(Path, ("results", "../results", "al_jax/resu
 # %% [markdown]
 # ## 1. Tables 2 to 7
 #
-# The columns behind the paper's are this library's: backpropagation with the authors' recipe, on the network that
-# Associated Learning uses in inference, and on a usual one; Associated Learning with the authors' recipe, with the one
-# of the config, and with a loss that also tells codes apart; difference target propagation. Only runs of the same
-# number of epochs and images can be compared, so short ones stand beside those of full length.
+# The paper's columns come first, then those of this library:
+#
+# | column | what was trained |
+# |---|---|
+# | backprop, authors' recipe | the baseline of the authors' code |
+# | backprop, same network | the network that Associated Learning (AL) uses in inference, end to end |
+# | backprop, usual network | a usual ResNet: a global average and one dense layer after the features |
+# | AL, authors' recipe; AL, ours | as in the authors' code; as in `configs/` |
+# | AL, ours with contrast | the same with a loss that also asks which of a micro-batch's codes is meant |
+# | DTP | difference target propagation ([Lee et al., 2015](https://arxiv.org/abs/1412.7525)) |
+#
+# ± is the standard deviation over seeds. The paper trained for 200 epochs. Only runs of the same number of epochs and
+# images can be compared, so `short` ones stand beside those of full length. The rows of *Ablations* have the names of
+# the files in `results/ablations`; the configs and `docs/results.md` say what they are for.
 
 # %%
 display(Markdown(tables.render(RESULTS)))
@@ -61,9 +76,11 @@ display(Markdown(tables.render(RESULTS)))
 # %% [markdown]
 # ## 2. Accuracy, losses and codes by depth
 #
-# The MLP of three components on MNIST. Raw associated losses of different components cannot be compared: at the
-# start the codes of different classes differ ten times less from component to component, so that a constant has a
-# tiny loss, too. In units of the code's variance over classes, 1 is what the best constant reaches.
+# The MLP of three components on MNIST; points are means over three seeds, bars standard deviations. Raw associated
+# losses of different components cannot be compared. At the start of training, the codes of different classes differ
+# about ten times less with every component, so even a constant prediction has a tiny loss in the upper ones. Divided
+# by the code's variance over classes, a loss of 1 is what the best constant reaches. The last panel is the share of
+# classes whose code the decoders turn back into that class.
 
 # %%
 three = read_json(RESULTS / "mnist_mlp_three.json")["runs"]
@@ -73,7 +90,9 @@ display(pictures.by_depth(three))
 # ## 3. How far classes lie apart, layer by layer
 #
 # The paper's Table 7 has one number for a network. Here is the same measure for every layer on the way from image
-# to output: distance between the means of two classes over the distance of two images of one class.
+# to output: the distance between the means of two classes, divided by the distance between two images of one class. A
+# higher ratio means that classes lie further apart. The networks differ: Associated Learning has three components here
+# (three layers up, two of the bridge, three down), backpropagation has the network of two (six layers).
 
 # %%
 backprop = read_json(RESULTS / "mnist_mlp_backprop.json")["runs"]
@@ -83,7 +102,10 @@ display(pictures.distances({"Associated Learning": three, "backpropagation": bac
 # ## 4. Stopping early
 #
 # Every component can predict by itself. An image stops at the first one whose decoded class is confident enough; each
-# point is one threshold. Asking every component on the way costs more than going to the top at once.
+# point is one threshold, from 0.3 to 0.99 (seed 0). Asking every component on the way costs more than going to the top
+# at once: with 0.99 no image stops before the top, and the cost is 37.5 million multiply-accumulates in place of 15.5.
+# With 0.97 and less, at least 95 % of the images stop at the first component, and the network costs less than without
+# exits.
 
 # %%
 first = three[0]["analysis"]
@@ -92,8 +114,11 @@ display(pictures.exits(first["early_exit"], (first["macs"]["inference"][-1], thr
 # %% [markdown]
 # ## 5. Depth
 #
-# Ever deeper networks on digits (`python -m al_jax.analysis.depth`). Under backpropagation the first layer's
-# gradient has passed all layers above it; under Associated Learning every layer has a loss next door.
+# Ever deeper networks on digits, without normalisation or shortcuts (`python -m al_jax.analysis.depth`; means of two
+# seeds, bars are standard deviations). Under backpropagation the gradient of the first layer has passed all layers
+# above it. Under Associated Learning every layer has a loss right above it, behind the two layers of its bridge. With
+# 32 components Associated Learning keeps 96.8 %, and backpropagation has 10 and 57 %. With 64, Associated Learning
+# fails in part, too (48 and 87 %).
 
 # %%
 figure = depth.draw(read_json(RESULTS / "depth.json")["runs"])
@@ -103,9 +128,10 @@ display(figure)
 # %% [markdown]
 # ## 6. Maps of layers
 #
-# t-SNE of the layers that the paper's Figures 5 and 6 show, here of MNIST's MLP and convolutional network after a short
-# training by either rule. `python -m al_jax.analysis.figures` draws those of the other networks, and the figures above
-# for all of them.
+# The paper's Figures 5 and 6 map layers by t-SNE: every point is a test image, its colour is its class, and images
+# with similar activations lie close together. Axes have no meaning, and neither have distances between far groups.
+# Here are MNIST's MLP and convolutional network after two epochs by either rule. `python -m al_jax.analysis.figures`
+# draws those of the other networks, and the figures above for all of them.
 
 # %%
 found, missing = figures.figures(RESULTS)
@@ -118,8 +144,9 @@ print("not run:", ", ".join(missing))
 # %% [markdown]
 # ## 7. A cell run again
 #
-# A run is a config, a folder, and what it leaves there. This one is a cell of the table of digits above, which
-# `python -m al_jax.analysis.cells configs/mnist_mlp.py:smoke` fills; another processor may round otherwise.
+# A run is a config, a folder, and what it leaves there. This one fills a cell of the table of digits above (first row,
+# AL), as `python -m al_jax.analysis.cells configs/mnist_mlp.py:smoke` does for all seeds. On another processor it may
+# round differently, and so end with another accuracy.
 
 # %%
 config = read_config(f"{RESULTS.parent / 'configs' / 'mnist_mlp.py'}:smoke", {})
@@ -134,8 +161,9 @@ for name in ("test_accuracy", "accuracy_by_depth"):
     print(name, "now", summary[name], "and recorded, by seed", [entry[name] for entry in recorded])
 
 # %% [markdown]
-# `inspect` measures what the tables above are made of, and maps some layers with t-SNE, as in the paper's Figures 5
-# and 6.
+# `inspect` measures what the tables above are made of. Printed are Table 7's distances for this network's output,
+# between classes (`inter`), within (`intra`), and their ratio. Then some of its layers, mapped with t-SNE as in
+# section 6.
 
 # %%
 (analysis,) = inspect(workdir)
