@@ -18,14 +18,15 @@
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/al-jax/al_jax/blob/main/notebooks/03_local_learning.ipynb)
 #
-# A network is cut into components. Each of them learns from a small auxiliary network beside it, and no gradient
-# passes a cut. A component then needs its activations only while it is being updated, and need not wait for those
-# above. The price: a lower component learns what serves its own loss, not what the components above could use.
+# A network is cut into components. Each of them learns from a small *auxiliary network* beside it, such as a classifier
+# of its features, and no gradient passes a cut. A component then needs its activations only while it is being updated,
+# and need not wait for those above. The price is that a lower component learns what serves its own loss, not what the
+# components above could use.
 #
-# This notebook trains three such rules on embedded digits, adds the Momentum Auxiliary Network to them, compares them
-# with end-to-end backpropagation over a few hundred updates, looks at memory and at what the components represent, and
-# puts the paper's tables beside what was measured here. It takes a few minutes on a CPU. Digits are a toy: the plots
-# show how to ask a question, and answer it for no other data.
+# This notebook trains networks by three such rules on the digits of scikit-learn, adds the Momentum Auxiliary Network
+# (MAN) to them, compares them with end-to-end backpropagation over a few hundred updates, looks at memory and at what
+# the components represent, and sets the tables of the MAN paper beside what was measured here. It takes a few minutes
+# on a CPU. Digits are a toy problem: the plots show how to ask a question, but do not answer it for other data.
 
 # %% tags=["skip-execution"]
 # %pip install -q "al_jax @ git+https://github.com/al-jax/al_jax"
@@ -66,8 +67,9 @@ from al_jax.training.plots import COLOURS, finish
 # %matplotlib inline
 
 # %% [markdown]
-# Before JAX computes anything: section 8 compares bits on four devices, so JAX is asked for four CPU devices and the
-# compiler for code that rounds alike in every program. A GPU stays unused.
+# Some settings must be made before JAX computes anything. Section 8 compares one device with four, bit for bit, so JAX
+# is asked for four CPU devices, and the compiler for code that rounds in the same way in every program. A GPU stays
+# unused.
 
 # %%
 exact.request()
@@ -85,8 +87,9 @@ RESULTS = next(path for path in map(Path, ("results", "../results", "al_jax/resu
 # %% [markdown]
 # ## 1. Three rules
 #
-# A backbone is a tuple of Flax blocks that knows no rule. Four convolutions with batch norm compile fast; the papers'
-# networks are the same call away: `al.networks.resnet(32, cuts=16, standard=True)`.
+# A backbone is a tuple of Flax blocks that knows nothing of rules. Ours is four convolutions with batch norm, which
+# compile fast. One call makes a network of the papers: `al.networks.resnet(32, cuts=16, standard=True)` is a ResNet-32
+# in 16 components.
 
 # %%
 layer = functools.partial(al.networks.ConvLayer, norm=True, activation=nn.relu, style=HE)
@@ -98,15 +101,16 @@ blocks = al.networks.cut(layers[:COMPONENTS], COMPONENTS)
 # loss on $h_k$. The rules differ in this loss:
 #
 # - DGL ([Belilovsky et al. 2020](https://arxiv.org/abs/1901.08164)): cross-entropy of a classifier.
-# - PredSim ([Nøkland & Eidnes 2019](https://arxiv.org/abs/1901.06656)): a hundredth of that, and for the rest the
-#   squared error between two matrices: how alike the images of a micro-batch are to each other, and how alike their
-#   labels.
-# - InfoPro ([Wang et al. 2021](https://arxiv.org/abs/2101.10832)): cross-entropy of a classifier, and of a decoder's
-#   pixels against the image, so that what the components above may need is kept. The decoder's weight falls with depth.
+# - PredSim ([Nøkland & Eidnes 2019](https://arxiv.org/abs/1901.06656)): 1 % of that, and 99 % of the squared error
+#   between two matrices. One says how similar the features of the images of a micro-batch are to each other, the other
+#   how similar their labels are.
+# - InfoPro ([Wang et al. 2021](https://arxiv.org/abs/2101.10832)): cross-entropy of a classifier, and the cross-entropy
+#   between the image and what a decoder reconstructs of it, pixel by pixel. This keeps what the components above may
+#   need. The decoder's weight falls with depth.
 #
-# The top component has plain cross-entropy under all of them. DGL's and InfoPro's own classifiers have convolutions and
-# several dense layers; they are the defaults. Here all three have PredSim's, one dense layer on averages over small
-# windows, so that the rules differ in their losses only.
+# The top component has plain cross-entropy under all of them. By default, DGL and InfoPro have classifiers of their
+# own, with convolutions and several dense layers. Here all three have PredSim's, one dense layer on averages over
+# small windows, so that the rules differ in their losses only.
 
 # %%
 rules = {
@@ -118,9 +122,9 @@ rules = {
 networks = {name: rule(blocks, classes=10) for name, rule in rules.items()}
 
 # %% [markdown]
-# Any of them takes the Momentum Auxiliary Network, the subject of section 2. End-to-end backpropagation is the same
-# backbone as one component under the classifier of the top; `al.backprop` can put layers between the two, and
-# `NoBridge` puts none.
+# Any of them can be combined with the Momentum Auxiliary Network, the subject of section 2. End-to-end backpropagation
+# trains the same backbone as one component, below the classifier that the top component has elsewhere. `al.backprop`
+# can put layers between the two; with `NoBridge` there are none.
 
 # %%
 networks |= {f"{name} + MAN": al.momentum(rule)(blocks, classes=10) for name, rule in rules.items()}
@@ -131,7 +135,7 @@ if SMOKE:
     networks = {name: networks[name] for name in ("DGL", "InfoPro", "DGL + MAN", "end to end")}
 
 # %% [markdown]
-# One engine, one optimizer and one schedule train them all. The learning rate was not tuned, for none of them.
+# One engine, one optimizer and one schedule train them all. The learning rate was not tuned for any of them.
 
 # %%
 digits = data.load("digits")
@@ -150,8 +154,8 @@ def start(trainer, seed):
 
 
 # %% [markdown]
-# The losses of the first update, each with the weight that its rule gives it, and what auxiliary networks add to the
-# parameters of inference.
+# Here are the losses of the first update, each multiplied by the weight that its rule gives it, and the number of
+# parameters that auxiliary networks add to those of inference.
 
 # %%
 for name in ("DGL", *(name for name in networks if name in ("PredSim", "InfoPro"))):
@@ -166,20 +170,21 @@ for name in ("DGL", *(name for name in networks if name in ("PredSim", "InfoPro"
 # ## 2. The Momentum Auxiliary Network
 #
 # Components that never hear from above are short-sighted. MAN
-# ([Su et al. 2024](https://arxiv.org/abs/2407.05623)) lets a little through, in weights in place of gradients. Between
-# the features $x$ of a component and its loss stands
+# ([Su et al. 2024](https://arxiv.org/abs/2407.05623)) lets a little information through, as weights in place of
+# gradients. Between the features $x$ of a component and its loss it puts
 #
 # $$y = \eta'(x) + \eta''(x),$$
 #
-# two branches shaped like the first layer of the next component. $\eta'$ is trained with the component; the paper calls
-# it a bias. $\eta''$ is not trained: after every update it moves a little towards the next component's weights,
+# the sum of two branches, both shaped like the first layer of the next component. $\eta'$ is trained with the
+# component; the paper calls it a bias. $\eta''$ is not trained: after every update its weights move a little towards
+# those of the next component,
 #
 # $$\eta'' \leftarrow 0.995 \, \eta'' + 0.005 \, \theta_{\text{next}}.$$
 #
 # Gradients pass through $\eta''$ to $x$. What goes up is $x$, so inference with the whole network has neither branch.
 #
-# In the library η' lies with the parameters, η'' with the model state, which no optimizer touches. `tell` is what the
-# component above tells of its weights.
+# In the library, η' is part of the parameters, and η'' of the model state, which no optimizer touches. `tell` is the
+# function by which the component above hands its weights down.
 
 # %%
 network, trainer = networks["DGL + MAN"], trainers["DGL + MAN"]
@@ -217,12 +222,13 @@ for name, components in {"before": before, "after": after}.items():
     print(f"with the weights {name:6} the update: {largest_difference(told):.0e} from the average")
 
 # %% [markdown]
-# Those before it, so at any update the average is one update behind. This is the authors' order, and it suits a
-# pipeline: there, the component above is one micro-batch behind, and its weights are these at the moment they are
-# needed (section 8).
+# Those before it, so the average is always one update behind. This is the authors' order, and it suits a pipeline:
+# there, the component above works one micro-batch behind, so when its weights are needed they are exactly these
+# (section 8).
 #
-# The average follows slowly. Both start from weights of their own, and after $n$ updates $0.995^n$ of those that η''
-# started with is left. How far is it from what it follows?
+# The average follows slowly. Both start from weights of their own, and after $n$ updates a share of $0.995^n$ is left
+# of the weights that η'' started with. How far is it from what it follows? We measure the distance in units of the
+# norm of the next component's weights.
 
 
 # %%
@@ -253,20 +259,23 @@ finish(axes)
 plt.show()
 
 # %% [markdown]
+# At the end, after 352 updates, 17 % of the start is left, and the distance is about 0.2: most of the training has
+# passed with an average that was still partly random.
+#
 # Every part has a switch:
 #
 # | call | between features and loss |
 # |---|---|
 # | `al.momentum(rule)` | $\eta' + \eta''$ |
-# | `al.momentum(rule, biases=0)` | the average η'' alone |
-# | `al.momentum(rule, average=False)` | the bias η' alone: a deeper auxiliary network that hears nothing |
-# | `al.momentum(rule, biases=2, average=False)` | two trained branches: the size of MAN, and still deaf |
+# | `al.momentum(rule, biases=0)` | the average η'' of the next component's weights alone |
+# | `al.momentum(rule, average=False)` | the bias η' alone: a deeper auxiliary network, without those weights |
+# | `al.momentum(rule, biases=2, average=False)` | two trained branches: as large as MAN, without those weights |
 # | `al.momentum(rule, decay=0.0)` | the next component's weights, copied and not averaged |
-# | `al.momentum(rule, decay=1.0)` | η' beside weights that stay as they were drawn |
+# | `al.momentum(rule, decay=1.0)` | η' beside weights that stay as they were initialised |
 # | `al.momentum(rule, depth=2)` | branches of two layers of the next component |
 # | `al.momentum(rule, scaled=True)` | $s \, \eta' + (2 - s) \, \eta''$ with a trained $s$, as in MAN++ |
 #
-# The paper has no number for the bias alone, and without it nobody can say what the average adds.
+# The paper reports no number for the bias alone, and without one nobody can say what the average adds.
 
 # %% [markdown]
 # ## 3. A small comparison
@@ -301,10 +310,10 @@ trained = {name: train(network, trainers[name]) for name, network in networks.it
 print(f"{updates} updates of {BATCH} images, {SEEDS} seeds, {len(digits.test.label)} test images")
 
 # %% [markdown]
-# Points are means over seeds, bars reach from the lowest to the highest, and the grey band is end to end. The top has
-# no auxiliary network, so the errors at full depth compare what the lower components have learned. Errors need not fall
-# with depth: the classifiers below see averages over windows, the top sees global ones, and MAN puts a convolution in
-# front of each auxiliary classifier.
+# Points are means over seeds, bars reach from the lowest to the highest seed. The grey band is the same for end to
+# end, and its line the mean. The top component has no auxiliary network, so the errors at full depth compare what the
+# lower components have learned. Errors need not fall with depth: the classifiers below see averages over windows, the
+# top sees global ones, and MAN puts a convolution in front of each auxiliary classifier.
 
 
 # %%
@@ -346,14 +355,15 @@ panels[0].set(ylabel="test error", ylim=(0.004, 0.5))
 plt.show()
 
 # %% [markdown]
-# In the run that is stored here, every local rule has a higher error than end to end at full depth. Among themselves
-# they differ by little: a wrong image is 0.3 points, and three seeds do not settle a handful of images. These runs are
-# also short: nothing says which rule would lead with more updates, a tuned rate or the authors' classifiers. That the
-# classifier matters was seen while this notebook was written: with `head=PooledClassifier` in every rule, MAN was ahead
-# of DGL and InfoPro at depths 1 to 3 and level with them at the top, and PredSim's classifiers, which have a hundredth
-# of its loss, learned nothing below the top.
+# In the run that is stored here, every local rule has a higher error than end to end at full depth. MAN does not help:
+# the mean error of DGL and InfoPro is higher with it at every depth, and that of PredSim is lower at some depths and
+# higher at others. The differences at full depth are small: a wrong image is 0.3 points, and three seeds do not settle
+# a handful of images. These runs are also short, so nothing says which rule would lead with more updates, a tuned rate
+# or the authors' classifiers. The classifier does matter. In earlier runs, which are not stored, every rule had
+# `head=PooledClassifier`. There, MAN was ahead of DGL and InfoPro at depths 1 to 3 and level with them at the top, and
+# PredSim's classifiers, which have 1 % of its loss, learned nothing below the top.
 #
-# ### What of MAN does it?
+# ### Which part of MAN does what?
 
 # %%
 arms = {"bias alone": {"average": False}}
@@ -378,21 +388,26 @@ plt.show()
 
 # %% [markdown]
 # Compare "bias alone" with "bias and average" before a gain is put down to momentum: a deeper auxiliary network alone
-# can lower the error. And in a run as short as this one, η'' is for most of the time what it was drawn as, section 2
-# shows how much. The question belongs on long runs, see section 6.
+# can lower the error. In the stored run it does, at every depth, and with the average added the error is higher than
+# with neither. But in a run as short as this one, η'' is largely what it was initialised as (section 2). The question
+# needs long runs, see section 6.
 
 # %% [markdown]
 # ## 4. Memory
 #
 # Under backpropagation the activations of all layers wait for the gradient from the top. With a stopped gradient at
 # every cut, a component can finish its update and drop its activations before the next one makes its own, so the
-# largest component decides. Two things eat into this: auxiliary networks have activations too (under MAN, of one more
-# layer twice over), and early layers see large images, so cuts of equal length leave most of the memory at the bottom.
-# `al.networks.balanced_cuts` chooses cuts by what the backward pass of each layer keeps.
+# largest component decides how much memory is needed. Two things eat into this: auxiliary networks have activations
+# too (under MAN, of one more layer twice over), and early layers see large images, so cuts of equal length leave most
+# of the memory at the bottom. `al.networks.balanced_cuts` (`balanced` in the plots) chooses cuts by what the backward
+# pass of each layer keeps.
 #
 # [`benchmarks/memory.py`](https://github.com/al-jax/al_jax/blob/main/benchmarks/memory.py) compiles one update ahead of
 # time and reads the compiler's account of it: arguments (parameters, optimizer state, a micro-batch) and temporaries.
-# This is XLA on a CPU; a GPU's convolutions have other work space.
+# This is XLA on a CPU; convolutions on a GPU need different work space.
+#
+# On the left, activations are kept. On the right, they are computed again in the backward pass (*rematerialisation*),
+# for about a third more time.
 
 # %%
 ARM = re.compile(r"(?P<rule>\w+)(?P<man> \+ MAN)?(?P<remat>, remat)?, K = (?P<number>\d+), cuts: (?P<cuts>\w+)")
@@ -447,15 +462,19 @@ else:
     print("not run")
 
 # %% [markdown]
-# The dashed line is end to end with rematerialisation: the backward pass computes activations again in place of keeping
-# them, for about a third more time. Any claim that a rule saves memory has to be held against this line, not only
-# against the grey bar on the left. More components help until the heads and the largest component are what is left.
+# The dashed line is end to end with rematerialisation. Any claim that a rule saves memory has to be held against this
+# line, not only against the grey bar on the left. On ResNet-32, without rematerialisation, only DGL alone in 16
+# components reaches it; with rematerialisation, local rules need 11 to 35 % more than end to end. On ResNet-101 with
+# balanced cuts and rematerialisation they need 9 to 13 % less. More components help until the auxiliary networks and
+# the largest component are what is left: on ResNet-101, four components of equal length need as much as two (16.7 and
+# 16.5 GB).
 
 # %% [markdown]
 # ## 5. What the components represent
 #
-# The MAN paper looks at features in three ways: maps, linear probes, and similarity to a network trained end to end.
-# Two controls belong beside them: the same network before training, and end-to-end training from another seed.
+# The MAN paper looks at features in three ways: feature maps, linear probes, and similarity to a network trained end to
+# end. They need two controls: the same network before training (`untrained`), and a network trained end to end from
+# another seed (`another seed`). All networks but that one are of seed 0.
 
 # %%
 chosen = ("end to end", "DGL", "DGL + MAN", "InfoPro")
@@ -469,9 +488,9 @@ compared = {
 }
 
 # %% [markdown]
-# A linear probe of each block, on features averaged over the image, asks how much of the class they hold. The network
-# stays as it is. The auxiliary classifiers see windows and the probe does not, so a block can serve its own classifier
-# well and the probe badly.
+# A *linear probe* is a linear classifier, trained on the features of one block while the network stays as it is. It
+# asks how much of the class these features hold, here averaged over the image. The auxiliary classifiers see windows
+# and the probe does not, so a block can serve its own classifier well and the probe badly.
 
 
 # %%
@@ -484,8 +503,12 @@ probes = {name: probe_accuracies(*own, digits.train, digits.test) for name, own 
 show_with_legend_beside(pictures.probes(probes))
 
 # %% [markdown]
-# Linear CKA compares two representations of the same images: 1 where they are equal up to rotation, scale and shift.
-# Read the control first: as far as an untrained block is like a trained one, alikeness says nothing about learning.
+# In the stored run, block 1 of DGL is no better for the probe than an untrained one. Block 2 of DGL and InfoPro is
+# better by 2 or 3 points only, that of DGL + MAN is worse by 4, and block 4 of all three is far better.
+#
+# Linear CKA (centred kernel alignment, [Kornblith et al., 2019](https://arxiv.org/abs/1905.00414)) compares two
+# representations of the same images. It is 1 where they are equal up to rotation, scale and shift. Read the control
+# first: as far as an untrained block resembles a trained one, similarity says nothing about learning.
 
 # %%
 outputs = {name: jax.jit(blocks)(variables, digits.test.image) for name, (blocks, variables) in compared.items()}
@@ -493,13 +516,14 @@ maps = {name: linear_cka([(outputs["end to end"], own)]) for name, own in output
 show_with_legend_beside(pictures.cka_by_block({name: np.diag(own) for name, own in maps.items()}, "end to end"))
 
 # %% [markdown]
+# In block 1 the untrained network is as similar as the trained ones (0.97), so only the upper blocks tell something.
 # That was each block with the one at its height; here are all pairs.
 
 # %%
 display(pictures.cka({name: maps[name] for name in ("DGL", "DGL + MAN", "untrained")}, "end to end"))
 
 # %% [markdown]
-# Features of one test image under each network, as means over channels, each on its own scale.
+# Here are the features of one test image in each network, as means over channels. Every map has a scale of its own.
 
 # %%
 rows = [name for name in compared if name != "another seed"]
@@ -511,14 +535,16 @@ for axes, name in zip(figure.axes[:: COMPONENTS + 1], rows, strict=True):
 display(figure)
 
 # %% [markdown]
-# For finished runs, `python -m al_jax.analysis.representation RUN RUN` measures and draws the same.
+# For finished runs, `python -m al_jax.analysis.representation RUN RUN` (two folders of runs) measures and draws the
+# same.
 
 # %% [markdown]
 # ## 6. The paper's tables
 #
-# Test errors in per cent from the files in `results/`, beside those of the paper. A cell without a run says `not run`;
-# a run with fewer epochs than the config's says so. The paper gives no standard deviations, and its baselines may have
-# had other cuts, see
+# Test errors in per cent from the files in `results/`, beside those of the paper. K is the number of components. A cell
+# without a run says `not run`, and most do; a run with fewer epochs than the config's says so. MAN's published code
+# differs from its paper in places, such as 15 components for K = 16; such rows are named. The paper gives no standard
+# deviations, and its baselines may have had other cuts, see
 # [`al_jax/analysis/published_local.py`](https://github.com/al-jax/al_jax/blob/main/al_jax/analysis/published_local.py).
 
 # %%
@@ -527,9 +553,10 @@ display(Markdown(local_tables.render(RESULTS)))
 # %% [markdown]
 # ## 7. Between local and end to end
 #
-# `al.leak(rule, alpha)` computes the same losses and lets `alpha` of the gradient through each cut: 0 is the local
-# rule, here the DGL of section 3, and 1 is end-to-end training with every auxiliary loss. What must wait for gradients
-# cannot train by itself, so the network is one component, but it predicts at every depth as before.
+# `al.leak(rule, alpha)` computes the same losses and lets a share `alpha` of the gradient through each cut: 0 is the
+# local rule, here the DGL of section 3, and 1 is end-to-end training with every auxiliary loss. Blocks that wait for
+# gradients from above cannot train independently, so the network is one component, but it predicts at every depth as
+# before.
 
 # %%
 leaking = {0.0: trained["DGL"]}
@@ -549,10 +576,11 @@ plt.show()
 # %% [markdown]
 # ## 8. The same bits on several devices
 #
-# A pipelined engine gives each component a device and lets them work on different micro-batches at the same time. Under
-# MAN, a component also gets the next one's weights, a message that travels down while signals travel up. As they are
-# those from before the next component's update, they are there in time. Under `exact` the result is that of one device,
-# bit for bit: `digest` is a SHA-256 over parameters, averages, statistics, optimizer state and the number of updates.
+# A pipelined engine gives each component a device and lets them work on different micro-batches at the same time. With
+# MAN, a component also receives the next one's weights, a message that travels down while signals travel up. As they
+# are the weights from before the next component's update, they arrive in time. Under `exact` the result is that of one
+# device, bit for bit: `digest` is a SHA-256 over parameters, averages, statistics, optimizer state and the number of
+# updates.
 
 # %%
 network, devices = networks["DGL + MAN"], jax.devices()[:COMPONENTS]
@@ -567,7 +595,7 @@ print(f"{len(devices)} devices:    ", digests[1])
 assert digests[0] == digests[1]
 
 # %% [markdown]
-# The devices are threads of one process here, so this says nothing about speed.
+# The devices are threads of one process here, so this section says nothing about speed.
 #
 # ## 9. From the command line
 #
@@ -579,4 +607,4 @@ assert digests[0] == digests[1]
 # python -m al_jax.analysis.compare CONFIG CONFIG --seeds 5                     paired seeds, confidence intervals
 # ```
 #
-# The last is the least that a claim about two rules needs.
+# A claim that one rule is better than another needs at least the last of these.
