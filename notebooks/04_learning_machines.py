@@ -18,14 +18,14 @@
 #
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/al-jax/al_jax/blob/main/notebooks/04_learning_machines.ipynb)
 #
-# A *learning machine* is a layer that brings its own update and its own way to tell the layer below what it
-# should have put out. The idea is that of Zenkai ([Short, 2023](https://arxiv.org/abs/2311.09663)). A network
-# of such layers may contain what has no gradient, such as a decision tree, or layers that may not use
-# the weights of others to compute one.
+# A *learning machine* is a layer with an update rule of its own, and with its own way to tell the layer below
+# what that layer should have put out. The idea is that of Zenkai ([Short,
+# 2023](https://arxiv.org/abs/2311.09663)), a framework for PyTorch. A network of such layers may contain what
+# has no gradient, such as a decision tree, or layers that may not use the weights of others to compute one.
 #
 # This notebook trains networks of layers that follow different rules, measures how far their updates are from
-# the true gradient, mixes them with `jax.grad`, wires them freely, and ends with the experiments of Zenkai's
-# paper. It runs on a CPU in about two minutes.
+# the true gradient, mixes them with `jax.grad`, wires them into a graph, and ends with the experiments of
+# Zenkai's paper. It runs on a CPU in about two minutes.
 
 # %% tags=["skip-execution"]
 # %pip install -q "al_jax @ git+https://github.com/al-jax/al_jax"
@@ -61,13 +61,13 @@ COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377")  # told apart 
 # %% [markdown]
 # ## 1. One machine by hand
 #
-# A machine is a tuple of four pure functions, in which Zenkai's `accumulate` and `step_x` are one `backward`
-# and its `step` is `update`:
+# A machine is a tuple of four pure functions. (Readers who know Zenkai: its `accumulate` and `step_x` are one
+# `backward` here, and its `step` is `update`.)
 #
 # | function | gives |
 # |---|---|
-# | `init(key, x)` | `params`; `fixed`, what no optimizer touches; `opt_state` |
-# | `forward(params, fixed, x, key, train)` | the output, and what the other two need of this pass |
+# | `init(key, x)` | the state: `params`; `fixed`, what no optimizer touches; `opt_state` |
+# | `forward(params, fixed, x, key, train)` | the output, and `residuals`, what the other two need of this pass |
 # | `backward(params, fixed, residuals, feedback, context)` | gradients, feedback for the layer below, metrics |
 # | `update(state, residuals, gradients, context)` | the new state |
 #
@@ -92,9 +92,10 @@ state = layer.init(key, image)
 scores, residuals = layer.forward(state.params, state.fixed, image, key, True)
 
 # %% [markdown]
-# `Feedback` is what a machine hears of its output: `delta`, what to take away from it, and `target`, what it
-# should have been, so `target = output - delta`. At the top, `delta` is the gradient of the loss. `Context` is
-# what all machines may hear: the error at the network's output, the label, the number of the update and a key.
+# `Feedback` is what a machine is told about its output: `delta`, what should be subtracted from it, and
+# `target`, what it should have been, so `target = output - delta`. At the top, `delta` is the gradient of the
+# loss. `Context` is what all machines are told: the error at the network's output, the label, the number of the
+# update and a random key.
 
 # %%
 error = jax.grad(al.cross_entropy)(scores, label)
@@ -110,8 +111,8 @@ after, _ = layer.forward(learned.params, learned.fixed, image, key, True)
 print(f"loss            {al.cross_entropy(scores, label):.3f} before and {al.cross_entropy(after, label):.3f} after")
 
 # %% [markdown]
-# Most rules compute with `delta` alone. A target is the difference of two larger numbers, and a small error
-# loses digits in it. A `chain` of machines made by `from_linen` is therefore backpropagation, to rounding:
+# Most rules compute with `delta` alone, because a target is the difference of two larger numbers, in which a
+# small error loses digits. So a `chain` of machines made by `from_linen` is backpropagation, up to rounding:
 
 # %%
 deep = machines.chain(*[machines.from_linen(machines.Layer(64)) for _ in range(8)], layer)
@@ -147,8 +148,9 @@ print(f"nine layers: the gradients differ by {apart:.1e} of their norm")
 # | 4, feedback alignment | its feedback | the error through a fixed random matrix, not its weights |
 # | 5, gradient | the gradient of the loss | the gradient at its input |
 #
-# "Its feedback" stands for the gradient of $\frac12|y - t|^2$, where $y$ is the layer's output and $t$ its target.
-# Layer 1 hears the error directly, and not what layer 2 hands down.
+# "Its feedback" stands for the gradient of $\frac12|y - t|^2$, where $x$ is the layer's input, $y$ its output and
+# $t$ its target. Layer 1 is told the error directly, and not what layer 2 hands down. Section 3 looks at what least
+# squares asks for.
 
 # %%
 WIDTH, BATCH = 64, 32
@@ -166,8 +168,9 @@ RULES = ("direct feedback alignment", "target propagation", "least squares", "fe
 gradient = machines.chain(*[machines.from_linen(hidden, adam) for _ in range(4)], machines.from_linen(nn.Dense(10)))
 
 # %% [markdown]
-# `al.machines.trainer` has the face of every trainer of this library: `init`, `step`, `predict`. `seeds=True`
-# trains several networks at a time. `diagnose` adds measures of every update to the metrics.
+# `al.machines.trainer` has the interface of every trainer of this library: `init`, `step`, `predict`.
+# `seeds=True` trains several networks at a time, one for each seed. `diagnose` adds measures of every update to
+# the metrics.
 
 
 # %%
@@ -216,10 +219,10 @@ curves(panel, {"five rules": by_rules, "all by gradient": by_gradient})
 plt.show()
 
 # %% [markdown]
-# How do layers learn from feedback that is not the gradient? `al.machines.diagnostics` compares. On the left is
-# the angle between what moves a layer's parameters and the true gradient of the loss with respect to them, on
-# the right that between the `delta` which a layer hands down and the true gradient at its input. At 90° they
-# have nothing in common. Below 90°, a small step along the one also lowers the loss.
+# How do layers learn from feedback that is not the gradient? `al.machines.diagnostics` measures angles. On the
+# left is the angle between what moves a layer's parameters and the true gradient of the loss with respect to
+# them. On the right is the angle between the `delta` which a layer hands down and the true gradient at its
+# input. At 90° the two have nothing in common. Below 90°, a small step against the one also lowers the loss.
 
 # %%
 MEASURES = {"angle": "update of the layer", "feedback_angle": "feedback to the layer below"}
@@ -244,22 +247,23 @@ figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outsid
 plt.show()
 
 # %% [markdown]
-# Layers 4 and 5 hear the true gradient, so their updates are at 0°. What layer 4 hands down is at 90° to the true
-# gradient at first, as a random direction would be, and in the run stored here comes to about 57°. Yet its
+# Layers 4 and 5 are told the true gradient, so their updates are at 0°. What layer 4 hands down is at 90° to the true
+# gradient at first, as a random direction would be, and in the run stored here falls to about 57°. Yet its
 # feedback matrix never changes, nor does that of layer 1: it is the weights that turn until the feedback is
-# useful. What has passed more than one rule is further from the gradient, about 73° below layer 3 and 78° below
-# layer 2. It is enough: the network learns more slowly than by backpropagation and ends within a few images of it.
+# useful. Feedback that has passed more than one rule is further from the gradient, about 73° below layer 3 and
+# 78° below layer 2. This is enough: the network learns more slowly than by backpropagation and ends within a few
+# images of it.
 #
 # ## 3. What a least-squares step does
 #
-# A dense layer with weights $W$ hears that $d$ should be taken away from its output. What does it ask of its
-# input? A gradient step asks for $\eta\,dW^\top$. Least squares asks for the $\delta x$ that minimises
+# A dense layer with weights $W$ is told to subtract $d$ from its output. Which change does it ask of its input?
+# A gradient step subtracts $\eta\,dW^\top$ from it. Least squares subtracts the $\delta x$ that minimises
 #
 # $$|\delta x\,W - d|^2 + \lambda\,|\delta x|^2.$$
 #
-# We take a layer of 64 units as it was drawn, ReLU and an output layer above it, and the error of one batch.
-# `with_step` multiplies what a machine hands down: the loss is a mean over 32 examples, and times 32 its
-# gradient is that of each example's own loss.
+# We take an untrained layer of 64 units with a ReLU and an output layer above it, and the error of one batch.
+# `with_step` multiplies what a machine hands down, here by 32: the loss is a mean over 32 examples, and times 32
+# its gradient is that of each example's own loss.
 
 # %%
 lower = machines.from_linen(machines.Layer(64, ()))
@@ -303,16 +307,18 @@ panel.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Of all changes of a given length, those of least squares leave the least of $d$; $\lambda$ chooses the length. One
+# The horizontal axis is how far the input has to move, the vertical axis how much of $d$ is left then. Of all
+# changes of a given length, those of least squares leave the least of $d$; $\lambda$ chooses the length. One
 # gradient step cannot follow this curve. $W$ stretches some directions much more than others, and a step that is
-# long enough for the weak ones overshoots in the strong ones. Many steps come close, each at the price of a pass
-# through the layer. Least squares takes one linear system, whose factorisation serves the whole batch. It can
-# also ask for too much: with a small $\lambda$, the input would have to move further than its own length.
+# long enough for the weak ones overshoots in the strong ones. Many steps come close (the green numbers say how
+# many), each at the price of a pass through the layer. Least squares solves one linear system, whose
+# factorisation serves the whole batch. It can also ask for too much: with a small $\lambda$, the input would have
+# to move further than its own length.
 #
 # ## 4. Machines and `jax.grad`
 #
-# `al.machines.differentiable` turns a machine into a function for `jax.grad`. What it calls the gradient of the
-# parameters is what the machine's `backward` finds, and the cotangent at its input is the `delta` that the
+# `al.machines.differentiable` turns a machine into a function for `jax.grad`. As the gradient of its parameters,
+# `jax.grad` then gets what the machine's `backward` finds, and as the gradient at its input the `delta` that the
 # machine hands down. Any optimizer may then train machine and plain layers together. Here the middle one of
 # three layers does feedback alignment.
 
@@ -360,11 +366,11 @@ for name in ("first", "middle", "last"):
     print(f"{name:7} angle to the true gradient: {values[0]:5.1f}° in the first update, {values[-1]:5.1f}° in the last")
 
 # %% [markdown]
-# The rule changes what passes down through the middle layer, so only the first layer's gradient is another
-# one. It turns towards the true one in the course of training, which gives feedback alignment its name.
+# The rule changes what passes down through the middle layer, so only the first layer's gradient differs from the
+# true one. It turns towards it in the course of training, which gives feedback alignment its name.
 #
-# The other way round, `from_linen` makes a machine of a module that `jax.grad` can differentiate, of any depth
-# inside. Here two convolutions, trained by backpropagation between them, lie below a layer that does feedback
+# The other way round, `from_linen` makes a machine of any module that `jax.grad` can differentiate, however deep
+# it is. Here two convolutions, trained by backpropagation between them, lie below a layer that does feedback
 # alignment.
 
 
@@ -388,10 +394,10 @@ print(f"test accuracy, mean (least to greatest): {percent(by_convolutions)}")
 # %% [markdown]
 # ## 5. A graph of machines
 #
-# In a `graph`, every node names its inputs and where its target comes from: from those that read it
+# In a `graph`, every node names its inputs and where its target comes from: from the nodes that read its output
 # (`"above"`), from one later node, from the label, or from the loss of the whole network. Here is a network
-# that learns layer by layer: `lower` listens to `guess` alone, whose target is the label, and ignores what
-# `upper` would want of it.
+# that learns layer by layer: `lower` follows only `guess`, whose target is the label, and ignores what `upper`
+# would want of it.
 #
 # ```
 #            ┌──▶ guess ◀── label
@@ -412,8 +418,8 @@ local = machines.graph(nodes)
 accuracies, trainer, state, _ = fit(local, EPOCHS // 2)
 
 # %% [markdown]
-# A graph with another output has the same state, so the guess of the lower layer can be read from the network
-# as it was trained.
+# A graph with another output has the same state, so we can also read the guess of the lower layer from the
+# trained network.
 
 # %%
 guessing = machines.as_network(machines.graph(nodes, output="guess"))
@@ -424,18 +430,19 @@ print("scores:", percent(accuracies))
 print("guess: ", percent([accuracy(guesses)]))
 
 # %% [markdown]
-# On these digits one hidden layer is enough, and the upper one has nothing to add.
+# On these digits one hidden layer is enough: the upper one adds nothing.
 
 # %% [markdown]
 # ## 6. Decision trees as layers
 #
-# A tree has no gradient and no parameters to move a little: its update grows it anew, for the inputs and targets
-# of one batch. `tree_layer` and `tree_classifier` do this inside jit. As one batch is little to learn from, an
-# `ensemble` keeps the trees of the last nine and answers their mean. Every update replaces the oldest.
+# A tree has no gradient, and no parameters that could be changed a little: an update grows it anew, for the inputs
+# and targets of one batch. `tree_layer` and `tree_classifier` do this inside jit. As one batch is little to learn
+# from, an `ensemble` keeps the trees of the last nine batches and answers with their mean. Every update replaces
+# the oldest.
 #
 # **Trees below.** 32 regression trees look at the pixels, and a linear layer with batch norm classifies what
-# they answer. `repeat_input` makes 40 gradient steps on the *input* of the linear layer. What comes out is what
-# the trees should have answered.
+# they answer. `repeat_input` makes 40 gradient steps on the *input* of the linear layer. The result is what the
+# trees should have answered, and so their target.
 
 
 # %%
@@ -456,8 +463,9 @@ trees_below = machines.chain(machines.ensemble(trees, MEMBERS), linear)
 
 # %% [markdown]
 # **Trees above.** Dense layers compute features with noise, and nine trees classify them. No gradient leads
-# from the trees to the features. `climbed` draws the features 16 times with other noise, keeps for each image
-# those from which the trees give the right class the most votes, and makes them the target of the features.
+# from the trees to the features. `climbed` draws the features 16 times, each time with new noise. For each image
+# it keeps the draw for which the trees give the right class the most votes, and makes it the target of the
+# features (hill climbing).
 
 
 # %%
@@ -481,8 +489,9 @@ by_trees_below, tree_trainer, tree_state, _ = fit(trees_below, TREE_EPOCHS, TREE
 by_trees_above, _, _, climb = fit(trees_above, TREE_EPOCHS, TREE_BATCH)
 
 # %% [markdown]
-# On the right, each of the nine trees below votes alone. How votes become an answer is an argument of
-# `ensemble`, so this needs no training: the same state, and one vote.
+# The plot on the right shows what each of the nine tree layers of *trees below* reaches alone, a point for each
+# seed. How votes become an answer is an argument of `ensemble`, so this needs no training: the state is the same,
+# and one vote counts.
 
 # %%
 variables = [part.variables for part in tree_trainer.components(tree_state)]
@@ -509,14 +518,17 @@ right.legend(frameon=False, loc="center left")
 plt.show()
 
 # %% [markdown]
-# A tree of one batch knows little, and the mean of nine much more. All of them learn the same targets here. With
-# `boost` the newest makes good what the other eight miss, which wants larger batches than these; on MNIST it is
-# worth one per cent (`decision_linear` below).
+# Trees of one batch know little, and the mean of nine much more. (The linear layer was trained on that mean, which
+# puts a single vote at a disadvantage.) All of them learn the same targets here. With `boost`, the newest corrects
+# what the other eight get wrong. This needs larger batches than these; on MNIST it is worth about one percentage
+# point (`decision_linear` below).
 #
 # ## 7. The experiments of the paper
 #
-# Zenkai's paper reports seven networks on MNIST, each trained once. `configs/machines.py` has a recipe for each,
-# `python train.py --config=configs/machines.py:NAME`, and this table shows what finished runs left in `results/`.
+# Zenkai's paper reports seven networks on MNIST, each trained once; here is an eighth, direct feedback alignment.
+# `configs/machines.py` has a recipe for each (`python train.py --config=configs/machines.py:NAME`), and the table
+# shows the test accuracies (%) that finished runs left in `results/`. `tuned` are longer runs, with a learning rate
+# or other settings chosen on validation images.
 
 # %%
 display(Markdown(machine_tables.table_1(ROOT / "results")))
@@ -524,8 +536,8 @@ display(Markdown(machine_tables.table_1(ROOT / "results")))
 # %% [markdown]
 # ## 8. From Zenkai to al_jax
 #
-# [`docs/zenkai.md`](https://github.com/al-jax/al_jax/blob/main/docs/zenkai.md) says where each name of Zenkai went,
-# what differs, and what was left out. The essential part of it:
+# [`docs/zenkai.md`](https://github.com/al-jax/al_jax/blob/main/docs/zenkai.md) says which name here stands for which
+# of Zenkai's, what differs, and what was left out. Its first table:
 
 # %%
 _, section, *_ = (ROOT / "docs" / "zenkai.md").read_text().split("\n## ")
