@@ -388,9 +388,9 @@ plt.show()
 
 # %% [markdown]
 # Compare "bias alone" with "bias and average" before a gain is put down to momentum: a deeper auxiliary network alone
-# can lower the error. In the stored run it does, at every depth, and with the average added the error is higher than
-# with neither. But in a run as short as this one, η'' is largely what it was initialised as (section 2). The question
-# needs long runs, see section 6.
+# can lower the error. In the stored run it does, at every depth (means over seeds), and with the average added the
+# error is higher than with neither. But in a run as short as this one, η'' is partly random to the end (section 2).
+# The question needs long runs, see section 6.
 
 # %% [markdown]
 # ## 4. Memory
@@ -406,8 +406,8 @@ plt.show()
 # time and reads the compiler's account of it: arguments (parameters, optimizer state, a micro-batch) and temporaries.
 # This is XLA on a CPU; convolutions on a GPU need different work space.
 #
-# On the left, activations are kept. On the right, they are computed again in the backward pass (*rematerialisation*),
-# for about a third more time.
+# On the left, activations are kept. On the right, they are computed again in the backward pass
+# (*rematerialisation*), which costs a second forward pass, about a third more time.
 
 # %%
 ARM = re.compile(r"(?P<rule>\w+)(?P<man> \+ MAN)?(?P<remat>, remat)?, K = (?P<number>\d+), cuts: (?P<cuts>\w+)")

@@ -312,11 +312,11 @@ figure.tight_layout()
 # %% [markdown]
 # At small learning rates the weights hardly move between the two passes, and the mixture is nearly the gradient. The
 # rates at which training is fast make it wrong: in the stored run both reach about 89 % at a rate of 0.01, but at 0.1
-# the gradient reaches 97 % and the mixture 59 %, and at 0.3 the mixture stays at chance. (An angle of 0 at that rate
-# is no success: the last ReLUs have died, and only the last bias still has a gradient.) There are remedies: PipeDream
-# ([Narayanan et al., 2019](https://arxiv.org/abs/1806.03377)) keeps a copy of the weights for every micro-batch that
-# is under way, GPipe waits. Local losses need neither, because forward pass, loss, backward pass and update of a
-# component are one piece of work in one tick.
+# the gradient reaches about 97 % and the mixture about 59 %, and at 0.3 the mixture stays at chance. (An angle of 0
+# at that rate is no success: the last ReLUs have died, and only the last bias still has a gradient.) There are
+# remedies: PipeDream ([Harlap et al., 2018](https://arxiv.org/abs/1806.03377)) keeps a copy of the weights for every
+# micro-batch that is under way, GPipe waits. Local losses need neither, because forward pass, loss, backward pass and
+# update of a component are one piece of work in one tick.
 #
 # To go on: `python -m al_jax.plan` shows ahead of time how a network is cut into stages and what each needs.
 # `python -m benchmarks.pipeline` measures this pipeline against backpropagation, GPipe and 1F1B (a schedule that needs
