@@ -16,11 +16,11 @@ epochs of 20,000 images (`python -m al_jax.analysis.search`, `results/search/cif
 reaches 42.4, 50.5 and 10.0 % with 3.8e-4, 2.0e-3 and 4.3e-3, backprop 44.7, 43.0 and 10.1 %; each takes its best.
 
 Result (last epoch, seed 0, an NVIDIA H200 shared with three other runs): 78.50 % test accuracy in 5 minutes, 84.25 % by
-the first three components; backprop 85.71 % in 4 (`results/cifar_cnn*.json`). The fourth component does not learn what
-it should: 81 % of the training images. Its codes are not the cause: trained beforehand, those of every depth decode to
-their classes (`results/cifar_cnn_short.json`, which has the same ones). The bridges are, but not its own: with ELUs in
-the place of all hidden sigmoids (`elu_bridges`) the fourth component is the best, as it should; in the upper bridges
-alone they gain nothing, on features that were learned under sigmoids. At half the width
+the first three components; backprop 85.71 % in 4 (`results/cifar_cnn*.json`). The fourth component fits only 81 % of
+the training images. Its codes are not the cause: trained beforehand, those of every depth decode to their classes
+(`results/cifar_cnn_short.json`, which has the same ones). The cause is the bridges, though not its own. With ELUs in
+place of all hidden sigmoids (`elu_bridges`) the fourth component is the best, as it should be. With ELUs in the upper
+bridges alone nothing is gained, since the features below were learned under sigmoids. At half the width
 (`width_factor=0.5`, 8 epochs, 5000 validation images, seed 0, `results/ablations/cifar_cnn_half_*.json`), by the first
 1 to 4 components:
 
@@ -35,19 +35,20 @@ At full width ELUs win after an epoch (`results/ablations/cifar_cnn_*_bridges_1e
 validation images, with sigmoids 48.7). After 5 epochs (`:short`, seeds 0 and 1,
 `results/cifar_cnn_elu_bridges_short.json` and `cifar_cnn_short.json`) the network has 74.6 % of the test images with
 them and 73.4 with sigmoids, by the first 1 to 4 components 63.2, 69.0, 73.8 and 74.6, with sigmoids 67.4, 73.2, 75.6
-and 73.4: the fourth component is mended, but the lower ones learn less. A full run with them has not been done, so they
-are a variant.
+and 73.4: this repairs the fourth component, but the lower ones learn less. A full run with ELUs has not been done, so
+they are a variant.
 
 Seen in runs that were not recorded: under sigmoids features grow, to a root mean square of 3.5 below the fourth
 component of the half-width network above, where ELUs leave it near 1 (full width, 5 epochs), and the sigmoids saturate.
 After one epoch at 1e-3, 78 % of their outputs in the fourth component are within 0.02 of 0 or 1, of those below 52, 17
-and 6 % (at 5e-4 after 256 updates 29, 14, 1 and 0 %). The size itself is the smaller part of it: with features divided
-by their root mean square on the way from component to component the half-width network has 62.0, 65.5, 70.3 and 69.3 %.
-Batch norm in the bridges ends saturation, but features then grow without bound, and it and layer norm before the
-bridges learn less in an epoch.
+and 6 % (at 5e-4 after 256 updates 29, 14, 1 and 0 %). The size of the features explains the smaller part of this: with
+features divided by their root mean square on the way from component to component the half-width network has 62.0, 65.5,
+70.3 and 69.3 %. Batch norm in the bridges ends saturation, but features then grow without bound, and it and layer norm
+before the bridges learn less in an epoch.
 
 Contrast (`al.code_contrast`) has 50.4 % of the validation images in the search above at 2e-3, squares 50.5 (a first
-version, not recorded; by depth 50.6, 53.0, 52.2 and 49.6 % of the test images): it does not mend the fourth component.
+version, not recorded; by depth 50.6, 53.0, 52.2 and 49.6 % of the test images): it does not repair the fourth
+component.
 """
 
 from al_jax.training.config import default_config, with_variant

@@ -18,7 +18,7 @@ Intel Xeon for each, an hour; `results/cifar_resnet_short*.json`): Associated Le
 its first 1 to 4 components 55.0, 68.3, 74.2 and 76.1, backprop on the same inference network 66.16. That network's
 head, six dense layers without batch norm over 1024 pooled features, is Associated Learning's, and holds backprop back:
 a usual ResNet-20, with a global average and one dense layer and a ninth of the parameters in inference, reaches 76.79
-at the same rate (`usual_backprop`). None is near its end.
+at the same rate (`usual_backprop`). None of them is near convergence.
 
 How it was chosen: ResNet-8 on 10,000 images, 10 epochs, batches of 64, codes of 128 units, on 5000 validation images
 (`results/ablations/resnet8_*.json`, with all their fields; `python -m al_jax.analysis.results table
@@ -35,16 +35,16 @@ results/ablations/*.json` makes a table). With four components, bridges pooled t
 | backprop, ELU in the blocks | 64.8 (seed 0) | 64.5 |
 | backprop, the usual network | 63.9 (seed 0); at 1e-2 64.2, 64.2, 65.6 (seeds 0 to 2) | 63.6 |
 
-So hidden sigmoids hold a ResNet back as they do the vanilla network (`cifar_cnn.py`), and with ELUs Associated Learning
-is ahead of backprop in short trainings, with ResNet-8 of the usual network's, too, with ResNet-20 nearly so; how it is
-over a full one is not known.
+So hidden sigmoids hold a ResNet back as they do the vanilla network (`cifar_cnn.py`). With ELUs, Associated Learning is
+ahead of backprop on the same inference network after short trainings. With ResNet-8 it is also ahead of backprop on the
+usual network, with ResNet-20 nearly level with it. How they compare after full trainings is not known.
 
-With MAN's momentum the lower components, whose bridges then see one unit more, are ahead by 6, 7 and 4 points; the
-whole network, whose bridge sees what it did, is not.
+With MAN's momentum the lower components, whose bridges then see one unit more, are ahead by 6, 7 and 4 points. The
+whole network, whose bridge sees what it saw without momentum, is not.
 
 On test images two components are ahead of the usual network at 1e-2 by 3.55 points, paired over seeds 0 to 2, with a
-95 % interval from 2.31 to 4.80 (`python -m al_jax.analysis.compare`); in such a short training, and at the rate that
-was chosen for four.
+95 % interval from 2.31 to 4.80 (`python -m al_jax.analysis.compare`), after such a short training, and at the rate that
+was chosen for four components.
 
 Bridges, earlier and with the authors' units and sigmoids, at 3e-3, seed 0 (MACs are those of an image in the forward
 pass of all losses, parameters those that train and those of inference):

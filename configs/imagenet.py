@@ -14,9 +14,9 @@ differs for a ResNeXt-101 with K = 2, `sequel_cuts` like that of MAN++, which di
 The recipe is MAN's, out of InfoPro's: 90 epochs of random crops of 224x224 pixels, mirrored or not, SGD with Nesterov's
 step, weight decay 1e-4 on everything, a cosine by epoch without warm-up; batches of 128 at a rate of 0.05, of 64 at
 0.025 for ResNeXt-101 and VGG13. InfoPro's weights are the same in all components, 5 and 0.75, for ResNet-152 5 and 1
-(MAN's code has 0.75 for that, too); they are set with the variants, so who gives `--config.network` must give
-`--config.infopro_first` and `--config.infopro_last` as well. DGL on VGG13 has its authors' head of three dense layers,
-and VGG13 the dropout of AugLocal's.
+(MAN's code has 0.75 for that, too). They are set with the variants: with `--config.network`, also give
+`--config.infopro_first` and `--config.infopro_last`. DGL on VGG13 has its authors' head of three dense layers, and
+VGG13 the dropout of AugLocal's.
 
 Not run: no machine here has these images, or the time. What is tested is that every network, rule and cut of it builds.
 """

@@ -4,7 +4,7 @@
     python train.py --config=configs/mnist_mlp.py:three ...      a third component: all rows of the paper's Table 6
     python train.py --config=configs/mnist_mlp.py:backprop ...   the network of two as one component
     python train.py --config=configs/mnist_mlp.py:contrast ...   a loss that also tells codes apart
-    python train.py --config=configs/mnist_mlp.py:short ...      2 epochs, of which the maps of layers are
+    python train.py --config=configs/mnist_mlp.py:short ...      2 epochs; the maps of layers show these runs
     python train.py --config=configs/mnist_mlp.py:authors ...    the authors' recipe, also `:authors_backprop`, for 200
                                                                  epochs, and for 8 as `:authors,short`
     python train.py --config=configs/mnist_mlp.py:smoke          a small network on embedded digits
@@ -21,7 +21,7 @@ The authors' recipe after 8 epochs in place of 200 (seed 0, one core of an Intel
 How it was chosen, on 5000 validation images, seed 0, Adam with cosine decay, batches of 128, in runs that were not
 recorded: one component reaches 96.6 % after 8 epochs of 3e-4 (94.8 % after 4 of 1.5e-4, 96.2 % after 4 of 3e-4) with
 the mean subtracted, 97.8 % after 7 of them with pixels standardised, and 98.3 % after 8 epochs of 1e-3. Codes must
-learn more slowly than that: at 2e-3 the autoencoder is stranded, so its rate is half the others' and not, as in the
+learn more slowly than that: at 2e-3 the autoencoder gets stuck, so its rate is half the others' and not, as in the
 authors' code, twice. Backprop on the network of two reaches 98.2 % after 3 epochs of 1e-3 and 97.9 % of 3e-4.
 """
 
