@@ -76,11 +76,11 @@ display(Markdown(tables.render(RESULTS)))
 # %% [markdown]
 # ## 2. Accuracy, losses and codes by depth
 #
-# The MLP of three components on MNIST; points are means over three seeds, bars standard deviations. Raw associated
-# losses of different components cannot be compared. At the start of training, the codes of different classes differ
-# about ten times less with every component, so even a constant prediction has a tiny loss in the upper ones. Divided
-# by the code's variance over classes, a loss of 1 is what the best constant reaches. The last panel is the share of
-# classes whose code the decoders turn back into that class.
+# The MLP of three components on MNIST; points are means over three seeds, bars reach from the lowest to the highest.
+# Raw associated losses of different components cannot be compared. At the start of training, the codes of different
+# classes differ about ten times less with every component, so even a constant prediction has a tiny loss in the upper
+# ones. Divided by the code's variance over classes, a loss of 1 is what the best constant reaches. The last panel is
+# the share of classes whose code the decoders turn back into that class.
 
 # %%
 three = read_json(RESULTS / "mnist_mlp_three.json")["runs"]
@@ -115,23 +115,24 @@ display(pictures.exits(first["early_exit"], (first["macs"]["inference"][-1], thr
 # ## 5. Depth
 #
 # Ever deeper networks on digits, without normalisation or shortcuts (`python -m al_jax.analysis.depth`; means of two
-# seeds, bars are standard deviations). Under backpropagation the gradient of the first layer has passed all layers
+# seeds, bars from one to the other). Under backpropagation the gradient of the first layer has passed all layers
 # above it. Under Associated Learning every layer has a loss right above it, behind the two layers of its bridge. With
 # 32 components Associated Learning keeps 96.8 %, and backpropagation has 10 and 57 %. With 64, Associated Learning
 # fails in part, too (48 and 87 %).
 
 # %%
 figure = depth.draw(read_json(RESULTS / "depth.json")["runs"])
-figure.set_dpi(70)  # for a light notebook
+figure.set_dpi(75)  # for a light notebook
 display(figure)
 
 # %% [markdown]
 # ## 6. Maps of layers
 #
-# The paper's Figures 5 and 6 map layers by t-SNE: every point is a test image, its colour is its class, and images
-# with similar activations lie close together. Axes have no meaning, and neither have distances between far groups.
-# Here are MNIST's MLP and convolutional network after two epochs by either rule. `python -m al_jax.analysis.figures`
-# draws those of the other networks, and the figures above for all of them.
+# The paper's Figures 5 and 6 map layers by t-SNE: every point is a test image, coloured by class, and images with
+# similar activations lie close together. The number of a class stands at the median of its points. Axes have no
+# meaning, and neither have distances between far groups. Here are MNIST's MLP and convolutional network after two
+# epochs by either rule. `python -m al_jax.analysis.figures` draws those of the other networks, and the figures above
+# for all of them.
 
 # %%
 found, missing = figures.figures(RESULTS)

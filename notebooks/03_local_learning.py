@@ -329,12 +329,6 @@ def as_error(axis, ticks=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5)):
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
-def draw(axes, places, values, **style):
-    middle = values.mean(axis=0)
-    spread = np.abs([values.min(axis=0), values.max(axis=0)] - middle)
-    axes.errorbar(places, middle, spread, marker="o", markersize=4, capsize=2, linewidth=1.2, **style)
-
-
 def draw_end_to_end(axes):
     own = errors(trained["end to end"])
     axes.axhspan(own.min(), own.max(), color="0.85", linewidth=0, label="end to end")
@@ -347,7 +341,7 @@ for axes, name in zip(panels, rules, strict=True):
     draw_end_to_end(axes)
     for shift, kind, colour in ((-0.04, name, COLOURS[0]), (0.04, f"{name} + MAN", COLOURS[1])):
         if kind in trained:
-            draw(axes, depths + shift, errors(trained[kind]), color=colour, label=kind)
+            pictures.with_spread(axes, depths + shift, errors(trained[kind]), color=colour, label=kind)
     axes.set(title=name, xlabel="components used", xticks=depths)
     as_error(axes.yaxis)
     finish(axes)
@@ -449,7 +443,9 @@ def draw_memory(name, entry):
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(len(found) - 0.5, -0.5)
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS[:2]]
-    panels[1].legend(handles, ("rule alone", "with MAN"), frameon=False, fontsize=8, loc="lower right")
+    handles.append(plt.Line2D([], [], color="0.3", linewidth=0.9, linestyle="--"))
+    named = "rule alone", "with MAN", "end to end, computed anew"
+    panels[1].legend(handles, named, frameon=False, fontsize=8, loc="lower right")
     figure.suptitle(f"{name}, {entry['batch']} images of {' x '.join(map(str, entry['image'][:2]))}", fontsize=10)
     plt.show()
 
@@ -474,13 +470,13 @@ else:
 #
 # The MAN paper looks at features in three ways: feature maps, linear probes, and similarity to a network trained end to
 # end. They need two controls: the same network before training (`untrained`), and a network trained end to end from
-# another seed (`another seed`). All networks but that one are of seed 0.
+# another seed. All networks but that one are of seed 0.
 
 # %%
 chosen = ("end to end", "DGL", "DGL + MAN", "InfoPro")
 compared = {name: (networks[name], trained[name].components[0]) for name in chosen}
 if SEEDS > 1:
-    compared["another seed"] = networks["end to end"], trained["end to end"].components[1]
+    compared["end to end, another seed"] = networks["end to end"], trained["end to end"].components[1]
 compared["untrained"] = networks["end to end"], trainers["end to end"].components(start(trainers["end to end"], seed=0))
 compared = {
     name: (block_outputs(with_prepare(network, data.unit_range())), [part.variables for part in components])
@@ -526,7 +522,7 @@ display(pictures.cka({name: maps[name] for name in ("DGL", "DGL + MAN", "untrain
 # Here are the features of one test image in each network, as means over channels. Every map has a scale of its own.
 
 # %%
-rows = [name for name in compared if name != "another seed"]
+rows = [name for name in compared if name != "end to end, another seed"]
 images = np.repeat(digits.test.image[:1], len(rows), axis=0)
 features = [np.stack([outputs[name][block][0] for name in rows]) for block in range(COMPONENTS)]
 figure = pictures.feature_maps(images, features)
@@ -567,7 +563,7 @@ for alpha in (0.1,) if SMOKE else (0.1, 1.0):
 figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 draw_end_to_end(axes)
 for index, (alpha, own) in enumerate(leaking.items()):
-    draw(axes, depths + 0.05 * (index - 1), errors(own), color=COLOURS[index], label=f"alpha {alpha:g}")
+    pictures.with_spread(axes, depths + 0.05 * (index - 1), errors(own), color=COLOURS[index], label=f"alpha {alpha:g}")
 as_error(axes.yaxis)
 axes.set(xlabel="components used", ylabel="test error", xticks=depths, ylim=(0.004, 0.5))
 finish(axes)

@@ -68,7 +68,8 @@ SMOKE = bool(os.environ.get("AL_JAX_SMOKE"))  # set where the notebook is tested
 ROOT = next(path for path in map(Path, (".", "..", "al_jax")) if (path / "train.py").is_file())
 
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
-PLAIN = {name: value for name, value in os.environ.items() if "COLOR" not in name}  # Jupyter asks for colours
+# For processes of their own: on the CPU, like this one, and without the colours that Jupyter asks for.
+PLAIN = {name: value for name, value in os.environ.items() if "COLOR" not in name} | {"JAX_PLATFORMS": "cpu"}
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377")  # told apart by colour-blind readers too
 
 digits = data.load("digits")
@@ -198,6 +199,7 @@ with tempfile.TemporaryDirectory() as folder:
     group = subprocess.Popen(words, cwd=ROOT, env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while group.poll() is None and not list(workdir.glob("checkpoints/*/SHA256SUMS")):
         time.sleep(0.1)
+    assert list(workdir.glob("checkpoints/*/SHA256SUMS")), group.communicate()[1]
     running = subprocess.run(["pgrep", "-P", str(group.pid)], capture_output=True, text=True).stdout.split()
     for second in running[1:2]:  # in the order of their start; none if the run, which is short, has ended before
         subprocess.run(["kill", "-KILL", second])

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from al_jax.analysis.options import positive
+from al_jax.analysis.pictures import with_spread
 from al_jax.analysis.results import hardware_of
 from al_jax.components import with_prepare
 from al_jax.data import gather
@@ -30,7 +30,7 @@ from al_jax.training.command_line import command
 from al_jax.training.config import Config, default_config
 from al_jax.training.errors import RunError
 from al_jax.training.loop import Training
-from al_jax.training.plots import COLOURS, finish
+from al_jax.training.plots import COLOURS, finish, percent
 from al_jax.training.recipes import BACKPROP
 from al_jax.training.records import read_json, write_json
 from al_jax.training.run import Run, set_up
@@ -39,6 +39,7 @@ from al_jax.training.workdir import claimed
 from al_jax.types import ComponentState
 
 RULES = {"associated": {"codes": "pretrained", "code_updates": 5000}, "backprop": BACKPROP}
+NAMES = {"associated": "Associated Learning", "backprop": "backpropagation"}
 
 
 def measure(config: Config, workdir: Path) -> dict[str, Any]:
@@ -90,11 +91,10 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
         own = [entry for entry in entries if entry["rule"] == rule]
         depths = sorted({entry["depth"] for entry in own})
         values = [[entry["test_accuracy"] for entry in own if entry["depth"] == depth] for depth in depths]
-        mean, spread = (np.array([f(v) for v in values]) for f in (np.mean, _deviation))
-        accuracy.errorbar(depths, mean, spread, color=colour, marker="o", linewidth=1.2, capsize=2, label=rule)
+        with_spread(accuracy, depths, list(zip(*values, strict=True)), color=colour, label=NAMES[rule])
         for when, dash in (("before", "--"), ("after", "-")):
             first = [[entry[f"gradients_{when}"][0] for entry in own if entry["depth"] == depth] for depth in depths]
-            label = f"{rule}, {when} training"
+            label = f"{NAMES[rule]}, {when} training"
             lowest.plot(depths, [np.mean(norms) for norms in first], dash, color=colour, linewidth=1.2, label=label)
             norms = np.mean([entry[f"gradients_{when}"] for entry in own if entry["depth"] == deepest], axis=0)
             layers = np.arange(1, deepest + 1)
@@ -103,7 +103,7 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({entry["depth"] for entry in entries}), minor=False)
         axes.xaxis.set_major_formatter(lambda depth, _: f"{depth:g}")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    accuracy.yaxis.set_major_formatter(percent)
     accuracy.set(title="test accuracy", xlabel="components K (backpropagation through 2K + 2 layers)")
     lowest.set(title="gradient of the lowest layer", xlabel="components K", ylabel="norm", yscale="log")
     gradients.set(
@@ -114,14 +114,11 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
     )
     for axes in (accuracy, lowest, gradients):
         finish(axes)
-    # Below, since the curves may be anywhere.
+    # One legend for both panels of gradients, and below, since the curves may be anywhere.
     for axes in (lowest, gradients):
-        axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        axes.get_legend().remove()
+    figure.legend(*lowest.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=4, loc="outside lower right")
     return figure
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=min(1, len(values) - 1)))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_limits
 PCA_DIMENSIONS = 50  # what t-SNE is given, as its authors advise
 MAX_CLASSES = 20  # told apart by colour; of more, the first ones are shown
 MAPPED = 1000  # images at most in the maps of a run
+HALO = withStroke(linewidth=2.5, foreground="white")  # of numbers that stand over points
 
 
 def mapped(labels: np.ndarray) -> np.ndarray:
@@ -38,13 +40,17 @@ def place(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) -
 
 
 def draw(found: Mapping[str, Any]) -> Figure:
-    """What `place` made, a panel for each map, coloured by class."""
+    """What `place` made, a panel for each map, coloured by class, whose number stands where its points are."""
     labels = np.array(found["labels"].split(), int)
     colours = colormaps["tab20" if labels.max() > 9 else "tab10"]
     places = found["places"]
     figure = Figure(figsize=(3.2 * len(places), 3.4), layout="constrained")
     for axes, (name, text) in zip(figure.subplots(1, len(places), squeeze=False)[0], places.items(), strict=True):
-        axes.scatter(*np.array(text.split(), float).reshape(-1, 2).T, c=labels, cmap=colours, s=3)
+        points = np.array(text.split(), float).reshape(-1, 2)
+        axes.scatter(*points.T, c=labels, cmap=colours, s=3)
+        for label in np.unique(labels):
+            middle = np.median(points[labels == label], axis=0)
+            axes.text(*middle, str(label), ha="center", va="center", fontsize=9, weight="bold", path_effects=[HALO])
         axes.set(title=name, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     return figure

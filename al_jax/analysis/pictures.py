@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
-from al_jax.training.plots import COLOURS, finish, line_style
+from al_jax.training.plots import COLOURS, finish, line_style, percent
 
 MOST_NUMBERS = 8  # blocks whose CKA is written into the map
 MOST_MAPS = 8  # blocks whose feature maps are shown
@@ -27,13 +27,18 @@ def exits(found: Sequence[Mapping[str, Any]], full: tuple[float, float]) -> Figu
     axes = figure.subplots()
     cost, accuracy = [one["macs"] / 1e6 for one in found], [one["accuracy"] for one in found]
     axes.plot(cost, accuracy, color=COLOURS[0], marker="o", linewidth=1.2, markersize=4)
-    for one in (found[0], found[-1]):
-        place = one["macs"] / 1e6, one["accuracy"]
-        axes.annotate(f"{one['threshold']:g}", place, textcoords="offset points", xytext=(3, -11))
+    labelled = 0.0
+    for one in found:  # where there is room for its threshold
+        if one["macs"] > 1.06 * labelled:
+            labelled = one["macs"]
+            place = labelled / 1e6, one["accuracy"]
+            axes.annotate(f"{one['threshold']:g}", place, textcoords="offset points", xytext=(3, -11), fontsize=8)
     axes.plot(full[0] / 1e6, full[1], "x", color=COLOURS[1], label="all components, no exits")
     axes.set(title="exit at a confidence", xlabel="million multiply-accumulates an image", ylabel="test accuracy")
-    axes.set_ylim(min(accuracy) - 0.01, min(1, max(accuracy) + 0.01))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xscale("log")
+    _plain_ticks(axes.xaxis)
+    axes.margins(0.1, 0.25)
+    axes.yaxis.set_major_formatter(percent)
     finish(axes)
     return figure
 
@@ -45,13 +50,13 @@ def by_depth(runs: Runs) -> Figure:
     accuracy, loss, variance, decoded = figure.subplots(1, 4)
     codes = [run["analysis"]["codes"] for run in runs]
     depths = range(1, len(codes[0]) + 1)
-    _with_spread(accuracy, depths, [run["accuracy_by_depth"] for run in runs])
+    with_spread(accuracy, depths, [run["accuracy_by_depth"] for run in runs])
     title, losses = _associated_losses(runs, depths)
-    _with_spread(loss, depths, losses)
-    _with_spread(variance, depths, [[code["class_variance"] for code in own] for own in codes])
-    _with_spread(decoded, depths, [[code["decoded"] for code in own] for own in codes])
+    with_spread(loss, depths, losses)
+    with_spread(variance, depths, [[code["class_variance"] for code in own] for own in codes])
+    with_spread(decoded, depths, [[code["decoded"] for code in own] for own in codes])
     for axes in (accuracy, decoded):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(percent)
     accuracy.set(title="test accuracy", xlabel="components used")
     loss.set(title=title, xlabel="component", yscale="log")
     variance.set(title="variance of the code over classes", xlabel="component")
@@ -79,8 +84,10 @@ def distances(of: Mapping[str, Runs]) -> Figure:
     for (name, runs), colour in zip(of.items(), COLOURS, strict=False):
         layers = [run["analysis"]["distances"]["layers"] for run in runs]
         ratios = [[layer["ratio"] for layer in own] for own in layers]
-        _with_spread(axes, range(1, len(layers[0]) + 1), ratios, color=colour, label=name)
-    axes.set(title="inter-class / intra-class distance", xlabel="layer", yscale="log")
+        with_spread(axes, range(1, len(layers[0]) + 1), ratios, color=colour, label=name)
+    axes.set(title="distance between classes / within", xlabel="layer", ylabel="ratio", yscale="log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _plain_ticks(axes.yaxis)
     finish(axes)
     return figure
 
@@ -89,7 +96,7 @@ def probes(of: Mapping[str, Sequence[float]]) -> Figure:
     """Accuracy of a linear probe on each block of each named run."""
     figure, axes = _by_block(of)
     axes.set(title="test accuracy of linear probes")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(percent)
     return figure
 
 
@@ -113,19 +120,23 @@ def _by_block(of: Mapping[str, Sequence[float]]) -> tuple[Figure, Axes]:
 
 
 def cka(of: Mapping[str, np.ndarray], reference: str) -> Figure:
-    """CKA `(blocks of the reference, blocks of the run)` as a map for each named run, low blocks at the bottom."""
+    """CKA `(blocks of the reference, blocks of the run)` as a map for each named run, low blocks at the bottom.
+
+    The colours of all maps span the values that there are.
+    """
     figure = Figure(figsize=(3.2 * len(of) + 0.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(of), squeeze=False)[0]
+    lowest, highest = min(map(np.min, of.values())), max(map(np.max, of.values()))
     for axes, (name, values) in zip(panels, of.items(), strict=True):
         rows, columns = values.shape
         extent = 0.5, columns + 0.5, 0.5, rows + 0.5  # blocks count from 1
-        axes.imshow(values, origin="lower", vmin=0, vmax=1, cmap="viridis", extent=extent)
+        axes.imshow(values, origin="lower", vmin=lowest, vmax=highest, cmap="viridis", extent=extent)
         axes.set(xlabel=f"block of {name}")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True))
         if max(values.shape) <= MOST_NUMBERS:
             for (row, column), value in np.ndenumerate(values):
-                colour = "black" if value > 0.6 else "white"
+                colour = "black" if value > (lowest + 2 * highest) / 3 else "white"
                 axes.text(column + 1, row + 1, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
     panels[0].set_ylabel(f"block of {reference}")
     figure.colorbar(panels[-1].images[0], ax=panels[-1], label="linear CKA")
@@ -152,7 +163,15 @@ def feature_maps(images: np.ndarray, outputs: Sequence[np.ndarray]) -> Figure:
     return figure
 
 
-def _with_spread(axes, places: Sequence[int], values: Sequence[Sequence[float]], **style) -> None:
-    """Mean over seeds, and bars of a standard deviation."""
-    style = {"color": COLOURS[0], "marker": "o", "linewidth": 1.2, "capsize": 2, **style}
-    axes.errorbar(list(places), np.mean(values, axis=0), np.std(values, axis=0, ddof=min(1, len(values) - 1)), **style)
+def with_spread(axes: Axes, places: Sequence[int], values: Sequence[Sequence[float]], **style) -> None:
+    """Mean over seeds, and bars from the lowest to the highest, which say more of two or three than a deviation."""
+    style = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 3, **style}
+    mean = np.mean(values, axis=0)
+    axes.errorbar(list(places), mean, [mean - np.min(values, axis=0), np.max(values, axis=0) - mean], **style)
+
+
+def _plain_ticks(axis) -> None:
+    """Numbers, not powers of ten, on an axis that is logarithmic but spans little."""
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")

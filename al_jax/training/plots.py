@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from al_jax.training.measures import Rows
 
@@ -50,7 +50,7 @@ def plot_accuracy(rows: Rows, path: Path) -> None:
     for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(axes, rows)
         axes.set_ylabel("test accuracy")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(percent)
         finish(axes)
     figure.savefig(path, dpi=140)
 
@@ -99,6 +99,11 @@ def explain_depths(panels: Sequence[Axes], depths: int, label: str) -> None:
     if depths > MOST_NAMED:
         scale = ScalarMappable(Normalize(1, depths), DEPTHS)
         panels[0].figure.colorbar(scale, ax=panels, label=label, ticks=MaxNLocator(integer=True))
+
+
+def percent(share: float, _: int | None = None) -> str:
+    """A tick of an axis of shares, with no more digits than it needs."""
+    return f"{100 * share:.5g}%"
 
 
 def finish(axes) -> None:
