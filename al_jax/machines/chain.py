@@ -1,6 +1,6 @@
 """Machines one above the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -41,29 +41,12 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
             residuals.append(left)
         return x, tuple(residuals)
 
-    def backward(params, fixed, residuals, feedback, context):
-        gradients, metrics = [], {}
-        for index, machine in reversed(list(enumerate(machines))):
-            own = at(context, index)
-            found, feedback, metrics[label(index, machine)] = machine.backward(
-                params[index], fixed[index], residuals[index], feedback, own
-            )
-            gradients.insert(0, found)
-        return tuple(gradients), feedback, metrics
+    def work_down(turn, residuals, feedback, context):
+        for index in reversed(range(len(machines))):
+            feedback = turn(index, feedback)
+        return feedback
 
-    def update(state, residuals, gradients, context):
-        return update_parts(machines, state, residuals, gradients, context)
-
-    def learn_down(state, residuals, feedback, context):
-        states, metrics = split(state), {}
-        for index, machine in reversed(list(enumerate(machines))):
-            states[index], feedback, metrics[label(index, machine)] = learn(
-                machine, states[index], residuals[index], feedback, at(context, index)
-            )
-        return joined(states), feedback, metrics
-
-    needs = frozenset().union(*(machine.needs for machine in machines))
-    effective = tuple(machine.effective for machine in machines)
+    backward, update, learn_all = learning(machines, work_down, lambda residuals: residuals)
     silent = next((index for index in reversed(range(len(machines))) if not machines[index].tells), 0)
     initiates = any(
         own.initiates and all(below.tells for below in machines[:index]) for index, own in enumerate(machines)
@@ -72,9 +55,60 @@ def chain(*machines: Machine, name: str = "chain") -> Machine:
         "hears": any(machine.hears for machine in machines[silent:]),
         "tells": initiates or all(machine.tells for machine in machines),
         "initiates": initiates,
+        **of_all(machines),
+    }
+    return Machine(init, forward, backward, update, learn_all, name=name, parts=machines, **about)
+
+
+def learning(machines: Sequence[Machine], work_down: Callable, own: Callable = lambda residuals: residuals[0]):
+    """The `backward`, `update` and `learn` of a machine of machines.
+
+    Args:
+      machines: those whose states are joined.
+      work_down: `(turn, residuals, feedback, context) -> below`, which lets every machine take its turn,
+        `turn(index, feedback) -> below`, and hands down feedback for the input of all.
+      own: from the residuals of all to those of each machine.
+    """
+
+    def backward(params, fixed, residuals, feedback, context):
+        gradients, metrics = [()] * len(machines), {}
+
+        def turn(index, feedback):
+            part, left = machines[index], own(residuals)[index]
+            gradients[index], below, metrics[label(index, part)] = part.backward(
+                params[index], fixed[index], left, feedback, at(context, index)
+            )
+            return below
+
+        below = work_down(turn, residuals, feedback, context)
+        return tuple(gradients), below, metrics
+
+    def update(state, residuals, gradients, context):
+        return update_parts(machines, state, own(residuals), gradients, context)
+
+    def learn_all(state, residuals, feedback, context):
+        states, metrics = split(state), {}
+
+        def turn(index, feedback):
+            part, left = machines[index], own(residuals)[index]
+            states[index], below, metrics[label(index, part)] = learn(
+                part, states[index], left, feedback, at(context, index)
+            )
+            return below
+
+        below = work_down(turn, residuals, feedback, context)
+        return joined(states), below, metrics
+
+    return backward, update, learn_all
+
+
+def of_all(machines: Sequence[Machine]) -> dict[str, Any]:
+    """The fields of `Machine` that for a machine of machines are those of all its parts together."""
+    return {
+        "needs": frozenset().union(*(machine.needs for machine in machines)),
+        "effective": tuple(machine.effective for machine in machines),
         "beside": frozenset().union(*(machine.beside for machine in machines)),
     }
-    return Machine(init, forward, backward, update, learn_down, needs, name, machines, effective, **about)
 
 
 def update_parts(machines: Sequence[Machine], state: MachineState, residuals, gradients, context) -> MachineState:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.arguments import whole
-from al_jax.machines.chain import at, joined, label, split, update_parts
+from al_jax.machines.chain import at, joined, label, of_all, split, update_parts
 from al_jax.machines.fitting import InputRule
 from al_jax.machines.orders import searching
 from al_jax.machines.schedules import Schedule, refuse_negative, value_at
@@ -89,15 +89,13 @@ def climbed(
         below, handed, metrics_below = learn(incoming, below, left_below, own, at(context, 0))
         return joined([below, above]), handed, {lower: {**metrics_below, **climb}, upper: metrics}
 
-    needs = incoming.needs | outgoing.needs
-    effective = (incoming.effective, outgoing.effective)
     about: dict[str, Any] = {
         "hears": outgoing.hears or uses_feedback(score),
         "tells": incoming.tells,
         "initiates": incoming.initiates or (incoming.tells and not uses_feedback(score)),
-        "beside": incoming.beside | outgoing.beside,
+        **of_all((incoming, outgoing)),
     }
-    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, **about)
+    return Machine(init, forward, backward, update, learn_down, name=name, **about)
 
 
 def gaussian_search(candidates: int, sigma: Schedule, score: ScoreFunction = target_distance) -> InputRule:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.chain import at, joined, label, learns, split, update_parts
+from al_jax.machines.chain import joined, learning, learns, of_all
 from al_jax.machines.fitting import label_codes
-from al_jax.machines.types import Context, Feedback, Machine, PyTree, Unheard, begin, learn, refuse_no_machine
+from al_jax.machines.types import Context, Feedback, Machine, PyTree, Unheard, begin, refuse_no_machine
 
 INPUT = "input"
 GLOBAL = {"label": "label", "loss": "error"}  # targets that the context carries
@@ -78,58 +78,31 @@ def graph(nodes: Mapping[str, Node], output: str | None = None, *, name: str = "
             residuals.append(left)
         return values[output], (tuple(residuals), values)
 
-    def work_down(turn, values, feedback: Feedback, context: Context):
-        """`turn(index, feedback, context) -> below` for every node from the last, each with its own feedback."""
+    def work_down(turn, residuals, feedback: Feedback, context: Context):
+        """From the last node to the first, each with its own feedback."""
+        _, values = residuals
         heard: dict[str, Any] = {key: [] for key in (INPUT, *names)}
         wanted: dict[str, Feedback] = {}
         heard[output].append(feedback.delta)
         for index, (own, node) in reversed(list(enumerate(nodes.items()))):
             mine = _feedback(own, node, values[own], heard[own], wanted, context)
-            wanted[own] = turn(index, mine, at(context, index))
+            wanted[own] = turn(index, mine)
             deltas = wanted[own].delta if len(node.inputs) > 1 else (wanted[own].delta,)
             for key, delta in zip(node.inputs, deltas, strict=True):
                 heard[key].append(delta)
         x = values[INPUT]
         return Feedback.along(x, _sum(heard[INPUT]) if heard[INPUT] else jax.tree.map(jnp.zeros_like, x))
 
-    def backward(params, fixed, residuals, feedback, context):
-        gradients, metrics = [()] * len(names), {}
-
-        def turn(index, feedback, context):
-            gradients[index], below, metrics[label(index, machines[index])] = machines[index].backward(
-                params[index], fixed[index], residuals[0][index], feedback, context
-            )
-            return below
-
-        below = work_down(turn, residuals[1], feedback, context)
-        return tuple(gradients), below, metrics
-
-    def update(state, residuals, gradients, context):
-        return update_parts(machines, state, residuals[0], gradients, context)
-
-    def learn_down(state, residuals, feedback, context):
-        states, metrics = split(state), {}
-
-        def turn(index, feedback, context):
-            states[index], below, metrics[label(index, machines[index])] = learn(
-                machines[index], states[index], residuals[0][index], feedback, context
-            )
-            return below
-
-        below = work_down(turn, residuals[1], feedback, context)
-        return joined(states), below, metrics
-
-    own_needs = {GLOBAL[node.target] for node in nodes.values() if node.target in GLOBAL}
-    needs = frozenset(own_needs).union(*(machine.needs for machine in machines))
-    effective = tuple(machine.effective for machine in machines)
+    backward, update, learn_all = learning(machines, work_down)
+    about = of_all(machines)
+    about["needs"] |= {GLOBAL[node.target] for node in nodes.values() if node.target in GLOBAL}
     lowest = [own for own, node in nodes.items() if INPUT in node.inputs]
-    about: dict[str, Any] = {
+    about |= {
         "hears": any(node.machine.hears and told[own] for own, node in nodes.items()),
         "tells": any(tells[own] for own in lowest),
         "initiates": any(unasked[own] for own in lowest),
-        "beside": frozenset().union(*(machine.beside for machine in machines)),
     }
-    return Machine(init, forward, backward, update, learn_down, needs, name, effective=effective, **about)
+    return Machine(init, forward, backward, update, learn_all, name=name, **about)
 
 
 def _check(nodes: Mapping[str, Node], output: str) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from al_jax.machines.chain import at, joined, label, split, update_parts
-from al_jax.machines.types import Feedback, Machine, begin, learn, refuse_no_machine
+from al_jax.machines.chain import joined, learning, of_all
+from al_jax.machines.types import Feedback, Machine, begin, refuse_no_machine
 
 
 def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str = "parallel") -> Machine:
@@ -55,45 +55,13 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
         _, outputs, x = residuals
         widths = [y.shape[-1] for y in outputs]
         own = map(Feedback, _cut(feedback.delta, widths), _cut(feedback.target, widths))
-        return below(x, [turn(index, mine, at(context, index)).delta for index, mine in enumerate(own)])
+        return below(x, [turn(index, mine).delta for index, mine in enumerate(own)])
 
-    def backward(params, fixed, residuals, feedback, context):
-        gradients, metrics = [], {}
-
-        def turn(index, feedback, context):
-            machine = machines[index]
-            found, handed, metrics[label(index, machine)] = machine.backward(
-                params[index], fixed[index], residuals[0][index], feedback, context
-            )
-            gradients.append(found)
-            return handed
-
-        handed = work_down(turn, residuals, feedback, context)
-        return tuple(gradients), handed, metrics
-
-    def update(state, residuals, gradients, context):
-        return update_parts(machines, state, residuals[0], gradients, context)
-
-    def learn_all(state, residuals, feedback, context):
-        states, metrics = split(state), {}
-
-        def turn(index, feedback, context):
-            machine = machines[index]
-            states[index], handed, metrics[label(index, machine)] = learn(
-                machine, states[index], residuals[0][index], feedback, context
-            )
-            return handed
-
-        handed = work_down(turn, residuals, feedback, context)
-        return joined(states), handed, metrics
-
-    needs = frozenset().union(*(machine.needs for machine in machines))
-    effective = tuple(machine.effective for machine in machines)
+    backward, update, learn_all = learning(machines, work_down)
     about: dict[str, Any] = {
         field: any(getattr(machine, field) for machine in machines) for field in ("hears", "tells", "initiates")
     }
-    about["beside"] = frozenset().union(*(machine.beside for machine in machines))
-    return Machine(init, forward, backward, update, learn_all, needs, name, effective=effective, **about)
+    return Machine(init, forward, backward, update, learn_all, name=name, **of_all(machines), **about)
 
 
 def _cut(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:
