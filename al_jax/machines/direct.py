@@ -49,19 +49,15 @@ def direct_feedback_alignment(
     Raises:
       ValueError: no positive number of classes; from `backward`, the error has another number of them.
     """
-    name = name or type(module).__name__
-    whole(f"classes of machine {name!r}", classes)
 
     def draw(key, features):
         drawn = nn.initializers.lecun_normal()(key, (classes, math.prod(features)), jnp.float32)
         return drawn.reshape(classes, *features)
 
     def delta_of(matrix, y, context):
-        if context.error.shape[1:] != (classes,):
-            raise ValueError(_other_classes(name, classes, context.error.shape))
         return jnp.tensordot(context.error.astype(matrix.dtype), matrix, 1), {}
 
-    return _direct(module, optimizer, "feedback", draw, delta_of, "error", name)
+    return _direct(module, optimizer, classes, "feedback", draw, delta_of, "error", name)
 
 
 def local_classifier(
@@ -89,36 +85,34 @@ def local_classifier(
     Raises:
       ValueError: no positive number of classes; from `backward`, the network has another number of them.
     """
-    name = name or type(module).__name__
-    whole(f"classes of machine {name!r}", classes)
 
     def draw(key, features):
         drawn = nn.initializers.lecun_normal()(key, (math.prod(features), classes), jnp.float32)
         return drawn.reshape(*features, classes)
 
     def delta_of(matrix, y, context):
-        if context.error is not None and context.error.shape[1:] != (classes,):
-            raise ValueError(_other_classes(name, classes, context.error.shape))
-
         def of_output(y):
             return loss(jnp.tensordot(y.astype(matrix.dtype), matrix, y.ndim - 1), context.label)
 
         value, delta = jax.value_and_grad(of_output)(y)
         return delta, {"local_loss": value}
 
-    return _direct(module, optimizer, "classifier", draw, delta_of, "label", name)
+    return _direct(module, optimizer, classes, "classifier", draw, delta_of, "label", name)
 
 
 def _direct(
     module: nn.Module,
     optimizer: optax.GradientTransformation,
+    classes: int,
     collection: str,
     draw: Callable[[jax.Array, tuple[int, ...]], jax.Array],
     delta_of: Callable[[jax.Array, jax.Array, Context], tuple[jax.Array, dict[str, Any]]],
     need: str,
-    name: str,
+    name: str | None,
 ) -> Machine:
     """A machine whose output's cotangent is `delta_of(matrix, y, context)`, for a matrix that `draw` drew once."""
+    name = name or type(module).__name__
+    whole(f"classes of machine {name!r}", classes)
     base = from_linen(module, optimizer, name=name)
 
     def init(key, x):
@@ -132,6 +126,11 @@ def _direct(
         return y, Residuals(y, residuals)
 
     def backward(params, fixed, residuals, feedback, context):
+        if context.error is not None and context.error.shape[1:] != (classes,):
+            raise ValueError(
+                f"machine {name!r} was built for {classes} classes, but the network's error is {context.error.shape}: "
+                f"give it classes={context.error.shape[-1]}"
+            )
         delta, metrics = delta_of(fixed[collection]["matrix"], residuals.y, context)
         direct = Feedback.along(residuals.y, delta.astype(residuals.y.dtype))
         gradients, below, _ = base.backward(params, fixed, residuals.own, direct, context)
@@ -141,10 +140,3 @@ def _direct(
         return base.update(state, residuals.own, gradients, context)
 
     return Machine(init, forward, backward, update, needs=frozenset([need]), name=name, hears=False, tells=False)
-
-
-def _other_classes(name: str, classes: int, error: tuple[int, ...]) -> str:
-    return (
-        f"machine {name!r} was built for {classes} classes, but the network's error is {error}: give it "
-        f"classes={error[-1]}"
-    )
