@@ -91,12 +91,7 @@ def some_examples(count: int) -> Mask:
       ValueError: when an update is traced, there are not so many, or none is asked for.
     """
 
-    def mask(key, value):
-        _check(count, len(value), "examples")
-        chosen = jnp.zeros(len(value), bool).at[jax.random.permutation(key, len(value))[:count]].set(True)
-        return chosen.reshape(-1, *[1] * (value.ndim - 1))
-
-    return mask
+    return lambda key, value: _drawn(key, count, len(value), "examples").reshape(-1, *[1] * (value.ndim - 1))
 
 
 def some_units(count: int) -> Mask:
@@ -106,15 +101,11 @@ def some_units(count: int) -> Mask:
       ValueError: when an update is traced, there are not so many, or none is asked for.
     """
 
-    def mask(key, value):
-        units = value.shape[-1]
-        _check(count, units, "units")
-        chosen = jnp.zeros(units, bool).at[jax.random.permutation(key, units)[:count]].set(True)
-        return chosen.reshape(*[1] * (value.ndim - 1), -1)
-
-    return mask
+    return lambda key, value: _drawn(key, count, value.shape[-1], "units").reshape(*[1] * (value.ndim - 1), -1)
 
 
-def _check(count: int, there: int, kind: str) -> None:
+def _drawn(key: jax.Array, count: int, there: int, kind: str) -> jax.Array:
+    """Booleans `(there,)`, of which `count` are True."""
     if not 1 <= count <= there:
         raise ValueError(f"machines.some_{kind} takes {count} of {there} {kind}: give it a number from 1 to {there}")
+    return jnp.zeros(there, bool).at[jax.random.permutation(key, there)[:count]].set(True)
