@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from al_jax.arguments import whole
 from al_jax.machines.fitting import InputRule, handed_down, tells_by
-from al_jax.machines.linen import ADAM, applied, initial, initial_state, refuse_no_optimizer, stepped
+from al_jax.machines.linen import ADAM, applied, from_linen, initial
 from al_jax.machines.schedules import refuse_negative
 from al_jax.machines.scores import Score
 from al_jax.machines.search import best_individuals, gaussian_mutation, rank_probabilities, select, uniform_crossover
@@ -59,14 +59,12 @@ def evolved(
     weigh = weigh or (lambda errors: errors)
     if whole(f"population of machine {name!r}", population) % 2 or not sigma > 0:
         raise ValueError(f"machine {name!r} needs an even population and a sigma above 0, not {population} and {sigma}")
-    refuse_no_optimizer(f"machine {name!r}", optimizer)
-    apply = applied(module)
-    draw, forward, update = _of_linen(module, optimizer)
+    base, apply = from_linen(module, optimizer, name=name), applied(module)
 
     def init(key, x):
         if not is_real(x):
             raise ValueError("evolution moves its input, which must be real numbers")
-        return draw(key, x)
+        return base.init(key, x)
 
     def backward(params, fixed, residuals, feedback, context):
         key_params, key_x = jax.random.split(context.key)
@@ -87,7 +85,7 @@ def evolved(
         delta = jnp.einsum("kb,kb...->b...", jax.vmap(of_x)(noise), noise) / (sigma * population)
         return unravel(gradient), Feedback.along(x, delta), {}
 
-    return Machine(init, forward, backward, update, name=name)
+    return base._replace(init=init, forward=_tried(apply), backward=backward)
 
 
 def centred_ranks(errors: jax.Array) -> jax.Array:
@@ -128,7 +126,6 @@ def searched(module: nn.Module, strategy: Strategy, *, feedback: InputRule | Non
       name: what errors and metrics call it.
     """
     apply = applied(module)
-    _, forward, _ = _of_linen(module, optax.identity())
 
     def init(key, x):
         key_init, key_search = jax.random.split(key)
@@ -152,7 +149,7 @@ def searched(module: nn.Module, strategy: Strategy, *, feedback: InputRule | Non
         search = strategy.tell(key_tell, search, population, jax.vmap(error)(population))
         return MachineState(unravel(strategy.best(search)), residuals.model_state, search)
 
-    return Machine(init, forward, backward, update, name=name or type(module).__name__, **tells_by(feedback))
+    return Machine(init, _tried(apply), backward, update, name=name or type(module).__name__, **tells_by(feedback))
 
 
 def elitist(population: int, elites: int, sigma: float) -> Strategy:
@@ -225,17 +222,11 @@ def _antithetic(key, population, like):
     return jnp.concatenate([noise, -noise])
 
 
-def _of_linen(module, optimizer):
-    apply = applied(module)
-
-    def init(key, x):
-        return initial_state(module, optimizer, key, x)
+def _tried(apply: Callable) -> Callable:
+    """The `forward` of a machine that leaves a `Trial`."""
 
     def forward(params, fixed, x, key, train):
         y, model_state = apply(params, fixed, x, key, train)
         return y, Trial(x, key, y, model_state)
 
-    def update(state, residuals, gradients, context):
-        return stepped(optimizer, state, gradients)._replace(fixed=residuals.model_state)
-
-    return init, forward, update
+    return forward

@@ -43,7 +43,9 @@ def from_linen(
     refuse_no_optimizer(f"machine {name!r}", optimizer)
 
     def init(key, x):
-        return initial_state(module, optimizer, key, x)
+        variables = dict(initial(module, key, x))
+        params = variables.pop("params", {})
+        return MachineState(params, variables, optimizer.init(params))
 
     def forward(params, fixed, x, key, train):
         def run(params, x):
@@ -74,15 +76,6 @@ def of_numbers(delta: PyTree, x: PyTree) -> PyTree:
 def initial(module: nn.Module, key: jax.Array, x: PyTree) -> PyTree:
     """The module's variables; of `x` shapes and types count."""
     return module.init(key, x, **_mode(module, True))
-
-
-def initial_state(
-    module: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, x: PyTree
-) -> MachineState:
-    """The state of a machine of this module; of `x` shapes and types count."""
-    variables = dict(initial(module, key, x))
-    params = variables.pop("params", {})
-    return MachineState(params, variables, optimizer.init(params))
 
 
 def applied(module: nn.Module):

@@ -7,6 +7,7 @@ import optax
 
 from al_jax.machines.linen import ADAM, applied, from_linen, initial, refuse_no_optimizer, stepped
 from al_jax.machines.schedules import Schedule, When, is_zero, refuse_negative, value_at
+from al_jax.machines.search import gaussian_mutation
 from al_jax.machines.types import Feedback, Machine, MachineState, PyTree, is_real
 
 
@@ -86,7 +87,7 @@ def target_propagation(
         def disturbed():
             if is_zero(noise):
                 return x, y
-            x_near = _with_noise(x, value_at(noise, context.step), key_noise)
+            x_near = gaussian_mutation(key_noise, x, value_at(noise, context.step))
             return x_near, own.forward(params["forward"], fixed["forward"], x_near, key_forward, True)[0]
 
         def reverse_loss(reverse_params):
@@ -141,13 +142,6 @@ def _distance(left: PyTree, right: PyTree) -> jax.Array:
     """The squared distance, a mean over the batch."""
     apart = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2) / len(a), left, right)
     return sum(jax.tree.leaves(apart), jnp.float32(0))
-
-
-def _with_noise(x: PyTree, scale: jax.Array, key: jax.Array) -> PyTree:
-    leaves, structure = jax.tree.flatten(x)
-    keys = jax.random.split(key, len(leaves))
-    noisy = [leaf + scale * jax.random.normal(own, leaf.shape) for leaf, own in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, noisy)
 
 
 def _check_inverse(x: PyTree, found: PyTree) -> None:
