@@ -1,12 +1,12 @@
 """Between local and end-to-end learning: a fraction of the gradient goes through each cut."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from al_jax.arguments import share
 from al_jax.components import anytime_scores, component
@@ -90,20 +90,13 @@ def leak(rule: Rule, alpha: float) -> Rule:
     return leaking
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _leak(signal: PyTree, alpha: float) -> PyTree:
     """The signal itself, with `alpha` of its gradient."""
-    return signal
 
+    def scaled(x):
+        return optax.scale_gradient(x, alpha) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
-def _leak_backward(alpha: float, _, cotangents: PyTree) -> tuple[PyTree]:
-    def scale(cotangent):
-        return alpha * cotangent if jnp.issubdtype(cotangent.dtype, jnp.inexact) else cotangent
-
-    return (jax.tree.map(scale, cotangents),)
-
-
-_leak.defvjp(lambda signal, alpha: (signal, None), _leak_backward)
+    return jax.tree.map(scaled, signal)
 
 
 def _prefixed(name: str, labels: PyTree) -> PyTree:
