@@ -6,11 +6,10 @@ Errors are means over seeds after the last epoch; where a config was not run at 
 stands in its place, with its epochs and images.
 """
 
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, effort, header, row, sections, show, table
 from al_jax.analysis.published_local import (
     MAN_CUTS,
     MAN_INFOPRO,
@@ -23,7 +22,7 @@ from al_jax.analysis.published_local import (
     TABLE_4_IMAGENET,
     Arm,
 )
-from al_jax.analysis.results import cifar_10_note, hardware_of, seeds_of
+from al_jax.analysis.results import hardware_of, seeds_of, with_spread
 from al_jax.analysis.tables import runs_of
 from al_jax.training.records import read_json
 
@@ -54,7 +53,7 @@ def table_1(results: Path, data: str) -> str:
                 name = f"{network}, MAN's {MAN_CUTS[network]} components"
                 lines.append(row(rule, name, "", "", *measured(cuts, own, "man_cuts")))
         lines.append(row("InfoPro as in MAN's code", network, "", "", *measured(cuts, MAN_INFOPRO)))
-    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(data == "CIFAR-10" and bool(hardware))])
+    return table(lines, hardware, cifar_10=data == "CIFAR-10")
 
 
 def table_2(results: Path) -> str:
@@ -63,7 +62,7 @@ def table_2(results: Path) -> str:
     hardware: list[str] = []
     for network, arms in TABLE_2.items():
         lines += [row(network, *cells) for cells in _on_imagenet(results, hardware, arms)]
-    return "\n".join([*lines, *measured_on(hardware)])
+    return table(lines, hardware)
 
 
 def table_3(results: Path) -> str:
@@ -86,7 +85,7 @@ def table_4(results: Path) -> str:
     for name, (variant, published) in TABLE_4.items():
         paper = "–" if published is None else f"{published:.2f}"
         lines.append(row(name, paper, _error(results, hardware, variant)))
-    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(bool(hardware))])
+    return table(lines, hardware, cifar_10=True)
 
 
 def table_4_imagenet(results: Path) -> str:
@@ -94,7 +93,7 @@ def table_4_imagenet(results: Path) -> str:
     lines = header("InfoPro, ResNet-101, K = 4, ImageNet", "paper", "here")
     hardware: list[str] = []
     lines += [row(*cells) for cells in _on_imagenet(results, hardware, TABLE_4_IMAGENET)]
-    return "\n".join([*lines, *measured_on(hardware)])
+    return table(lines, hardware)
 
 
 def digits(results: Path) -> str:
@@ -105,19 +104,15 @@ def digits(results: Path) -> str:
     lines.append(row("end to end", _error(results, hardware, "smoke", "backprop"), *[""] * 4))
     for rule, own in RULES.items():
         lines.append(row(rule, *(_error(results, hardware, "smoke", own, *arm) for arm in arms)))
-    return "\n".join([*lines, *measured_on(hardware)])
+    return table(lines, hardware)
 
 
 def _on_imagenet(results: Path, hardware: list[str], arms: Mapping[str, Arm]) -> list[tuple[str, str, str]]:
     """Name, the paper's errors and ours of each arm."""
     kinds = ("test_accuracy", "test_top5_accuracy")
+    ours = (_error(results, hardware, arm.variant, config=IMAGENET, kinds=kinds) for arm in arms.values())
     return [
-        (
-            name,
-            f"{arm.top1:.2f} / {arm.top5:.2f}",
-            _error(results, hardware, arm.variant, config=IMAGENET, kinds=kinds),
-        )
-        for name, arm in arms.items()
+        (name, f"{arm.top1:.2f} / {arm.top5:.2f}", own) for (name, arm), own in zip(arms.items(), ours, strict=True)
     ]
 
 
@@ -132,14 +127,8 @@ def _error(
     if not runs:
         return NOT_RUN
     hardware.append(hardware_of(runs))
-    return (
-        f"{' / '.join(_mean([100 * (1 - entry[kind]) for entry in seeds_of(runs)]) for kind in kinds)}, {effort(runs)}"
-    )
-
-
-def _mean(errors: list[float]) -> str:
-    spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-    return f"{statistics.mean(errors):.2f}{spread}"
+    errors = (with_spread(100 * (1 - entry[kind]) for entry in seeds_of(runs)) for kind in kinds)
+    return f"{' / '.join(errors)}, {effort(runs)}"
 
 
 def render(results: Path) -> str:
@@ -152,7 +141,7 @@ def render(results: Path) -> str:
         ("MAN, Tables 4 and 5: ablations on ImageNet, top-1 / top-5", table_4_imagenet(results)),
         ("Digits: test error", digits(results)),
     ]
-    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
+    return sections(parts)
 
 
 if __name__ == "__main__":

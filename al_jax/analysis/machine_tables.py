@@ -8,9 +8,9 @@ stands in its place, with its epochs and images.
 
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, effort, header, row, sections, show, table
 from al_jax.analysis.published import with_variants
-from al_jax.analysis.results import cifar_10_note, hardware_of, in_percent, seeds_of
+from al_jax.analysis.results import hardware_of, in_percent, seeds_of
 from al_jax.analysis.tables import runs_of
 
 CONFIG = "machines"
@@ -61,7 +61,7 @@ def table_1(results: Path) -> str:
         cells = [_accuracy(results, hardware, name, *arm) for arm in ((), ("tuned",))]
         lines.append(row(f"{title} (`{name}`)", published, *cells))
     notes = [f"- `{name}`: {what}" for name, what in DIFFERS.items()]
-    return "\n".join([*lines, "\nOtherwise than in the paper:\n", *notes, *measured_on(hardware)])
+    return table([*lines, "\nOtherwise than in the paper:\n", *notes], hardware)
 
 
 def difference(results: Path) -> str:
@@ -70,7 +70,7 @@ def difference(results: Path) -> str:
     for name, (title, published) in DIFFERENCE.items():
         lines.append(row(f"{title} (`{name}`)", published, _accuracy(results, hardware, name)))
     of_cifar_10 = bool(runs_of(results, f"{CONFIG}:dtp_cifar")[0])
-    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(of_cifar_10)])
+    return table(lines, hardware, of_cifar_10)
 
 
 def lenet(results: Path) -> str:
@@ -78,7 +78,7 @@ def lenet(results: Path) -> str:
     lines, hardware = header("LeNet, CIFAR-10", "biotorch, best epoch", "here"), []
     for name, (title, published) in LENET.items():
         lines.append(row(title, published, _accuracy(results, hardware, name, "lenet")))
-    return "\n".join([*lines, OTHER_LENET, *measured_on(hardware), *cifar_10_note(bool(hardware))])
+    return table([*lines, OTHER_LENET], hardware, cifar_10=True)
 
 
 def _accuracy(results: Path, hardware: list[str], *variants: str) -> str:
@@ -96,7 +96,7 @@ def render(results: Path) -> str:
         ("Difference target propagation", difference(results)),
         ("Feedback alignment of a LeNet", lenet(results)),
     ]
-    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
+    return sections(parts)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from al_jax.analysis.results import seeds_of
+from al_jax.analysis.results import CIFAR_10_NOTE, seeds_of
 from al_jax.training.command_line import command
 
 Runs = Sequence[Mapping[str, Any]]
@@ -27,9 +27,15 @@ def effort(runs: Runs) -> str:
     return f"{number} seed{'s' * (number > 1)}, {epochs} epoch{'s' * (epochs > 1)}{of}"
 
 
-def measured_on(hardware: Sequence[str]) -> list[str]:
-    """What stands under a table, nothing where nothing was measured."""
-    return [f"\nMeasured on {'; '.join(dict.fromkeys(hardware))}."] if hardware else []
+def table(lines: Sequence[str], hardware: Sequence[str], cifar_10: bool = False) -> str:
+    """A table and what stands under it where something was measured: on what, and which copy of CIFAR-10 it was."""
+    below = [f"\nMeasured on {'; '.join(dict.fromkeys(hardware))}.", *[f"\n{CIFAR_10_NOTE}"] * cifar_10]
+    return "\n".join([*lines, *below] if hardware else lines)
+
+
+def sections(tables: Sequence[tuple[str, str]]) -> str:
+    """Tables under their titles."""
+    return "\n\n".join(f"## {title}\n\n{content}" for title, content in tables)
 
 
 def show(render: Callable[[Path], str], module: str, description: str) -> None:

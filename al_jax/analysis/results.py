@@ -93,14 +93,15 @@ def table(paths: Sequence[Path]) -> str:
             continue
         seeds = seeds_of(runs)
         rows.append(
-            f"| {path.stem} | {in_percent(entry['test_accuracy'] for entry in seeds)} | {_validation(seeds)} | "
+            f"| {path.stem} | {in_percent(entry['test_accuracy'] for entry in seeds)} | {validation_of(seeds)} | "
             f"{numbers_of(seeds)} | {epochs_of(runs)} | {minutes_a_seed(runs):.1f} min | {hardware_of(runs)} |"
         )
         of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
-    return "\n".join([*rows, *cifar_10_note(of_cifar_10)])
+    return "\n".join([*rows, f"\n{CIFAR_10_NOTE}"] if of_cifar_10 else rows)
 
 
-def _validation(seeds: Sequence[Mapping[str, Any]]) -> str:
+def validation_of(seeds: Sequence[Mapping[str, Any]]) -> str:
+    """Validation accuracy over seeds, a dash where no images were held out for it."""
     found = [entry["validation_accuracy"] for entry in seeds if "validation_accuracy" in entry]
     return in_percent(found) if found else "–"
 
@@ -112,20 +113,20 @@ def seeds_of(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def in_percent(shares: Iterable[float]) -> str:
     """Mean ± standard deviation over seeds."""
-    values = [100 * share for share in shares]
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread} %"
+    return f"{with_spread(100 * share for share in shares)} %"
+
+
+def with_spread(numbers: Iterable[float], mean: str = ".2f", spread: str = ".2f") -> str:
+    """Mean ± standard deviation over seeds, in these formats; the mean alone of one seed."""
+    values = list(numbers)
+    deviation = f" ± {statistics.stdev(values):{spread}}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{mean}}{deviation}"
 
 
 def epochs_of(runs: Sequence[Mapping[str, Any]]) -> str:
     """How many, and of how many images where a run saw so many only."""
     images = runs[0]["config"].get("examples")
     return f"{runs[0]['epochs']} of {images:,} images" if images else str(runs[0]["epochs"])
-
-
-def cifar_10_note(measured: bool) -> list[str]:
-    """What stands under a table in which something was measured on CIFAR-10."""
-    return [f"\n{CIFAR_10_NOTE}"] if measured else []
 
 
 def numbers_of(seeds: Sequence[Mapping[str, Any]]) -> str:

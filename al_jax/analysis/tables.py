@@ -12,9 +12,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, measured_on, row, show
+from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, row, sections, show, table
 from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
-from al_jax.analysis.results import cifar_10_note, hardware_of, in_percent, numbers_of, seeds_of
+from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of, validation_of, with_spread
 from al_jax.training.records import read_json
 
 SHORT = " (short)"
@@ -58,7 +58,7 @@ def accuracy_table(results: Path, number: int) -> str:
             cells.append(cell)
             hardware.extend(on)
         lines.append(row(own.network, own.backprop, own.target_propagation, own.associated, *cells))
-    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(number == 3 and bool(hardware))])
+    return table(lines, hardware, cifar_10=number == 3)
 
 
 def _accuracy(results: Path, config: str, arm: Sequence[str]) -> tuple[str, list[str]]:
@@ -90,8 +90,7 @@ def table_5(results: Path) -> str:
         codes = [entry["analysis"]["codes"][index] for entry in seeds if entry.get("analysis")]
         share = [code["associated_by_variance"] for code in codes if "associated_by_variance" in code]
         lines.append(row(index + 1, *published, _scientific(loss), _scientific(share)))
-    below = [f"\nHere: {effort(runs)}.", *measured_on([hardware_of(runs)])] if runs else []
-    return "\n".join([*lines, *below])
+    return table([*lines, f"\nHere: {effort(runs)}."], [hardware_of(runs)]) if runs else table(lines, [])
 
 
 def table_6(results: Path) -> str:
@@ -109,7 +108,7 @@ def table_6(results: Path) -> str:
 def table_7(results: Path) -> str:
     """Distances between and within classes of the network's output on test images, as `inter / intra = ratio`."""
     lines = header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
-    measured, hardware = False, []
+    of_cifar_10, hardware = False, []
     for own in TABLE_7:
         backprop, associated = (runs_of(results, own.config, *arm, inspected=True) for arm in (("backprop",), ()))
         published = (f"{inter} / {intra} = {inter / intra:.2f}" for inter, intra in (own.backprop, own.associated))
@@ -117,9 +116,9 @@ def table_7(results: Path) -> str:
         lines.append(row(own.network, *published, *cells))
         for runs, _ in (backprop, associated):
             if runs:
-                measured = measured or runs[0]["config"].get("dataset") == "cifar10"
+                of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
                 hardware.append(hardware_of(runs))
-    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(measured)])
+    return table(lines, hardware, of_cifar_10)
 
 
 def _distance(runs: Runs, mark: str, of: str) -> str:
@@ -143,7 +142,7 @@ def digits(results: Path) -> str:
         networks = [runs[0]["config"]["network"] for runs in found if runs]  # not always that of the paper
         hardware += [hardware_of(runs) for runs in found if runs]
         lines.append(row(f"{networks[0] if networks else own.network}, {config}", *cells))
-    return "\n".join([*lines, *measured_on(hardware)])
+    return table(lines, hardware)
 
 
 def ablations(results: Path) -> str:
@@ -155,12 +154,11 @@ def ablations(results: Path) -> str:
         seeds = seeds_of(runs)
         of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
         hardware.append(hardware_of(runs))
-        validation = [entry["validation_accuracy"] for entry in seeds if "validation_accuracy" in entry]
         macs = [sum(entry["analysis"]["macs"]["training"]) for entry in seeds if entry.get("analysis")]
         lines.append(
             row(
                 path.stem,
-                in_percent(validation) if validation else "–",
+                validation_of(seeds),
                 in_percent(entry["test_accuracy"] for entry in seeds),
                 f"{runs[0]['parameters']:,}",
                 f"{runs[0]['effective_parameters']:,}",
@@ -168,12 +166,11 @@ def ablations(results: Path) -> str:
                 effort(runs),
             )
         )
-    return "\n".join([*lines, *measured_on(hardware), *cifar_10_note(of_cifar_10)])
+    return table(lines, hardware, of_cifar_10)
 
 
 def _scientific(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.1e}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2e}{spread}" if values else NOT_RUN
+    return with_spread(values, ".2e", ".1e") if values else NOT_RUN
 
 
 def render(results: Path) -> str:
@@ -189,7 +186,7 @@ def render(results: Path) -> str:
         ("Digits: test accuracy of every network at a small width", digits(results)),
         ("Ablations", ablations(results)),
     ]
-    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
+    return sections(parts)
 
 
 if __name__ == "__main__":
