@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from al_jax.analysis.options import add_options, positive
 from al_jax.analysis.published import TABLES, USUAL, name_of, with_variants
-from al_jax.analysis.results import FREE, PATHS, analysed, numbers_of, record, seeds_of
+from al_jax.analysis.results import FREE, UNCOUNTED, analysed, numbers_of, record, seeds_of
 from al_jax.training.command_line import command, read_config, split_arguments
 from al_jax.training.config import MACHINES, default_config
 from al_jax.training.errors import ConfigError, RunError
@@ -221,8 +221,7 @@ def _refuse_stale(config: str, path: Path, trained: Mapping[str, Any]) -> None:
     A field that did not exist yet when it was trained had its default; one that no longer exists does not count.
     """
     now, trained = read_config(config, {}).to_dict(), {**default_config().to_dict(), **trained}
-    fields = set(now) - FREE - {"seed", "num_seeds", *PATHS}
-    changed = [f"{name}: {trained[name]!r} -> {now[name]!r}" for name in sorted(fields) if trained[name] != now[name]]
+    changed = [f"{f}: {trained[f]!r} -> {now[f]!r}" for f in sorted(set(now) - UNCOUNTED) if trained[f] != now[f]]
     if changed:
         raise RunError(
             f"{config} has changed since runs for {path} were trained ({', '.join(changed)}): move the result and its "

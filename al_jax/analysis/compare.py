@@ -22,8 +22,7 @@ from al_jax.analysis.paired import paired_difference
 from al_jax.analysis.published import name_of
 from al_jax.analysis.results import (
     CIFAR_10_NOTE,
-    FREE,
-    PATHS,
+    UNCOUNTED,
     hardware_of,
     in_percent,
     minutes_a_seed,
@@ -35,7 +34,6 @@ from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
 
-NO_DIFFERENCE = FREE | set(PATHS) | {"seed", "num_seeds"}
 HEADER = (
     "run",
     "test accuracy",
@@ -60,7 +58,7 @@ class Arm(NamedTuple):
     @property
     def config(self) -> dict[str, Any]:
         """Its fields, with the defaults of those that did not exist yet and of those that change no result."""
-        own = {name: value for name, value in self.runs[0]["config"].items() if name not in NO_DIFFERENCE}
+        own = {name: value for name, value in self.runs[0]["config"].items() if name not in UNCOUNTED}
         return {**default_config().to_dict(), **own}
 
     @property

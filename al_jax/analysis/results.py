@@ -22,6 +22,8 @@ CIFAR_10_NOTE = (
 PATHS = ("data_dir", "warm_start")
 # Fields that may differ between the seeds of a result.
 FREE = MAY_CHANGE - {"epochs", "evaluate"}
+# Fields that make no other result: those, seeds and paths.
+UNCOUNTED = FREE | {"seed", "num_seeds", *PATHS}
 
 
 def record(path: Path, workdirs: Sequence[Path], earlier: Sequence[Mapping[str, Any]] = ()) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from al_jax.analysis.options import positive
 from al_jax.analysis.published import name_of, with_variants
-from al_jax.analysis.results import FREE, PATHS
+from al_jax.analysis.results import PATHS, UNCOUNTED
 from al_jax.training.command_line import command, read_config, split_arguments
 from al_jax.training.config import Config, default_config, from_text
 from al_jax.training.errors import ConfigError, Diverged, RunError
@@ -35,7 +35,7 @@ from al_jax.training.workdir import claimed
 
 Space = Mapping[str, str]
 ARMS = ((), ("backprop",))
-SAME = FREE | {"seed", "num_seeds", "epochs", "rule", *PATHS}  # what would change the budget, or nothing
+SAME = UNCOUNTED | {"epochs", "rule"}  # what would change the budget, or nothing
 
 
 def draw(space: Space, seed: int, trial: int) -> dict[str, Any]:
