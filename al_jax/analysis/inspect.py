@@ -19,6 +19,7 @@ import numpy as np
 
 from al_jax.analysis import maps, pictures
 from al_jax.analysis.anytime import exits
+from al_jax.analysis.blocks import in_batches
 from al_jax.analysis.distances import Distances, class_distances, layer_distances
 from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
@@ -142,7 +143,7 @@ def code_statistics(config: Config, classes: int, components: Sequence[Component
 def _scores(network: Network, variables, images: np.ndarray) -> np.ndarray:
     """Of every depth, `(K, N, classes)`."""
     predict = jax.jit(lambda variables, images: anytime_scores(network, variables, images))
-    parts = [predict(variables, images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    parts = [predict(variables, batch) for batch in in_batches(images, BATCH)]
     return np.concatenate(jax.device_get(parts), axis=1)
 
 

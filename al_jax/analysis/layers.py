@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from al_jax import networks, rules
+from al_jax.analysis.blocks import in_batches
 from al_jax.types import Network, Variables
 
 # A layer as the papers count them; a residual unit counts as one.
@@ -58,7 +59,5 @@ def layer_outputs(
         found = noted(network, variables, images)
         return {place: output for place, output in found.items() if numbers is None or place.number in numbers}
 
-    parts = [
-        jax.device_get(run(list(variables), images[start : start + BATCH])) for start in range(0, len(images), BATCH)
-    ]
+    parts = [jax.device_get(run(list(variables), batch)) for batch in in_batches(images, BATCH)]
     return {place: np.concatenate([part[place] for part in parts]) for place in sorted(parts[0])}

@@ -1,5 +1,6 @@
 """Multiply-accumulates of a computation, counted in its jaxpr: matrix products and convolutions, nothing else."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 
 from al_jax.chain import signal_shapes
 from al_jax.components import anytime_scores
-from al_jax.types import Batch, Network
+from al_jax.types import Batch, Component, Network, Signal
 
 
 def macs(function: Callable, *operands: Any) -> int:
@@ -25,19 +26,18 @@ def macs(function: Callable, *operands: Any) -> int:
 
 def inference_macs(network: Network, batch: Batch) -> list[int]:
     """Multiply-accumulates an example for a prediction by the first k components, k = 1 … K."""
-    variables = variable_shapes(network, batch)
-    images = batch["image"]
-    totals = [macs(lambda v, x, k=depth: network.predict(v, x, depth=k), variables, images) for depth in network.depths]
-    return [round(total / images.shape[0]) for total in totals]
+    return _by_depth(network, batch, network.predict)
 
 
 def anytime_macs(network: Network, batch: Batch) -> list[int]:
     """Multiply-accumulates an example for the predictions of depth 1, 2, …, k one after another, k = 1 … K."""
-    variables, images = variable_shapes(network, batch), batch["image"]
-    totals = [
-        macs(lambda v, x, k=depth: anytime_scores(network, v, x, k), variables, images) for depth in network.depths
-    ]
-    return [round(total / images.shape[0]) for total in totals]
+    return _by_depth(network, batch, functools.partial(anytime_scores, network))
+
+
+def _by_depth(network: Network, batch: Batch, predict: Callable) -> list[int]:
+    variables = [own for _, own, *_ in _parts(network, batch)]
+    totals = [macs(functools.partial(predict, depth=depth), variables, batch["image"]) for depth in network.depths]
+    return _an_example(totals, batch)
 
 
 def training_macs(network: Network, batch: Batch) -> list[int]:
@@ -45,14 +45,11 @@ def training_macs(network: Network, batch: Batch) -> list[int]:
 
     Codes that are computed once a class are shared by the examples of the batch.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    signals, _ = signal_shapes(network, batch)
     totals = []
-    for part, signal in zip(network.components, signals, strict=True):
+    for part, variables, signal, key in _parts(network, batch):
         apply = jax.jit(part.apply, static_argnums=3)  # already traced, for the signals
-        variables = jax.eval_shape(part.init, key, signal)
         totals.append(macs(lambda v, s, k, apply=apply: apply(v, s, k, True), variables, signal, key))
-    return [round(total / batch["image"].shape[0]) for total in totals]
+    return _an_example(totals, batch)
 
 
 def update_macs(network: Network, batch: Batch) -> list[int]:
@@ -61,11 +58,9 @@ def update_macs(network: Network, batch: Batch) -> list[int]:
     A product or convolution takes once more for each operand that depends on the parameters, so a layer takes thrice
     what its forward pass does, but twice where it sees what comes from below: that has no gradient.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    signals, _ = signal_shapes(network, batch)
     totals = []
-    for part, signal in zip(network.components, signals, strict=True):
-        state = dict(jax.eval_shape(part.init, key, signal))
+    for part, variables, signal, key in _parts(network, batch):
+        state = dict(variables)
         params = {"params": state.pop("params", {})}
 
         def losses(params, state, signal, key, part=part):
@@ -74,14 +69,18 @@ def update_macs(network: Network, batch: Batch) -> list[int]:
         jaxpr = jax.make_jaxpr(losses)(params, state, signal, key).jaxpr
         own = len(jax.tree.leaves(params))
         totals.append(_of_jaxpr(jaxpr, [index < own for index in range(len(jaxpr.invars))])[0])
+    return _an_example(totals, batch)
+
+
+def _parts(network: Network, batch: Batch) -> list[tuple[Component, Any, Signal, jax.ShapeDtypeStruct]]:
+    """Every component with its variables, the signal that enters it and a key, as shapes."""
+    key, (signals, _) = jax.eval_shape(lambda: jax.random.key(0)), signal_shapes(network, batch)
+    pairs = zip(network.components, signals, strict=True)
+    return [(part, jax.eval_shape(part.init, key, signal), signal, key) for part, signal in pairs]
+
+
+def _an_example(totals: Sequence[int], batch: Batch) -> list[int]:
     return [round(total / batch["image"].shape[0]) for total in totals]
-
-
-def variable_shapes(network: Network, batch: Batch) -> Sequence[Any]:
-    """The variables of every component as shapes."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    signals, _ = signal_shapes(network, batch)
-    return [jax.eval_shape(part.init, key, signal) for part, signal in zip(network.components, signals, strict=True)]
 
 
 def _of_jaxpr(jaxpr, inputs: Sequence[bool]) -> tuple[int, list[bool]]:
