@@ -30,52 +30,25 @@ def build_machine(config: Config, facts: DataFacts, optimizer: optax.GradientTra
       optimizer: of every part that has parameters.
       epoch: updates in one, for phases.
     """
+    layers: dict[str, Callable[..., Machine]] = {
+        "gradient": machines.from_linen,
+        "feedback_alignment": functools.partial(machines.feedback_alignment, kind=config.feedback),
+        "direct_feedback_alignment": functools.partial(machines.direct_feedback_alignment, classes=facts.classes),
+        "local_classifier": functools.partial(machines.local_classifier, classes=facts.classes),
+        "evolution": functools.partial(machines.evolved, population=config.population, sigma=config.sigma),
+    }
+    if (layer := layers.get(config.rule)) is not None:
+        # Under feedback alignment the output layer aligns too; else it descends its gradient.
+        top = layer if config.rule == "feedback_alignment" else machines.from_linen
+        hidden = [layer(module, optimizer=optimizer) for module in hidden_layers(config)]
+        return machines.chain(*hidden, top(nn.Dense(facts.classes), optimizer=optimizer))
     rules: dict[str, Rule] = {
-        "gradient": _by(machines.from_linen),
-        "feedback_alignment": _feedback_alignment,
-        "direct_feedback_alignment": _direct(machines.direct_feedback_alignment),
-        "local_classifier": _direct(machines.local_classifier),
-        "evolution": _evolution,
         "least_squares": _least_squares,
         "target_propagation": functools.partial(_target_propagation, epoch=epoch),
         "decision_linear": _decision_linear,
         "neural_decision": _neural_decision,
     }
     return rules[config.rule](config, facts, optimizer)
-
-
-def _by(layer: Callable[..., Machine]) -> Rule:
-    """Hidden layers that learn by one rule, below an output layer that descends its gradient."""
-
-    def build(config, facts, optimizer):
-        hidden = [layer(module, optimizer) for module in hidden_layers(config)]
-        return machines.chain(*hidden, machines.from_linen(nn.Dense(facts.classes), optimizer))
-
-    return build
-
-
-def _feedback_alignment(config: Config, facts: DataFacts, optimizer) -> Machine:
-    def layer(module, optimizer):
-        return machines.feedback_alignment(module, optimizer, kind=config.feedback)
-
-    modules = [*hidden_layers(config), nn.Dense(facts.classes)]
-    return machines.chain(*(layer(module, optimizer) for module in modules))
-
-
-def _direct(rule: Callable[..., Machine]) -> Rule:
-    def build(config, facts, optimizer):
-        return _by(lambda module, optimizer: rule(module, optimizer, classes=facts.classes))(config, facts, optimizer)
-
-    return build
-
-
-def _evolution(config: Config, facts: DataFacts, optimizer) -> Machine:
-    """Hidden layers whose gradients, for themselves and for what is below, are estimated from evaluations alone."""
-
-    def layer(module, optimizer):
-        return machines.evolved(module, config.population, config.sigma, optimizer)
-
-    return _by(layer)(config, facts, optimizer)
 
 
 def _least_squares(config: Config, facts: DataFacts, optimizer) -> Machine:
