@@ -9,6 +9,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from al_jax.training.measures import part_of
+
 
 class Display:
     """Writes plain lines everywhere, and on a terminal a moving progress bar over each component's losses."""
@@ -31,24 +33,24 @@ class Display:
 
     def progress(self, done: int, losses: Mapping[str, float], speed: float) -> None:
         """Moves the bar; losses are shown by component, on as many lines as they need."""
-        parts: dict[str, list[str]] = {}
+        parts: dict[int, list[str]] = {}
         for name, value in losses.items():
-            parts.setdefault(name.split("/")[0].removeprefix("component_"), []).append(f"{value:.1e}")
-        names = ", ".join(dict.fromkeys(name.partition("/")[2] for name in losses))
+            parts.setdefault(part_of(name)[0], []).append(f"{value:.1e}")
+        names = ", ".join(dict.fromkeys(part_of(name)[1] for name in losses))
         shown = [f"{component}: {' '.join(values)}" for component, values in parts.items()]
         self._losses.plain = f"losses ({names}) of component " + "  ".join(shown)
         self._bar.update(self._task, completed=done, state=f"{speed:,.0f} examples/s")
 
     def epoch(self, epoch: int, accuracies: Mapping[str, float], losses: Mapping[str, float], speed: float) -> None:
         """One row of the table of evaluations; losses are means over components."""
-        names = sorted({name.partition("/")[2] for name in losses})
+        names = sorted({part_of(name)[1] for name in losses})
         heads = [*(f"{split} accuracy" for split in accuracies), *names, "examples/s"]
         if not self._header_shown:
             self.console.print("epoch  " + "  ".join(f"{head:>9}" for head in heads))
             self._header_shown = True
         cells = [f"{accuracy:.2%}" for accuracy in accuracies.values()]
         for name in names:
-            own = [value for key, value in losses.items() if key.partition("/")[2] == name]
+            own = [value for key, value in losses.items() if part_of(key)[1] == name]
             cells.append(f"{sum(own) / len(own):.3e}")
         cells.append(f"{speed:,.0f}")
         row = (f"{cell:>{max(9, len(head))}}" for cell, head in zip(cells, heads, strict=True))

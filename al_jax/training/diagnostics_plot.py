@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from al_jax.training.measures import MEASURES, Rows
+from al_jax.training.measures import MEASURES, Rows, part_of
 from al_jax.training.plots import finish, line_style
 
 COLUMNS = 2
@@ -30,7 +30,7 @@ def plot_diagnostics(rows: Rows, path: Path) -> None:
     figure = Figure(figsize=(5.2 * COLUMNS, 3.2 * height), layout="constrained")
     panels = list(figure.subplots(height, COLUMNS, squeeze=False).flat)
     for axes, measure in zip(panels, measures, strict=False):
-        _draw(axes, rows, measure, sorted(_part(name) for name in found if name.endswith(f"/{measure}")))
+        _draw(axes, rows, measure, sorted(part_of(name)[0] for name in found if name.endswith(f"/{measure}")))
     for axes in panels[len(measures) :]:
         axes.remove()
     figure.savefig(path, dpi=140)
@@ -46,7 +46,3 @@ def _draw(axes, rows: Rows, measure: str, parts: list[int]) -> None:
         axes.axhline(neutral, color="#888888", linewidth=0.8, zorder=0)
     axes.set(title=title, xlabel="update", ylabel=unit)
     finish(axes)
-
-
-def _part(name: str) -> int:
-    return int(name.removeprefix("component_").split("/")[0])

@@ -20,3 +20,9 @@ MEASURES = {
 def without_measures(rows: Rows) -> Rows:
     """The rows with their losses alone."""
     return [{name: row[name] for name in row if name.rpartition("/")[2] not in MEASURES} for row in rows]
+
+
+def part_of(name: str) -> tuple[int, str]:
+    """The component of a loss or measure, from 1, and what it is called there: of `component_2/angle` 2 and `angle`."""
+    component, _, kind = name.removeprefix("component_").partition("/")
+    return int(component), kind

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from al_jax.training.measures import Rows
+from al_jax.training.measures import Rows, part_of
 
 # Paul Tol's "bright" colours, told apart by colour-blind readers too.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
@@ -24,14 +24,14 @@ DEPTHS = ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, 256)))  # with
 
 def plot_losses(rows: Rows, path: Path) -> None:
     """Every component's losses over updates, one panel for each kind of loss."""
-    names = sorted({name for row in rows for name in row if name.startswith("component_")}, key=_by_component)
-    kinds = sorted({name.partition("/")[2] for name in names})
-    number, _ = _by_component(names[-1])
+    names = sorted({name for row in rows for name in row if name.startswith("component_")}, key=part_of)
+    kinds = sorted({part_of(name)[1] for name in names})
+    number, _ = part_of(names[-1])
     figure = Figure(figsize=(5.2 * len(kinds), 3.6), layout="constrained")
     panels = figure.subplots(1, len(kinds), squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
-        for name in (name for name in names if name.partition("/")[2] == kind):
-            component, _ = _by_component(name)
+        for name in (name for name in names if part_of(name)[1] == kind):
+            component, _ = part_of(name)
             points = [(row["update"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), **of_depth(component, number, f"component {component}"))
         axes.set(title=kind, xlabel="update", ylabel="loss, mean over the updates of a call", yscale="log")
@@ -74,11 +74,6 @@ def _accuracy_by_depth(axes, rows: Rows) -> None:
     axes.set(title=f"after epoch {rows[-1]['epoch']}", xlabel="components used")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(max(0, min(last) - 0.02), min(1, max(last) + 0.02))
-
-
-def _by_component(name: str) -> tuple[int, str]:
-    component, _, kind = name.removeprefix("component_").partition("/")
-    return int(component), kind
 
 
 def line_style(index: int) -> dict[str, Any]:
