@@ -31,13 +31,8 @@ def _of_a_trainer(*_):
     raise ValueError("a learning machine trains by al.machines.trainer, not by the engines of components")
 
 
-def initial_components(machine: Machine, prepare: Callable | None, key: jax.Array, batch) -> Components:
-    """Draws every component; `batch` gives shapes and types only."""
-    return begun(machine, prepare, key, batch)[0]
-
-
 def begun(machine: Machine, prepare: Callable | None, key: jax.Array, batch) -> tuple[Components, Any]:
-    """Every component, and zeros of the shape and type of the scores; `batch` gives shapes and types only."""
+    """Draws every component; also zeros of the shape and type of the scores. `batch` gives shapes and types only."""
     key_init, key_stream, key_prepare = jax.random.split(key, 3)
     image = prepare(batch["image"], key_prepare, False) if prepare else batch["image"]
     states, scores = begin(machine, key_init, image)

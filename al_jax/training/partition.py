@@ -62,7 +62,7 @@ def profile_config(config: Config, facts: DataFacts, measure_on: jax.Device | No
     return profile(
         network,
         optimizers_of(network, build_optimizer(config, updates=1)),  # its length changes no cost
-        _local(config, micro_batch_shapes(config, facts)),
+        micro_batch_shapes(config, facts, config.data_parallel),
         shards=config.shards // config.data_parallel,
         accumulate=config.accumulate,
         measure_on=measure_on,
@@ -78,11 +78,3 @@ def micro_batches_in_call(config: Config, updates_per_epoch: int) -> int:
 def partition_notes(run: Run) -> dict[str, Any]:
     """What checkpoints keep of a pipeline: the partition, and which field decided it."""
     return {"partition": list(run.partition), "partition_field": run.config.partition} if run.partition else {}
-
-
-def _local(config: Config, batch: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.ShapeDtypeStruct]:
-    """A device's share of a micro-batch."""
-    return {
-        name: jax.ShapeDtypeStruct((x.shape[0] // config.data_parallel, *x.shape[1:]), x.dtype)
-        for name, x in batch.items()
-    }

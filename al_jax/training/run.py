@@ -15,7 +15,7 @@ from al_jax.engines import distributed
 from al_jax.engines.optimizers import optimizers_of
 from al_jax.engines.partition import even_partition
 from al_jax.engines.update import draw_components
-from al_jax.machines.components import initial_components
+from al_jax.machines.components import begun
 from al_jax.training import derived
 from al_jax.training.build import build_machine_trainer, build_prepare, build_trainer
 from al_jax.training.config import MACHINES, Config
@@ -147,9 +147,9 @@ def given_partition(config: Config) -> tuple[int, ...] | None:
     return derived.partition_of(config) or even_partition(derived.depth(config), derived.stages(config))
 
 
-def micro_batch_shapes(config: Config, facts: DataFacts) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of one micro-batch."""
-    size = config.batch_size // config.accumulate
+def micro_batch_shapes(config: Config, facts: DataFacts, devices: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of one micro-batch, or of the part of it that each of several devices sees."""
+    size = config.batch_size // config.accumulate // devices
     return {
         "image": jax.ShapeDtypeStruct((size, *facts.image), jnp.uint8),
         "label": jax.ShapeDtypeStruct((size,), jnp.int32),
@@ -162,7 +162,7 @@ def component_shapes(config: Config, facts: DataFacts, network: Network) -> tupl
     optimizer = build_optimizer(config, updates=1)  # its length changes no shape
     if config.rule in MACHINES:
         machine = build_machine(config, facts, optimizer, epoch=1)
-        return jax.eval_shape(functools.partial(initial_components, machine, prepare), jax.random.key(0), batch)
+        return jax.eval_shape(functools.partial(begun, machine, prepare), jax.random.key(0), batch)[0]
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
     return jax.eval_shape(lambda: draw_components(network, optimizers, jax.random.key(0), batch))
