@@ -62,7 +62,7 @@ def main(argv):
                 # ---- What it reached.
                 reached = summary.summarise(this, finished, watch.alive)
                 if distributed.first():
-                    summary.leave(this, reached)
+                    summary.write_summary(this, reached)
                     print_summary(reached, workdir)
         company.leave(status)
 

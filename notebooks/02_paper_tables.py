@@ -46,7 +46,7 @@ from al_jax.training.command_line import read_config
 from al_jax.training.loop import Training
 from al_jax.training.records import read_json
 from al_jax.training.run import set_up
-from al_jax.training.summary import leave, summarise
+from al_jax.training.summary import summarise, write_summary
 from al_jax.training.workdir import claimed
 
 # %matplotlib inline
@@ -156,7 +156,7 @@ run = set_up(config, workdir)
 with claimed(config, workdir):
     finished = Training(run).finish()
 summary = summarise(run, finished)
-leave(run, summary)
+write_summary(run, summary)
 recorded = seeds_of(read_json(RESULTS / "mnist_mlp_smoke.json")["runs"])
 for name in ("test_accuracy", "accuracy_by_depth"):
     print(name, "now", summary[name], "and recorded, by seed", [entry[name] for entry in recorded])

@@ -17,7 +17,7 @@ def step_then_feedback(machine: Machine) -> Machine:
         residuals, x, key = residuals
         state, _, metrics = learn(machine, state, residuals, feedback, context)
         y, residuals = machine.forward(state.params, state.fixed, x, key, True)
-        anew = type(feedback).toward(y, feedback.target)
+        anew = Feedback.toward(y, feedback.target)
         _, below, _ = machine.backward(state.params, state.fixed, residuals, anew, context)
         return state, below, metrics
 

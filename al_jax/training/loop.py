@@ -58,7 +58,7 @@ class Training:
         # Longer than the deadline of `company.Watch`, whose sentence is the better one when a process hangs.
         self._agreement = distributed.Agreement(run.config.start_timeout + run.config.step_timeout)
         self._checkpoints = Checkpoints(run.workdir, run.config.keep)
-        self._watch = Stopwatch()
+        self._stopwatch = Stopwatch()
         self._done = 0
         self._state = self._restore_or_draw()
         write_json(run.workdir / "config.json", json.loads(run.config.to_json()))
@@ -83,7 +83,7 @@ class Training:
                     f"config.epochs={run.config.epochs}: give at least as many epochs as before"
                 )
             self._done = restored.updates
-            self._watch = Stopwatch(restored.notes["trained_seconds"], restored.notes["trained_examples"])
+            self._stopwatch = Stopwatch(restored.notes["trained_seconds"], restored.notes["trained_examples"])
             self._began -= restored.notes["wall_seconds"]
             return trainer.place(restored.components)
         keys = [jax.random.key(seed) for seed in run.seeds]
@@ -128,7 +128,7 @@ class Training:
     def _train(self) -> None:
         run, config = self._run, self._config
         first = True
-        self._watch.start()
+        self._stopwatch.start()
         while self._done < run.updates:
             epoch, offset = divmod(self._done, run.updates_per_epoch)
             count = min(config.updates_per_call, run.updates_per_epoch - offset)
@@ -145,7 +145,7 @@ class Training:
             if first or evaluates or saves or profile:
                 self._drain()
                 # The first call compiles, so its time counts only where no other will have been measured.
-                self._watch.stop(discard=first and not (last and not self._watch.examples))
+                self._stopwatch.stop(discard=first and not (last and not self._stopwatch.examples))
                 first = False
             if profile:
                 jax.profiler.stop_trace()
@@ -157,7 +157,7 @@ class Training:
                     self._save(components)
             if stops and not last:
                 raise Stopped(f"stopped after update {self._done} of {run.updates} and saved", stops)
-            self._watch.resume()
+            self._stopwatch.resume()
 
     def _save_is_due(self) -> bool:
         """By the clock of the first process, once for each save."""
@@ -190,10 +190,10 @@ class Training:
             log.expect(self._done, self._done + count)
         valid = count * self._config.accumulate
         self._state, metrics = self._run.trainer.step(self._state, batches, valid=valid)
-        self._last = batches
+        self._fed = batches
         self._done += count
         self._alive()
-        self._watch.count(count * self._config.batch_size * self._config.num_seeds)
+        self._stopwatch.count(count * self._config.batch_size * self._config.num_seeds)
         # What the call before measured is read only now, so that reading never keeps the device waiting.
         self._read()
         self._unread = metrics
@@ -205,7 +205,7 @@ class Training:
         """
         self._read()
         while any(log.waiting for log in self._logs):
-            self._state, self._unread = self._run.trainer.step(self._state, self._last, valid=0)
+            self._state, self._unread = self._run.trainer.step(self._state, self._fed, valid=0)
             self._read()
 
     def _read(self) -> None:
@@ -218,7 +218,7 @@ class Training:
                 self._records.write(update, **self._seeded(seed), **losses)
             update, measured = of_all_seeds[0]
             (self._losses,) = without_measures([measured])
-            self._display.progress(update, self._losses, self._watch.examples_per_second)
+            self._display.progress(update, self._losses, self._stopwatch.examples_per_second)
 
     def _report(self, epoch: int, components: tuple[ComponentState, ...]) -> None:
         """Evaluates what was held out, and writes a row."""
@@ -232,7 +232,7 @@ class Training:
             by_depth = next(iter(accuracies.values())).by_depth
             self._records.write(self._done, epoch=epoch, **self._seeded(seed), **values, accuracy_by_depth=by_depth)
             shown = shown or {name: accuracy.full for name, accuracy in accuracies.items()}
-        self._display.epoch(epoch, shown, self._losses, self._watch.examples_per_second)
+        self._display.epoch(epoch, shown, self._losses, self._stopwatch.examples_per_second)
 
     def _save(self, components: tuple[ComponentState, ...]) -> None:
         refuse_infinite(components, self._done)
@@ -247,8 +247,8 @@ class Training:
         """What checkpoints keep beside the components."""
         return {
             "wall_seconds": time.monotonic() - self._began,
-            "trained_seconds": self._watch.seconds,
-            "trained_examples": self._watch.examples,
+            "trained_seconds": self._stopwatch.seconds,
+            "trained_examples": self._stopwatch.examples,
             **partition_notes(self._run),
         }
 

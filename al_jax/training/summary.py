@@ -53,7 +53,7 @@ def summarise(run: Run, finished: Finished, alive: Callable[[], None] = lambda: 
     }
 
 
-def leave(run: Run, summary: Mapping[str, Any]) -> None:
+def write_summary(run: Run, summary: Mapping[str, Any]) -> None:
     """Writes summary.json, and draws losses and accuracy of the first seed and the beginning of the schedule."""
     # Matplotlib takes a while, and not every process comes as far as this.
     from al_jax import schedule

@@ -90,7 +90,7 @@ def test_seeds_in_one_run_are_the_runs_of_each(tmp_path):
 
 def test_diagnoses_are_metrics_and_a_picture(tmp_path):
     run, finished = train(tmp_path, shrunk("feedback_alignment", diagnose=True, epochs=1))
-    summary.leave(run, summary.summarise(run, finished))
+    summary.write_summary(run, summary.summarise(run, finished))
     row = read_rows(tmp_path)[0]
     assert row["component_2/angle"] < 1
     assert 0 < row["component_1/angle"] < 180

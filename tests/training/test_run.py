@@ -42,7 +42,7 @@ def undisturbed(tmp_path_factory):
     """The sequential run that others are compared with."""
     run, finished = train(tmp_path_factory.mktemp("undisturbed"))
     reached = summary.summarise(run, finished)
-    summary.leave(run, reached)
+    summary.write_summary(run, reached)
     return run, finished, reached
 
 

@@ -70,7 +70,7 @@ def test_stopped_within_an_epoch_and_resumed_it_ends_in_the_same_digest(tmp_path
     [*_, last] = [row for row in read_rows(run.workdir) if "epoch" in row]
     assert last["test_top5_accuracy"] == reached["test_top5_accuracy"]
 
-    summary.leave(run, reached)
+    summary.write_summary(run, reached)
     (found,) = inspect(run.workdir)
     assert found["left_out"].startswith("distances, early exits and pictures, since the test images stay on disk")
     assert found["macs"]["training"][0] > 0
