@@ -123,7 +123,7 @@ def compare_training(case: Training, rounds: int) -> dict:
 
     repetitions = {name: timing.training(step, states[name], batches) for name, (step, _, _) in arms.items()}
     samples = timing.interleaved(repetitions, rounds)
-    return summary(case, samples, HAND) | {"parameters_apart": apart}
+    return timing.compared(case, samples, HAND, parameters_apart=apart)
 
 
 def solving_arms(case: Solving) -> dict[str, Callable]:
@@ -161,7 +161,7 @@ def compare_solving(case: Solving, rounds: int) -> dict:
         return lambda: timing.measure(lambda: [jax.block_until_ready(run()) for _ in range(case.updates)])
 
     samples = timing.interleaved({name: repetition(run) for name, run in arms.items()}, rounds)
-    return summary(case, samples, LSTSQ)
+    return timing.compared(case, samples, LSTSQ)
 
 
 def compare_growing(case: trees.Growing, rounds: int) -> dict:
@@ -171,7 +171,7 @@ def compare_growing(case: trees.Growing, rounds: int) -> dict:
     if not missed[trees.MACHINES] < missed[trees.SKLEARN] + 0.05:
         raise SystemExit(f"{case.name}: no time is measured, the trees miss {missed} of their targets")
     samples = timing.interleaved({name: lambda run=run: timing.measure(run) for name, run in arms.items()}, rounds)
-    return summary(case, samples, trees.SKLEARN) | {"missed": missed}
+    return timing.compared(case, samples, trees.SKLEARN, missed=missed)
 
 
 def compare(case: Case, rounds: int) -> dict:
@@ -180,25 +180,13 @@ def compare(case: Case, rounds: int) -> dict:
     return compare_solving(case, rounds) if isinstance(case, Solving) else compare_growing(case, rounds)
 
 
-def summary(case: Case, samples: timing.Samples, baseline: str) -> dict:
-    return {
-        "case": case.name,
-        "ratio": {name: timing.ratio(samples, name, baseline) for name in samples},
-        "cpu_ratio": {name: timing.ratio(samples, name, baseline, "cpu") for name in samples},
-        "arms": {name: timing.summarise(own, case.updates) for name, own in samples.items()},
-    }
-
-
 def main():
     options = timing.arguments(__doc__, "machines")
     timing.one_core()
     cases, rounds = (QUICK, 3) if options.quick else (CASES, 15)
     with threadpool_limits(1):  # scipy's and scikit-learn's
         results = [compare(case, rounds) for case in cases]
-    rows = [timing.row(result, name) for result in results for name in result["arms"]]
-    columns = ["case", "arm", "ms/update", "min to max", "ratio", "ratio of cpu time", "cpu/wall"]
-    record = {**timing.machine(), "rounds": rounds, "results": results}
-    timing.report("Learning machines, one core", columns, rows, record, options.json)
+    timing.report_arms("Learning machines, one core", "case", results, rounds, options.json)
 
 
 if __name__ == "__main__":

@@ -95,14 +95,8 @@ def compare(case: Case, rounds: int) -> dict:
 
     repetitions = {name: timing.training(step, states[name], batches) for name, (step, _, _) in arms.items()}
     samples = timing.interleaved(repetitions, rounds)
-    return {
-        "case": case.name,
-        "parameters_apart": apart,
-        "ratio": {name: timing.ratio(samples, name, HAND) for name in arms},
-        "cpu_ratio": {name: timing.ratio(samples, name, HAND, "cpu") for name in arms},
-        "library_over_in_place": timing.ratio(samples, LIBRARY, IN_PLACE),
-        "arms": {name: timing.summarise(own, case.updates) for name, own in samples.items()},
-    }
+    over_in_place = timing.ratio(samples, LIBRARY, IN_PLACE)
+    return timing.compared(case, samples, HAND, parameters_apart=apart, library_over_in_place=over_in_place)
 
 
 def main():
@@ -110,10 +104,7 @@ def main():
     timing.one_core()
     cases, rounds = (QUICK, 3) if options.quick else (CASES, 15)
     results = [compare(case, rounds) for case in cases]
-    rows = [timing.row(result, name) for result in results for name in result["arms"]]
-    columns = ["network", "arm", "ms/update", "min to max", "ratio", "ratio of cpu time", "cpu/wall"]
-    record = {**timing.machine(), "rounds": rounds, "results": results}
-    timing.report("al.sequential and a loop written by hand, one core", columns, rows, record, options.json)
+    timing.report_arms("al.sequential and a loop written by hand, one core", "network", results, rounds, options.json)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,17 @@ def summarise(samples: list[Sample], updates: int) -> dict[str, Any]:
     }
 
 
+def compared(case: Any, samples: Samples, baseline: str, **facts: Any) -> dict[str, Any]:
+    """The record of a case's arms: their times, and their ratios to the baseline."""
+    return {
+        "case": case.name,
+        **facts,
+        "ratio": {name: ratio(samples, name, baseline) for name in samples},
+        "cpu_ratio": {name: ratio(samples, name, baseline, "cpu") for name in samples},
+        "arms": {name: summarise(own, case.updates) for name, own in samples.items()},
+    }
+
+
 def row(result: dict[str, Any], name: str) -> list[str]:
     """The cells of an arm of a record: its times, and their ratios to the first arm's."""
     arm = result["arms"][name]
@@ -165,6 +176,13 @@ def report(title: str, columns: list[str], rows: list[list[str]], record: dict[s
     show(title, columns, rows, f"{hardware['processor']}, {hardware['pinned']}")
     write(path, record)
     Console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def report_arms(title: str, case: str, results: list[dict[str, Any]], rounds: int, path: Path) -> None:
+    """`report` of what `compared` made, a row for each arm."""
+    columns = [case, "arm", "ms/update", "min to max", "ratio", "ratio of cpu time", "cpu/wall"]
+    rows = [row(result, name) for result in results for name in result["arms"]]
+    report(title, columns, rows, {**machine(), "rounds": rounds, "results": results}, path)
 
 
 def show(title: str, columns: list[str], rows: list[list[str]], caption: str | None = None) -> None:
