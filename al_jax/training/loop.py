@@ -4,19 +4,18 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from al_jax.data import batches_in_part, epoch_order
 from al_jax.engines import distributed
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.codes import pretrain
 from al_jax.training.console import Display
 from al_jax.training.errors import RunError
+from al_jax.training.feeding import feed
 from al_jax.training.losses import LossLog, refuse_infinite
 from al_jax.training.measures import without_measures
 from al_jax.training.partition import partition_notes, settled
@@ -115,7 +114,7 @@ class Training:
         """
         self._display = Display(self._run.updates, self._done, quiet=not distributed.first())
         with contextlib.ExitStack() as ends:
-            self._batches = self._feed()
+            self._batches = feed(self._run, self._done)
             for part in (self._checkpoints, self._records, self._display, self._batches):
                 ends.callback(part.close)
             if self._done:
@@ -165,25 +164,6 @@ class Training:
         if due:
             self._saved = time.monotonic()
         return due
-
-    def _feed(self) -> Generator[Batch, None, None]:
-        """The micro-batches of each call from here to the end, `(seeds,) M, B, …`, filled up to the size of every call.
-
-        Nothing is read ahead of the end of an epoch, where an evaluation reads other examples.
-        """
-        run, config = self._run, self._config
-        train, calls = run.dataset.train, min(config.updates_per_call, run.updates_per_epoch)
-        size = (calls * config.accumulate, config.batch_size // config.accumulate)
-        seeds = np.asarray(run.seeds).reshape(-1, 1, 1) if config.augmentation == "resized_crop" else None
-        begun, offset = divmod(self._done, run.updates_per_epoch)
-        for epoch in range(begun, config.epochs):
-            order = [epoch_order(seed, epoch, train.examples, config.batch_size)[offset:] for seed in run.seeds]
-            fill = -len(order[0]) % calls
-            indices = np.pad(np.stack(order), ((0, 0), (0, fill), (0, 0))).reshape(len(order), -1, *size)
-            indices = indices.swapaxes(0, 1) if len(order) > 1 else indices[0]
-            needed = run.trainer.reads(*size) if run.trainer.reads else None
-            yield from batches_in_part(train, indices, needed, seeds, epoch)
-            offset = 0
 
     def _call(self, batches: Batch, count: int) -> None:
         for log in self._logs:
