@@ -27,6 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from al_jax.signals import answered
+
 ALONE = 5.0  # seconds from one process's failure until the others are asked to end
 KILL = 10.0  # seconds from there until they are killed
 LAST = 2.0  # seconds for the rest of what ended processes have said
@@ -52,20 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the processes to their end; returns the exit status of the first that failed, 0 if none did."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     group = Group(options.logs, options.processes)
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, group.ask) for number in numbers}
-    try:
-        group.start(options.program, options.arguments)
-        return group.wait()
-    except OSError as error:
-        _say(f"error: not all processes can be started ({error}): mend that, or ask for fewer --processes")
-        return 1
-    finally:
-        group.kill()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with answered(group.ask):
+        try:
+            group.start(options.program, options.arguments)
+            return group.wait()
+        except OSError as error:
+            _say(f"error: not all processes can be started ({error}): mend that, or ask for fewer --processes")
+            return 1
+        finally:
+            group.kill()
 
 
 class Reader(threading.Thread):
@@ -158,7 +155,8 @@ class Group:
         if failed is None:
             return 0
         self._report(failed)
-        return _status(self._processes[failed])
+        status = self._processes[failed].returncode
+        return status if status >= 0 else 128 - status  # as a shell would say it
 
     def _wait_while(self, condition: Callable[[], bool]) -> None:
         """Waits while a process runs and the condition holds."""
@@ -223,11 +221,6 @@ def local_devices(rank: int, processes: int) -> dict[str, str]:
 def _say(sentence: str) -> None:
     with contextlib.suppress(OSError):  # nobody hears
         print(sentence, file=sys.stderr, flush=True)
-
-
-def _status(process: subprocess.Popen) -> int:
-    """As a shell would say it."""
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

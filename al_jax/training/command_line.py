@@ -3,7 +3,6 @@
 import inspect
 import re
 import runpy
-import signal
 import sys
 import textwrap
 import traceback
@@ -15,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from al_jax.data import DataError
+from al_jax.signals import answered
 from al_jax.training.config import Config, default_config, from_text, nearest, wrong_type
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.limits import with_given
@@ -148,24 +148,18 @@ def command(main: Callable[[], None], *stopping: type[BaseException], again: str
 class StopRequest:
     """While open, SIGTERM, SIGHUP and the first Ctrl-C only note that the run shall stop; a second one interrupts.
 
-    A SIGHUP that is ignored, as under nohup, stays so.
-
     Calling it gives the signal's number, 0 before one came.
     """
 
     def __init__(self):
-        self._signal = 0
+        self._signal, self._open = 0, answered(self._note)
 
     def __enter__(self):
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
+        self._open.__enter__()
         return self
 
     def __exit__(self, *exception):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._open.__exit__(*exception)
 
     def __call__(self) -> int:
         return self._signal
