@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from al_jax.data import DataError
 from al_jax.engines import distributed, exact
-from al_jax.training import command_line, company
+from al_jax.training import command_line, company, joining
 from al_jax.training.errors import RunError
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent / "configs" / "digits.py"
@@ -32,7 +32,7 @@ def main(argv):
     # ---- The process, before JAX's backend starts.
     if config.exact:
         exact.request()
-    company.join(config)
+    joining.join(config)
 
     # ---- The run.
     from al_jax.training import load, loop, run, summary
@@ -47,7 +47,7 @@ def main(argv):
     name, status = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem, 0
     limits = config.start_timeout + config.step_timeout, config.step_timeout
     with command_line.StopRequest() as stop, company.Watch(*limits) as watch:
-        company.agree(config)
+        joining.agree(config)
         this = run.set_up(config, workdir or Path())
         workdir = distributed.on_first(lambda: workdir or new_workdir(Path("runs"), name))
         company.say(f"{config.rule} on {config.dataset}, {config.engine} engine, files in {workdir}")

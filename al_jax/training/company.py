@@ -1,4 +1,4 @@
-"""The other processes of a run: joining them, noticing that they are gone, and leaving.
+"""The other processes of a run: noticing that they are gone, and leaving.
 
 A process that waits in a collective for one that died or hangs cannot save what it holds, since the components are
 spread over all of them. So it leaves within a bounded time and says why; the run goes on from its last checkpoint. Up
@@ -6,13 +6,10 @@ to JAX 0.9.0 the runtime ends such a process by itself, with status 1 and words 
 """
 
 import contextlib
-import ctypes
 import faulthandler
-import hashlib
 import os
 import re
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -23,15 +20,11 @@ from typing import NoReturn
 import jax
 
 from al_jax.engines import distributed, world
-from al_jax.training.config import Config
-from al_jax.training.errors import ConfigError, RunError
 
 LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same command may succeed later
 LOOK = 0.5  # seconds between two looks at the others
 FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
 PATIENCE = 30.0  # seconds that process 0 waits for the others at the end, and they for its answer
-# Fields that each process may have of its own.
-OWN = {"coordinator", "num_processes", "process_id", "data_dir", "start_timeout", "step_timeout", "profile"}
 SCRATCH: list[Path] = []  # folders that go with this process
 SPEAKING = threading.Lock()  # taken for good by the thread that says why the process leaves
 # What errors of collectives without their other side begin with, or name behind the code of the error.
@@ -40,58 +33,6 @@ DISPATCH = re.compile(r"\b(?:Gloo|NCCL)\b.* failed\b.*")  # what a ValueError sa
 PLACE = re.compile(r"\[?\S+\.(?:cc|h|cpp):\d+\]? *")  # where it was raised in the source
 SAVED = "it cannot save, the same command continues from the last checkpoint"
 REMEDY = "; if none hangs, with a longer step_timeout or fewer updates_per_call"
-
-
-def join(config: Config) -> None:
-    """Meets the other processes and gives this one its share of CPU devices; call it before JAX's backend starts.
-
-    Raises:
-      RunError: the fields do not fit, or the others did not come.
-    """
-    try:
-        around = world.of_environment()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    coordinator = config.coordinator or around.coordinator
-    processes = config.num_processes or around.processes
-    process = around.process if config.process_id == -1 else config.process_id
-    alone = (
-        f"not all processes came to {coordinator} within {config.start_timeout:g} seconds: start each one, with the "
-        "same coordinator and its own process_id"
-    )
-    if coordinator:
-        _on_abort(alone, status=1)
-    try:
-        world.start(coordinator, processes, process, config.start_timeout)
-    except ValueError as error:
-        raise ConfigError(f"config.{error}") from error
-    except jax.errors.JaxRuntimeError as error:
-        raise RunError(alone) from error
-    if distributed.size() > 1:
-        likely = "" if distributed.first() else ", most likely process 0 is gone"
-        _on_abort(f"the runtime aborted, its reason stands above{likely}, so {_this()} leaves: {SAVED}", LOST)
-    elif coordinator:
-        signal.signal(signal.SIGABRT, signal.SIG_DFL)  # an abort is its own affair again
-    jax.config.update("jax_num_cpu_devices", max(config.devices // distributed.size(), 1))
-
-
-def agree(config: Config) -> None:
-    """Refuses to train with processes of another configuration or program, whose result would be nobody's.
-
-    Raises:
-      ConfigError: this process is not as the first one.
-    """
-    if distributed.size() == 1:
-        return
-    sources = sorted(Path(__file__).resolve().parents[1].rglob("*.py"))
-    program = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    own = {**config.to_dict(), "al_jax": program, "jax": jax.__version__}
-    first = distributed.on_first(lambda: own)
-    names = sorted((own.keys() | first.keys()) - OWN)
-    if other := [f"{name}: {first.get(name)!r} there" for name in names if own.get(name) != first.get(name)]:
-        raise ConfigError(
-            f"{_this()} differs from process 0 ({'; '.join(other)}): start all with the same command and code"
-        )
 
 
 def leave(status: int) -> NoReturn:
@@ -119,10 +60,7 @@ def give_up(sentence: str) -> NoReturn:
     """Ends this process with an error, which the others hear of."""
     if distributed.size() == 1:
         sys.exit(sentence)
-    _exit_within(PATIENCE, 1)
-    with contextlib.suppress(OSError):  # nobody hears, as on a full disk
-        if _is_first():
-            print(sentence, file=sys.stderr, flush=True)
+    _speak(sentence, 1)
     try:
         distributed.tell("gone", sentence.removeprefix("error: "))
         if distributed.first():
@@ -211,14 +149,19 @@ class Watch:
 
 
 def _lost(reason: str, remedy: str = "") -> NoReturn:
-    _exit_within(PATIENCE, LOST)
-    with contextlib.suppress(OSError):
-        if _is_first():
-            print(f"error: {reason}, so {_this()} leaves: {SAVED}{remedy}", file=sys.stderr, flush=True)
+    _speak(f"error: {reason}, so {this_process()} leaves: {SAVED}{remedy}", LOST)
     _exit(LOST)
 
 
-def _is_first() -> bool:
+def _speak(sentence: str, status: int) -> None:
+    """Says why this process leaves, which it does within a bounded time even if nobody reads it."""
+    _exit_within(PATIENCE, status)
+    with contextlib.suppress(OSError):  # nobody hears, as on a full disk
+        if speaks_first():
+            print(sentence, file=sys.stderr, flush=True)
+
+
+def speaks_first() -> bool:
     """Whether no other thread says already why the process leaves; if one does, it has the time to end it."""
     if SPEAKING.acquire(blocking=False):
         return True
@@ -226,7 +169,8 @@ def _is_first() -> bool:
     return False
 
 
-def _this() -> str:
+def this_process() -> str:
+    """What sentences call it."""
     return f"process {distributed.rank()} of {distributed.size()}"
 
 
@@ -245,16 +189,3 @@ def _exit_within(seconds: float, status: int) -> None:
     timer = threading.Timer(seconds, os._exit, (status,))
     timer.daemon = True
     timer.start()
-
-
-def _on_abort(sentence: str, status: int) -> None:
-    """Puts a sentence under the report with which JAX's runtime aborts a process when it cannot reach the first one."""
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def explain(number):
-        if _is_first():
-            os.write(2, f"error: {sentence}\n".encode())
-        os._exit(status)
-
-    _on_abort.kept = explain  # pyrefly: ignore[missing-attribute]  # C holds no reference
-    ctypes.CDLL(None).signal(signal.SIGABRT, explain)

@@ -1,4 +1,4 @@
-"""Leaving a run of several processes; with real ones in test_process_faults.py."""
+"""Joining and leaving a run of several processes; with real ones in test_process_faults.py."""
 
 import signal
 import socket
@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from al_jax.training import company
+from al_jax.training import company, joining
 from al_jax.training.config import default_config
 from al_jax.training.errors import ConfigError
 
@@ -57,18 +57,18 @@ def nothing_said(monkeypatch):
 def test_fields_and_variables_that_cannot_be_are_refused(monkeypatch, nothing_said, around, fields, message):
     for variable, text in around.items():
         monkeypatch.setenv(variable, text)
-    monkeypatch.setattr(company, "_on_abort", lambda sentence, status: None)
+    monkeypatch.setattr(joining, "_on_abort", lambda sentence, status: None)
     with pytest.raises(ConfigError, match=f"^{message}"):
-        company.join(default_config(**fields))
+        joining.join(default_config(**fields))
 
 
 def test_a_process_that_turns_out_to_be_alone_aborts_as_ever(monkeypatch, nothing_said):
     handlers = []
-    monkeypatch.setattr(company.world, "start", lambda *given: None)
-    monkeypatch.setattr(company.jax.config, "update", lambda *given: None)
-    monkeypatch.setattr(company, "_on_abort", lambda sentence, status: handlers.append(sentence))
-    monkeypatch.setattr(company.signal, "signal", lambda *given: handlers.append(given))
-    company.join(default_config(coordinator="localhost:1", num_processes=1, process_id=0))
+    monkeypatch.setattr(joining.world, "start", lambda *given: None)
+    monkeypatch.setattr(joining.jax.config, "update", lambda *given: None)
+    monkeypatch.setattr(joining, "_on_abort", lambda sentence, status: handlers.append(sentence))
+    monkeypatch.setattr(joining.signal, "signal", lambda *given: handlers.append(given))
+    joining.join(default_config(coordinator="localhost:1", num_processes=1, process_id=0))
     assert "not all processes came to localhost:1" in handlers[0]
     assert handlers[1:] == [(signal.SIGABRT, signal.SIG_DFL)]
 
@@ -128,7 +128,7 @@ def test_a_process_that_gives_up_leaves_although_the_first_does_not_answer(monke
 # A process whose second never comes to anything, and whom nobody can hear.
 UNHEARD = """
 import os, sys
-from al_jax.training import company
+from al_jax.training import company, joining
 company.distributed.size, company.distributed.rank = lambda: 2, lambda: 1
 company.distributed.told = lambda name: {}
 os.mkdir(sys.argv[1])
@@ -153,7 +153,7 @@ def test_a_process_that_nobody_can_hear_leaves_all_the_same(tmp_path, closed):
 # A call that never lets go of Python's lock.
 STUCK = """
 import ctypes
-from al_jax.training import company
+from al_jax.training import company, joining
 company.PATIENCE = 0.5
 company.distributed.size = lambda: 2
 with company.Watch(first=0.5, then=0.5):
@@ -171,19 +171,19 @@ def test_processes_train_with_one_configuration_and_one_program(one_of_two, monk
     theirs = {}
     monkeypatch.setattr(company.distributed, "on_first", lambda run: {**run(), **theirs})
     own = default_config()
-    company.agree(own)
+    joining.agree(own)
     theirs |= {"step_timeout": 1.0, "process_id": 0, "data_dir": "/elsewhere"}
-    company.agree(own)
+    joining.agree(own)
     theirs |= {"learning_rate": 0.1, "al_jax": "0123"}
     with pytest.raises(
         ConfigError, match=r"^process 1 of 2 differs .* \(al_jax: '0123' there; learning_rate: 0.1 there"
     ):
-        company.agree(own)
+        joining.agree(own)
 
 
 def test_a_port_that_is_taken_is_refused(monkeypatch, nothing_said):
-    monkeypatch.setattr(company, "_on_abort", lambda sentence, status: None)
+    monkeypatch.setattr(joining, "_on_abort", lambda sentence, status: None)
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"coordinator is 'localhost:{port}', but its port cannot be had"):
-            company.join(default_config(coordinator=f"localhost:{port}", num_processes=2, process_id=0))
+            joining.join(default_config(coordinator=f"localhost:{port}", num_processes=2, process_id=0))
