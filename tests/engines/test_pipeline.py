@@ -3,23 +3,14 @@
 All trainers are compiled once and share their state's start, so that tests only step.
 """
 
-import contextlib
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import (
-    Local,
-    assert_finite,
-    assert_same_bits,
-    make_batches,
-    random_components,
-    top_features,
-    train,
-)
+from compilations import compilations
+from support import Local, assert_finite, assert_same_bits, make_batches, random_components, top_features, train
 
 import al_jax as al
 from al_jax import schedule
@@ -271,28 +262,6 @@ def train_on(trainer, state, batches):
 
 
 # Compilation.
-
-
-LISTENING = []  # lists of names; JAX 0.7 cannot unregister a listener, so one stays and writes to these
-
-
-def note(event, duration, **details):
-    if event.startswith("/jax/core/compile"):
-        for names in LISTENING:
-            names.append((event, details.get("fun_name")))
-
-
-jax.monitoring.register_event_duration_secs_listener(note)
-
-
-@contextlib.contextmanager
-def compilations():
-    """Collects what is traced or compiled meanwhile."""
-    LISTENING.append([])
-    try:
-        yield LISTENING[-1]
-    finally:
-        LISTENING.pop()
 
 
 def use(trainer, start):
