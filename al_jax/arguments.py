@@ -1,4 +1,4 @@
-"""Refusals of arguments that are not the kind of number that is needed, and parts of the sentences of all refusals."""
+"""Checks of arguments, and what the messages of all checks have in common."""
 
 import math
 import operator

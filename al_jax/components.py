@@ -166,7 +166,7 @@ def call_block(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
     """Calls a Flax module with `train` if it takes one; plain layers do not.
 
     Raises:
-      ValueError: it has a flag of another name for that, with a default, and would train as if it did not.
+      ValueError: its flag for training has another name, and a default with which it would silently run.
     """
     parameters = inspect.signature(type(block).__call__).parameters
     if "train" in parameters:

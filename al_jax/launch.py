@@ -6,8 +6,8 @@ What follows `--` goes to train.py; `config.devices` counts the devices of all p
 terminal, and each to `process_N.log` in the folder of `--logs`. When one fails, the others have a moment to say so and
 are then ended; SIGTERM, SIGHUP and Ctrl-C ask all of them to save and stop, and on Linux none outlives the launcher.
 
-GPUs of NVIDIA are dealt out, equally many to every process, unless JAX_LOCAL_DEVICE_IDS or JAX_CUDA_VISIBLE_DEVICES
-says which are whose; this was not rehearsed on a host with several. On several hosts, start each process with
+NVIDIA GPUs are divided equally among the processes, unless JAX_LOCAL_DEVICE_IDS or JAX_CUDA_VISIBLE_DEVICES assigns
+them; this was not tried on a host with several GPUs. On several hosts, start each process with
 `--config.coordinator=HOST:PORT --config.num_processes=N --config.process_id=I`, or by SLURM with `coordinator=auto`.
 """
 

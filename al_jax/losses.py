@@ -16,22 +16,23 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 10.0, squares: float = 1.0) -> jax.Array:
-    """An associated loss that also asks which of the micro-batch's codes is meant.
+    """An associated loss that also tells the codes of a micro-batch apart.
 
-    By its prediction b_i, example i gives each code t_j of the micro-batch a share p_ij, the softmax over j of
-    -sharpness · |b_i - t_j|² / D; by its own code, a share q_ij, that of -sharpness · |t_i - t_j|² / D. D is the mean
-    squared distance between two of these codes. The loss is the mean over i of the divergence Σ_j q_ij log(q_ij / p_ij)
-    (for codes far apart, the cross-entropy over the classes of the micro-batch), plus `squares` times the mean squared
-    error divided by the codes' variance. It is 0 where every prediction is its code. Squares alone learn many classes
-    slowly (`configs/cifar_resnet.py`). Made for codes that are trained beforehand: while codes move, upper components
-    learn later than with squares. Softmaxes over distances are those of stochastic neighbour embedding (Hinton and
-    Roweis 2002) and of prototypical networks (Snell et al. 2017).
+    For example i with prediction b_i and code t_i, p_i is the softmax over the micro-batch's codes t_j of
+    -sharpness · |b_i - t_j|² / D, and q_i that of -sharpness · |t_i - t_j|² / D, where D is the mean squared distance
+    between two of these codes. The loss is the mean over i of the divergence Σ_j q_ij log(q_ij / p_ij) (for codes far
+    apart, the cross-entropy over the classes of the micro-batch), plus `squares` times the mean squared error divided
+    by the codes' variance. It is 0 where every prediction is its code.
+
+    Squares alone learn many classes slowly (`configs/cifar_resnet.py`). Use it with codes that are trained beforehand:
+    while codes move, upper components learn later than with squares. Softmaxes over distances are those of stochastic
+    neighbour embedding (Hinton and Roweis 2002) and of prototypical networks (Snell et al. 2017).
 
     Args:
       prediction: b, `(B, n)`.
       target: t, `(B, n)`. Where the variance of its rows is below 1e-7, as in a micro-batch of one class, there is
         nothing to tell apart, and the loss is 0.
-      sharpness: above 0; at 10 a code that is D farther than another has e^-10 of its share.
+      sharpness: above 0; at 10 a code whose squared distance is greater by D than another's has e^-10 of its share.
       squares: weight of the squared error, 0 or more.
 
     Returns:

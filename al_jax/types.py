@@ -29,10 +29,10 @@ class Component(NamedTuple):
       name: what errors call it.
       module: the Flax module behind it, None where there is none.
       tell: `state -> message`, what it tells the component below about its own state before each of its updates.
-      hear: `(model_state, message) -> model_state`, how it takes in a message from the component above. Between its
-        updates u and u + 1, a component hears the one above once, about that one's state before update u. In a
-        pipeline, the one above may not yet have heard, in turn, about the previous update: a message that passes on
-        what was heard must allow for it.
+      hear: `(model_state, message) -> model_state`, how it takes in a message from the component above. It gets one
+        message between its updates u and u + 1, about the state of the component above before that one's update u. In
+        a pipeline the component above may still wait for its own message about update u - 1: `tell` must give the
+        same whether it has come or not.
     """
 
     init: Callable[[jax.Array, Signal], Variables]
@@ -56,7 +56,7 @@ class Network(NamedTuple):
         (the paper's effective parameters; the others are affiliated).
       anytime: `(variables, images, depth=None) -> scores (depth, B, classes)`, the predictions of the first 1, 2, …
         components with shared work done once; None where `predict` for each depth has nothing to share.
-      levels: the number of depths where it is not that of components, as when `al.leak` makes one of several.
+      levels: the number of depths, where that is not the number of components: `al.leak` makes one of several.
       classes: their number; labels count from 0. None where the network's maker did not say.
       depths: a property, what `predict` takes as `depth`: 1 to the number of components, or `levels`.
     """
@@ -113,8 +113,8 @@ class Trainer(NamedTuple):
     """What an engine makes of a network, an optimizer and devices. Its state is opaque.
 
     Attributes:
-      init: `(key, batch) -> state`, with one micro-batch, or its shapes. Like `step`, it may be traced by `jax.jit`,
-        `jax.vmap`, `jax.eval_shape` where there is one device and no `exact`.
+      init: `(key, batch) -> state`, with one micro-batch, or its shapes. On one device and without `exact`, `init` and
+        `step` may be traced by `jax.jit`, `jax.vmap` and `jax.eval_shape`.
       step: `(state, batches, valid=None) -> (state, metrics)`. Consumes the state and trains on `(M, B, ...)`
         micro-batches, or on the first `valid` of them.
       flush: `state -> state`. Consumes the state and finishes updates that are still in flight.

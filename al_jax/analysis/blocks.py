@@ -30,7 +30,7 @@ def block_outputs(network: Network, cuts: Sequence[int] | None = None) -> Output
 
     Args:
       network: of any rule.
-      cuts: layers of each block, to look into the one block of a network that is trained end to end as another is cut.
+      cuts: numbers of layers, to look into the one block of a network trained end to end where others are cut.
 
     The function raises a `ValueError` where a component has neither blocks nor features, or `cuts` do not take every
     layer.

@@ -4,9 +4,9 @@
 
 writes `representation.json` and pictures into DIR, by default the first workdir: for every run the test accuracy of a
 linear probe on each block and the linear CKA of its blocks with those of the first run, on test images; and maps of the
-features of convolutions. A block is one component's, or what would be one under backprop: a network that is trained end
-to end as a single component is looked into where the first run that cuts the same layers cuts them. A run of several
-seeds is looked at in its first.
+features of convolutions. A block is what one component has of the backbone. A network trained end to end as a single
+component has one block; it is looked into where the first run that cuts the same layers has cut them. Of several seeds
+the first is taken.
 """
 
 import argparse

@@ -34,9 +34,9 @@ class Examples(Protocol):
 
         Args:
           indices: int32 `(calls, *S)`.
-          seeds: `(*S)` or what broadcasts to it: asks what alters images on the host to do so, by draws that are a
-            pure function of seed, epoch and example. None, or in memory, leaves them as they are.
-          epoch: the other half of those draws.
+          seeds: `(*S)` or what broadcasts to it. A `Stream` then crops and mirrors each image at random, a pure
+            function of seed, epoch and example; for None, and in memory, nothing is random.
+          epoch: for those draws.
 
         Raises:
           DataError: an example cannot be read.

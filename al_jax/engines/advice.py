@@ -10,7 +10,7 @@ GAIN = 1.02  # what a shorter tick must bring to be worth a change
 
 
 class Cut(NamedTuple):
-    """A component, counted from 0, in two halves: the costs of the components there are then, and their partition."""
+    """The component, from 0, that is cut into two halves; with both in its place, all costs and their partition."""
 
     component: int
     costs: tuple[float, ...]

@@ -60,7 +60,7 @@ def _check_arrays(batch: Batch, axis: int) -> None:
 
 
 def check_labels(batches: Batch, valid: int, classes: int | None) -> None:
-    """Refuses labels that are no classes, of which every loss is NaN. Those on a device already are not looked at."""
+    """Refuses labels that are no classes, whose losses would be NaN. Labels already on a device are not checked."""
     label = batches.get("label")
     if classes and valid and isinstance(label, np.ndarray) and label.dtype.kind in "iu":
         least, most = label[:valid].min(), label[:valid].max()

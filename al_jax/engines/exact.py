@@ -38,10 +38,10 @@ def compiler_options(exact: bool) -> dict[str, str] | None:
 
 
 def _flag_applies() -> bool:
-    """Whether the flag can switch it off here; XLA knows it for x86 processors only."""
+    """Whether XLA has the flag for this processor: it has it for x86 only."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _flag_is_set() -> bool:
-    """Whether it, or that of the other instruction set without fused multiply-add."""
+    """Whether the flag is set to AVX, or to SSE4.2, which has no fused multiply-add either."""
     return not {FLAG, FLAG.replace("AVX", "SSE4_2")}.isdisjoint(os.environ.get("XLA_FLAGS", "").split())

@@ -1,8 +1,8 @@
 """The partition of shortest tick among those whose devices fit a memory limit, padding included, found exactly.
 
-How much of its slots a device leaves empty depends on all stages together, so what is best is not made of parts that
-are. But slots only grow with every further block. So this is a search (A*) over the lower blocks of partitions: those
-of the least tick are looked at first, and what cannot fit any more is not looked at.
+How much of its slots a device leaves empty depends on all stages together, so the best partition is not made of best
+parts, as dynamic programming would need. But slots only grow with every further block. So this is an A* search that
+adds block after block from below: it continues the partial partition of shortest tick, and drops what cannot fit.
 """
 
 import heapq
@@ -71,9 +71,9 @@ def _bytes(sums: np.ndarray, whole: bool) -> np.ndarray:
 
 
 def _least(needs: np.ndarray, stages: int) -> np.ndarray:
-    """By blocks and first component the least that each column of `(start, end, columns)` can be in the fullest block.
+    """The least that the fullest block can need, `[blocks, start]` for so many blocks from `start` to the top.
 
-    Infinite where so many blocks cannot be.
+    Of `needs` `(start, end, columns)`, each column by itself; infinite where there cannot be so many blocks.
     """
     number = len(needs)
     least = np.full((stages, number + 1, needs.shape[-1]), np.inf)

@@ -143,7 +143,7 @@ def make_work(part: Component, optimizer, accumulate: int, slices: Slices) -> Wo
 
 
 def _together(gradients: PyTree, signal: Signal) -> tuple[PyTree, Signal]:
-    """The gradients and the signal, none of them before all gradients are there.
+    """The gradients and the signal, all of which wait until every gradient is computed.
 
     The backward pass reads a kernel a second time, for the gradient below it. Where XLA does not know that this comes
     before the kernel's update, it copies the kernel in every micro-batch. And where it does not know that the next

@@ -35,8 +35,8 @@ def climbed(
     (Short 2023, arXiv 2311.09663, experiment 7).
 
     Args:
-      incoming: draws random numbers in training. Noise on its output persists, but the effect of dropout inside it is
-        one that it learns to avoid, so that the draws become alike.
+      incoming: a machine that is random in training. Prefer noise on its output to dropout inside it: it learns to
+        suppress the effect of dropout, until all draws are alike.
       outgoing: any; the scores are those at the parameters with which it ran forward.
       candidates: draws for every batch.
       score: `(y, feedback, context) -> Score` of values `(B,)`, of the outputs of `outgoing`. One that uses the label

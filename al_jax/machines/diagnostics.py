@@ -50,13 +50,13 @@ def diagnostics(
     A vector of zeros is at 90 degrees to all others, with a norm ratio of 0. Where inputs are whole numbers they have
     no targets, so the measures of inputs are left out.
 
-    Each part takes its turn once more, and two passes through all above it: time grows with the square of depth.
+    Each part learns once more, and twice more everything above it runs forward: time grows with the square of depth.
 
     Args:
       machine: `chain(...)`, or a machine without parts.
       loss: `(scores, label) -> scalar`, that of the trainer.
-      differentiable_from: the number, from 1 as in metrics, of the part from which on all are differentiable; those
-        below have no angles and ratios, since there is no true gradient. Number of parts plus 1: none is.
+      differentiable_from: all parts from this one on, numbered from 1 as in metrics, are differentiable. Those below
+        have no angles and ratios, since there is no true gradient. The number of parts plus 1: none is.
 
     Returns:
       `(state, image, key_forward, context) -> {part: {measure: scalar}}`.

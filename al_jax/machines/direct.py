@@ -78,7 +78,7 @@ def local_classifier(
     Args:
       module: `x -> y` or `(x, train) -> y`, an array with a leading batch.
       optimizer: of its parameters; Adam at 1e-3 by default.
-      classes: that labels count.
+      classes: their number.
       loss: `((B, classes) scores, label) -> scalar`, a mean over the batch.
       name: what errors and metrics call it.
 

@@ -25,8 +25,8 @@ def ensemble(
 
     Every `every` updates a further learner begins, in the place of the oldest once there are `members`. At most
     `members` vote, each after its first update (the very first learner from the start). Every learner hears the
-    ensemble's own feedback, or, with `boost`, makes good a share of what the others miss: its target is
-    `t + boost * sum(t - y of the others)`, so that with 1 it alone would bring the mean to the target, as in
+    ensemble's own feedback or, with `boost`, corrects a share of the others' errors: its target is
+    `t + boost * sum(t - y of the others)`, so that with `boost=1` it alone would bring the mean to the target, as in
     backfitting (Hastie and Tibshirani 1986). The mean of the voters' deltas is handed down.
 
     With regression trees this is experiment 2 of Short 2023 (arXiv 2311.09663), with decision trees experiment 7.
@@ -39,8 +39,8 @@ def ensemble(
       every: updates of each learner.
       restart: a further learner is drawn afresh, with all that lies in its `fixed`; otherwise it goes on from a copy
         of the newest.
-      boost: from 0 to 1, above 0 for `mean_vote` of arrays; what others miss is known of one batch, so a large share
-        asks for large batches.
+      boost: from 0 to 1. Above 0 it needs `mean_vote` and outputs that are arrays. The others' errors are measured on
+        one batch, so a large share needs large batches.
       name: what errors and metrics call it.
 
     Raises:

@@ -38,7 +38,7 @@ def fitted(
       width: outputs.
       label: fits one-hot codes of `context.label`, otherwise `feedback.target`.
       feedback: `(forward, x, feedback, context) -> better`, where `forward` maps inputs to outputs and `better` is the
-        input to hand down as a target; None hands zeros down. If it finds none without feedback, it has an attribute
+        input to hand down as a target; None hands zeros down. A rule that needs feedback to find one has an attribute
         `hears` that is True.
       name: what errors and metrics call it.
     """

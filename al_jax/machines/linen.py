@@ -65,7 +65,7 @@ def from_linen(
 
 
 def of_numbers(delta: PyTree, x: PyTree) -> PyTree:
-    """A cotangent with zeros in place of the nothing that JAX gives for whole numbers."""
+    """The cotangent, with float32 zeros in place of JAX's float0 where the input is whole numbers."""
 
     def zeros(delta, x):
         return jnp.zeros(x.shape, jnp.float32) if delta.dtype == jax.dtypes.float0 else delta

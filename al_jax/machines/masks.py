@@ -18,10 +18,10 @@ def masked(
 
     Args:
       machine: any.
-      output: units and examples of the output whose feedback counts; the others count as right.
+      output: units and examples of the output whose feedback counts; the others are taken to be right already.
       input: units and examples of the input that shall change; for the others nothing is handed down.
-      params: a tree prefix of the parameters, or of booleans of their shapes, True where they may move. An optimizer
-        may remember what it would have done to the others.
+      params: a tree prefix of the parameters, of booleans or arrays of them, True where parameters may move. The
+        optimizer's state changes as if all did.
 
     Raises:
       ValueError: the machine does not listen to its output's feedback, which `output` restricts, or it learns outside

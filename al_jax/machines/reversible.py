@@ -15,8 +15,8 @@ def reversible(forward: Callable, inverse: Callable, *, name: str = "reversible"
     """A machine that hands down the inverse of its target.
 
     What `inverse` makes of a target is handed down as it is, so targets that are valid codes stay valid. A sequence of
-    reversible machines is their `chain`. As a difference, feedback reaches the layer below only to the digits that
-    `x - inverse(target)` has; where it should be the gradient, use `from_linen`.
+    reversible machines is their `chain`. The delta handed down is `x - inverse(target)`, whose cancellation loses
+    digits; where it should be the gradient, use `from_linen`.
 
     Args:
       forward: `x -> y`.

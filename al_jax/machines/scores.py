@@ -69,7 +69,7 @@ def target_distance(y: jax.Array, feedback: Feedback, context: Context) -> Score
 
 
 def label_rate(y: jax.Array, feedback: Feedback, context: Context) -> Score:
-    """What outputs `(B, classes)` give the right class, `(B,)`: a probability, a share of voters.
+    """The entries `(B,)` of outputs `(B, classes)` for the right class, such as probabilities or shares of votes.
 
     Raises:
       ValueError: there is no label.

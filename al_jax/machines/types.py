@@ -108,8 +108,8 @@ class Machine(NamedTuple):
         label alone, or never.
       tells: whether it hands feedback down; False: always a delta of zero.
       initiates: whether it hands feedback down even where it gets none itself, as a search by the label does.
-      beside: what its updates move in `fixed`, apart from batch statistics, out of reach of phases and masks of
-        parameters: keys of `MOVES`.
+      beside: what its updates change in `fixed` besides batch statistics, as keys of `MOVES`. Phases and masks of
+        parameters cannot hold these back.
     """
 
     init: Callable[[jax.Array, PyTree], MachineState]

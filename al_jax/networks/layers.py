@@ -22,8 +22,8 @@ class Style(NamedTuple):
     Attributes:
       kernel_init: draws the kernels.
       bias: whether convolutions have one.
-      centred: whether strided kernels stand on the pixels that a strided shortcut takes, the even ones, as padding by
-        half a kernel on every side puts them; "SAME" puts them one further in images of even size.
+      centred: whether kernels are centred on the even pixels where they are strided, as strided shortcuts are. That
+        takes padding by half a kernel on every side; "SAME" is one pixel further in images of even size.
       momentum, epsilon: of batch norm.
     """
 

@@ -80,7 +80,7 @@ def local(
     Args:
       blocks: from the input upwards.
       objectives: one for each block, see `LocalComponent`; the top one's scores are the network's.
-      classes: that labels count from 0.
+      classes: their number; labels count from 0.
       branches: what each component's objective sees the features through; the top component has none.
       keeps: what of the batch the objectives need.
 

@@ -10,9 +10,10 @@ once an update, from the weights before that update's step. Gradients go through
 the micro-batch as everywhere, and has statistics of its own for inference. It starts from weights of its own, as in the
 authors' code.
 
-Where the next component has fewer layers than a branch, the branch goes on with those of the one above that. A
-component hears only from the next one, which passes on what it has heard itself, two updates late on every engine: in a
-pipeline, hearing and passing on take a tick each. A frozen component hears nothing, and passes on what it has.
+Where the next component has fewer layers than a branch, the branch continues with those of the component above that. A
+component hears only from the next one, so weights from higher up are passed on, and arrive two updates late on every
+engine: in a pipeline, hearing and passing on take a tick each. A frozen component takes nothing in, and goes on passing
+on what it has.
 """
 
 import inspect
@@ -51,7 +52,7 @@ def momentum(
 
     Args:
       rule: `(blocks, classes, ..., branches=) -> Network` whose components keep their block's parameters under `f`.
-      depth: how many layers a branch is made of, those next above the component; near the top what is left of them.
+      depth: how many of the next layers above the component a branch has; near the top, as many as are left.
       decay: how much of the average an update keeps.
       biases: trained branches η'.
       average: whether there is η''.

@@ -120,7 +120,7 @@ class Checkpoints:
         self._remove_all_but([other for other in self.steps() if other <= step][: self._keep])
 
     def _remove_all_but(self, steps: Sequence[int]) -> None:
-        """Once a newer one is whole: later ones were damaged, those without a seal never finished, so both go."""
+        """Called when a checkpoint is sealed: later ones were damaged, those without a seal never finished; both go."""
         for path in self.folder.glob(f"*{UNFINISHED}*"):  # of processes that were killed: none is being written now
             shutil.rmtree(path)
         for path in self.folder.iterdir():

@@ -36,7 +36,7 @@ REMEDY = "; if none hangs, with a longer step_timeout or fewer updates_per_call"
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process; several end together, when the first one has written everything, and that one last.
+    """Ends this process. Of several none ends before the first one has written everything, and that one ends last.
 
     A process that left earlier would look like a failure to what started it, and end a first one that still writes.
     Call it within a `Watch`, whose deadline bounds the waiting.

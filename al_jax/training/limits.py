@@ -156,10 +156,10 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
 
 
 def with_given(config: Config, given: Iterable[str]) -> None:
-    """Takes back what a config file has set for another rule, network … than the command line gives.
+    """Resets what a config file has set for its own rule, network … when the command line gives another.
 
-    A field that has no effect beside the given ones has its default again; one that is given itself stays, for
-    validation to refuse.
+    A field that has no effect beside the given ones gets its default; one that was given itself stays, and validation
+    refuses it.
 
     Args:
       config: of the file, with the given fields in it; changed in place.

@@ -45,7 +45,7 @@ def build_schedule(config: Config, updates: int) -> optax.Schedule:
 
 
 def steps_at(updates: int) -> dict[int, float]:
-    """Factors of the learning rate by the update that they begin after; in a very short run several have the same."""
+    """Factors of the learning rate by the update after which each applies; in a short run one may stand for several."""
     found: dict[int, float] = {}
     for share, factor in STEPS:
         at = int(updates * share)
