@@ -25,16 +25,16 @@ def mapped(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(labels < MAX_CLASSES)[:MAPPED]
 
 
-def place(points: Mapping[str, np.ndarray], labels: np.ndarray, seed: int = 0) -> dict[str, Any]:
+def place(points: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]:
     """A map of each set of points `(N, ...)` of classes `(N,)`, for `draw`."""
     shown = labels < MAX_CLASSES
     places = {}
     for name, given in points.items():
         flat = np.asarray(given[shown], np.float32).reshape(int(shown.sum()), -1)
         if flat.shape[1] > PCA_DIMENSIONS:
-            flat = PCA(PCA_DIMENSIONS, random_state=seed).fit_transform(flat)
+            flat = PCA(PCA_DIMENSIONS, random_state=0).fit_transform(flat)
         with threadpool_limits(1):  # the threads of several processes would spin and wait for each other
-            placed = TSNE(init="pca", random_state=seed).fit_transform(flat)
+            placed = TSNE(init="pca", random_state=0).fit_transform(flat)
         places[name] = " ".join(f"{value:.1f}" for value in placed.ravel())
     return {"labels": " ".join(str(label) for label in labels[shown]), "places": places}
 

@@ -69,18 +69,16 @@ def epoch_cosine(rate: float, epochs: int, updates_per_epoch: int, warmup_epochs
     return schedule
 
 
-def scale_by_adam_hat(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8) -> optax.GradientTransformation:
+def scale_by_adam_hat(epsilon: float = 1e-8) -> optax.GradientTransformation:
     """Adam as TensorFlow 1 computes it: epsilon is added before the correction of bias.
 
     It is the "epsilon hat" of Kingma & Ba (2015), section 2: early on it weighs `1 / sqrt(1 - b2^t)` times as much as
     in `optax.scale_by_adam`, 32 times at the first update.
     """
 
-    def init(params):
-        return optax.scale_by_adam(b1, b2).init(params)
+    b1, b2 = 0.9, 0.999
 
     def update(updates, state, params=None):
-        del params
         count = optax.safe_increment(state.count)
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g), state.nu, updates)
@@ -89,4 +87,4 @@ def scale_by_adam_hat(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8)
         scaled = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), mu, nu)
         return scaled, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2).init, update)
