@@ -39,6 +39,6 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     path = folder / "al_jax" / f"{name}.npz"
     if path.exists():
         return cache.read(path, name)
-    dataset = read_tfds(_TFDS[name], folder, name)
+    dataset = read_tfds(_TFDS[name], folder)._replace(name=name)
     cache.write(path, dataset)
     return dataset

@@ -18,13 +18,12 @@ from al_jax.data.stream import Stream
 _ROWS_AT_ONCE = 1024
 
 
-def read_tfds(name: str, data_dir: Path, alias: str | None = None) -> Dataset:
+def read_tfds(name: str, data_dir: Path) -> Dataset:
     """Decodes `data_dir/NAME/VERSION`, after preparing it where it is absent and TensorFlow is installed.
 
     Args:
       name: what TensorFlow Datasets calls it.
       data_dir: its folder of data sets.
-      alias: what `load` calls it, by default the same.
 
     Raises:
       DataError: the data is absent and cannot be prepared, or is not what TensorFlow Datasets writes.
@@ -32,7 +31,7 @@ def read_tfds(name: str, data_dir: Path, alias: str | None = None) -> Dataset:
     with _explained(name, data_dir):
         features, (train, test) = _sources(name, data_dir, ("train", "test"))
         train, test = (_decode(source, features["image"].shape) for source in (train, test))
-        return Dataset(alias or name, train, test, features["label"].num_classes)
+        return Dataset(name, train, test, features["label"].num_classes)
 
 
 def stream_tfds(name: str, data_dir: Path, test: str) -> Dataset:
