@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from al_jax.machines.chain import joined, learning, of_all
 from al_jax.machines.types import Feedback, Machine, begin, refuse_no_machine
@@ -65,5 +66,4 @@ def parallel(*machines: Machine, inputs: Sequence[int] | None = None, name: str 
 
 
 def _cut(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:
-    ends = [sum(widths[: index + 1]) for index in range(len(widths))]
-    return jnp.split(x, ends[:-1], axis=-1)
+    return jnp.split(x, np.cumsum(widths)[:-1], axis=-1)

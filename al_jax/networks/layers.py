@@ -1,5 +1,6 @@
 """Layers of convolutional backbones, and how a row of them is cut into blocks."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -127,9 +128,8 @@ def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:
         raise ValueError(
             f"cuts is {tuple(sizes)}: it must cut {len(layers)} layers into blocks of at least one, in whole numbers"
         )
-    ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
-    layers = [layer.clone() for layer in layers]
-    return tuple(Stack(tuple(layers[end - size : end])) for size, end in zip(sizes, ends, strict=True))
+    copies = (layer.clone() for layer in layers)
+    return tuple(Stack(tuple(itertools.islice(copies, size))) for size in sizes)
 
 
 def _even(layers: int, blocks: int) -> list[int]:
