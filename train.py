@@ -46,7 +46,7 @@ def main(argv):
         return
     name, status = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem, 0
     limits = config.start_timeout + config.step_timeout, config.step_timeout
-    with command_line.StopRequest() as stop, company.Watch(*limits) as watch:
+    with command_line.stop_request() as stop, company.Watch(*limits) as watch:
         joining.agree(config)
         this = run.set_up(config, workdir or Path())
         workdir = distributed.on_first(lambda: workdir or new_workdir(Path("runs"), name))

@@ -1,12 +1,13 @@
 """Command lines: flags with clear refusals, configs by their names, and signals that ask a run to stop."""
 
+import contextlib
 import inspect
 import re
 import runpy
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,26 +146,19 @@ def command(main: Callable[[], None], *stopping: type[BaseException], again: str
         sys.exit(f"error: a file cannot be read or written ({error}): choose another")
 
 
-class StopRequest:
+@contextlib.contextmanager
+def stop_request() -> Iterator[Callable[[], int]]:
     """While open, SIGTERM, SIGHUP and the first Ctrl-C only note that the run shall stop; a second one interrupts.
 
-    Calling it gives the signal's number, 0 before one came.
+    Yields:
+      A function that gives the signal's number, 0 before one came.
     """
+    noted = []
 
-    def __init__(self):
-        self._signal, self._open = 0, answered(self._note)
-
-    def __enter__(self):
-        self._open.__enter__()
-        return self
-
-    def __exit__(self, *exception):
-        self._open.__exit__(*exception)
-
-    def __call__(self) -> int:
-        return self._signal
-
-    def _note(self, number, frame):
-        if self._signal:
+    def note(number, frame):
+        if noted:
             raise KeyboardInterrupt
-        self._signal = number
+        noted.append(number)
+
+    with answered(note):
+        yield lambda: noted[0] if noted else 0
