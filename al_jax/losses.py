@@ -20,9 +20,9 @@ def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 1
 
     For example i with prediction b_i and code t_i, p_i is the softmax over the micro-batch's codes t_j of
     -sharpness · |b_i - t_j|² / D, and q_i that of -sharpness · |t_i - t_j|² / D, where D is the mean squared distance
-    between two of these codes. The loss is the mean over i of the divergence Σ_j q_ij log(q_ij / p_ij) (for codes far
-    apart, the cross-entropy over the classes of the micro-batch), plus `squares` times the mean squared error divided
-    by the codes' variance. It is 0 where every prediction is its code.
+    of all these codes to each other, each to itself included. The loss is the mean over i of the divergence
+    Σ_j q_ij log(q_ij / p_ij) (for codes far apart, the cross-entropy over the classes of the micro-batch), plus
+    `squares` times the mean squared error divided by the codes' variance. It is 0 where every prediction is its code.
 
     Squares alone learn many classes slowly (`configs/cifar_resnet.py`). Use it with codes that are trained beforehand:
     while codes move, upper components learn later than with squares. Softmaxes over distances are those of stochastic

@@ -341,7 +341,7 @@ for axes, name in zip(panels, rules, strict=True):
     draw_end_to_end(axes)
     for shift, kind, colour in ((-0.04, name, COLOURS[0]), (0.04, f"{name} + MAN", COLOURS[1])):
         if kind in trained:
-            pictures.with_spread(axes, depths + shift, errors(trained[kind]), color=colour, label=kind)
+            pictures.plot_seeds(axes, depths + shift, errors(trained[kind]), color=colour, label=kind)
     axes.set(title=name, xlabel="components used", xticks=depths)
     as_error(axes.yaxis)
     finish(axes)
@@ -563,7 +563,7 @@ for alpha in (0.1,) if SMOKE else (0.1, 1.0):
 figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
 draw_end_to_end(axes)
 for index, (alpha, own) in enumerate(leaking.items()):
-    pictures.with_spread(axes, depths + 0.05 * (index - 1), errors(own), color=COLOURS[index], label=f"alpha {alpha:g}")
+    pictures.plot_seeds(axes, depths + 0.05 * (index - 1), errors(own), color=COLOURS[index], label=f"alpha {alpha:g}")
 as_error(axes.yaxis)
 axes.set(xlabel="components used", ylabel="test error", xticks=depths, ylim=(0.004, 0.5))
 finish(axes)

@@ -68,6 +68,7 @@ def test_the_numbers_of_a_plan_fit_together(plan):
         ({"epochs": 60, "examples": 1437, "eval_every": 7}, 1 + 9),
         ({"epochs": 1, "examples": 1437, "eval_every": 7}, 1),
         ({"epochs": 1, "examples": 1437, "updates_per_call": 9}, 2),
+        ({"epochs": 4, "examples": 1437, "updates_per_call": 30, "eval_every": 4}, 2 + 3),  # 14 and 16 empty places
     ],
 )
 def test_the_bubble_counts_every_time_that_training_drains_the_pipeline(no_compiling, fields, fills):

@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from al_jax.analysis.options import positive
-from al_jax.analysis.pictures import with_spread
+from al_jax.analysis.pictures import plot_seeds
 from al_jax.analysis.results import hardware_of
 from al_jax.components import with_prepare
 from al_jax.data import gather
@@ -91,7 +91,7 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
         own = [entry for entry in entries if entry["rule"] == rule]
         depths = sorted({entry["depth"] for entry in own})
         values = [[entry["test_accuracy"] for entry in own if entry["depth"] == depth] for depth in depths]
-        with_spread(accuracy, depths, list(zip(*values, strict=True)), color=colour, label=NAMES[rule])
+        plot_seeds(accuracy, depths, list(zip(*values, strict=True)), color=colour, label=NAMES[rule])
         for when, dash in (("before", "--"), ("after", "-")):
             first = [[entry[f"gradients_{when}"][0] for entry in own if entry["depth"] == depth] for depth in depths]
             label = f"{NAMES[rule]}, {when} training"

@@ -43,7 +43,8 @@ def _by_depth(network: Network, batch: Batch, predict: Callable) -> list[int]:
 def training_macs(network: Network, batch: Batch) -> list[int]:
     """Multiply-accumulates an example in the forward pass of each component's losses.
 
-    Codes that are computed once a class are shared by the examples of the batch.
+    Codes that are computed once a class are shared by the examples of the batch; to hand each its own is a product,
+    too, and counted.
     """
     totals = []
     for part, variables, signal, key in _parts(network, batch):

@@ -50,11 +50,11 @@ def by_depth(runs: Runs) -> Figure:
     accuracy, loss, variance, decoded = figure.subplots(1, 4)
     codes = [run["analysis"]["codes"] for run in runs]
     depths = range(1, len(codes[0]) + 1)
-    with_spread(accuracy, depths, [run["accuracy_by_depth"] for run in runs])
+    plot_seeds(accuracy, depths, [run["accuracy_by_depth"] for run in runs])
     title, losses = _associated_losses(runs, depths)
-    with_spread(loss, depths, losses)
-    with_spread(variance, depths, [[code["class_variance"] for code in own] for own in codes])
-    with_spread(decoded, depths, [[code["decoded"] for code in own] for own in codes])
+    plot_seeds(loss, depths, losses)
+    plot_seeds(variance, depths, [[code["class_variance"] for code in own] for own in codes])
+    plot_seeds(decoded, depths, [[code["decoded"] for code in own] for own in codes])
     for axes in (accuracy, decoded):
         axes.yaxis.set_major_formatter(percent)
     accuracy.set(title="test accuracy", xlabel="components used")
@@ -84,7 +84,7 @@ def distances(of: Mapping[str, Runs]) -> Figure:
     for (name, runs), colour in zip(of.items(), COLOURS, strict=False):
         layers = [run["analysis"]["distances"]["layers"] for run in runs]
         ratios = [[layer["ratio"] for layer in own] for own in layers]
-        with_spread(axes, range(1, len(layers[0]) + 1), ratios, color=colour, label=name)
+        plot_seeds(axes, range(1, len(layers[0]) + 1), ratios, color=colour, label=name)
     axes.set(title="distance between classes / within", xlabel="layer", ylabel="ratio", yscale="log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _plain_ticks(axes.yaxis)
@@ -163,7 +163,7 @@ def feature_maps(images: np.ndarray, outputs: Sequence[np.ndarray]) -> Figure:
     return figure
 
 
-def with_spread(axes: Axes, places: Sequence[int], values: Sequence[Sequence[float]], **style) -> None:
+def plot_seeds(axes: Axes, places: Sequence[int], values: Sequence[Sequence[float]], **style) -> None:
     """Mean over seeds, and bars from the lowest to the highest, which say more of two or three than a deviation."""
     style = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 3, **style}
     mean = np.mean(values, axis=0)

@@ -43,6 +43,8 @@ def block_features(outputs: Outputs, variables: Sequence[Variables], images: np.
 def probe(features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray) -> float:
     """Test accuracy of multinomial logistic regression on standardised features `(N, C)`, labels `(N,)`.
 
+    With scikit-learn's default penalty, half the squared norm of the weights.
+
     Example:
       >>> x, y = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
       >>> probe(x, y, x, np.array([0, 0, 1, 0]))

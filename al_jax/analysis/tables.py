@@ -106,7 +106,7 @@ def table_6(results: Path) -> str:
 
 
 def table_7(results: Path) -> str:
-    """Distances between and within classes of the network's output on test images, as `inter / intra = ratio`."""
+    """Distances between and within classes of the network's output on test images, and their ratio, each a mean."""
     lines = header("network", "paper: backprop", "paper: AL", "backprop, logits", "backprop, softmax", "AL")
     of_cifar_10, hardware = False, []
     for own in TABLE_7:
@@ -127,8 +127,7 @@ def _distance(runs: Runs, mark: str, of: str) -> str:
     found = [entry["analysis"]["distances"][of] for entry in seeds_of(runs)]
     inter, intra = (statistics.mean(entry[name] for entry in found) for name in ("inter", "intra"))
     ratios = [entry["inter"] / entry["intra"] for entry in found]
-    spread = f" ± {statistics.stdev(ratios):.2f}" if len(ratios) > 1 else ""
-    return f"{inter:.2f} / {intra:.2f} = {inter / intra:.2f}{spread}, {effort(runs)}{mark}"
+    return f"{inter:.2f} / {intra:.2f} = {with_spread(ratios)}, {effort(runs)}{mark}"
 
 
 def digits(results: Path) -> str:

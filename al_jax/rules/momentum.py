@@ -12,8 +12,8 @@ authors' code.
 
 Where the next component has fewer layers than a branch, the branch continues with those of the component above that. A
 component hears only from the next one, so weights from higher up are passed on, and arrive two updates late on every
-engine: in a pipeline, hearing and passing on take a tick each. A frozen component takes nothing in, and goes on passing
-on what it has.
+engine: in a pipeline, hearing and passing on take a tick each. Until the first of them arrive, a component passes on
+weights that its own η'' was drawn with. A frozen component takes nothing in, and goes on passing on what it has.
 """
 
 import inspect

@@ -72,8 +72,8 @@ class Compared(nn.Module):
 def similarity(x: jax.Array) -> jax.Array:
     """Adjusted cosine similarity of all examples with each other, `(B, ...) -> (B, B)` in [-1, 1].
 
-    Images of more than three channels and more than one pixel are compared by each channel's standard deviation
-    over the image.
+    Images of more than three channels and more than one row are compared by each channel's standard deviation over
+    the image.
     """
     x = x.astype(jnp.float32)
     if x.ndim == 4 and x.shape[-1] > IMAGE_CHANNELS and x.shape[1] > 1:

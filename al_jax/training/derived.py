@@ -19,6 +19,11 @@ def stages(config: Config) -> int:
     return config.devices // config.data_parallel
 
 
+def epochs_of_layers(config: Config) -> int:
+    """The epochs in which layers learn: every other one where they take turns with their inverses."""
+    return max(1, config.epochs // 2) if config.alternate else config.epochs
+
+
 def cuts_of(config: Config) -> tuple[int, ...] | None:
     """Layers of each component as the config gives them, None where it leaves them to the network or its sources."""
     named = ("even", "memory", *PUBLISHED_CUTS)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from al_jax.training.config import Config
+from al_jax.training.derived import epochs_of_layers
 
 # The authors' steps: a tenth at 40, 60 and 80 % of the updates, half at 90 %.
 STEPS = ((0.4, 0.1), (0.6, 0.1), (0.8, 0.1), (0.9, 0.5))
@@ -27,19 +28,16 @@ def steps_in_run(config: Config, updates_per_epoch: int) -> int:
 
     One that steps several times in an update takes more, one of layers that rest in alternate epochs fewer.
     """
-    epochs = max(1, config.epochs // 2) if config.alternate else config.epochs
-    return epochs * updates_per_epoch * config.upper_steps
+    return epochs_of_layers(config) * updates_per_epoch * config.upper_steps
 
 
 def build_schedule(config: Config, updates: int) -> optax.Schedule:
     """The learning rate by the number of the update."""
-    rate = config.learning_rate
+    rate, epochs = config.learning_rate, epochs_of_layers(config)
     return {
         "constant": lambda: optax.constant_schedule(rate),
         "cosine": lambda: optax.cosine_decay_schedule(rate, updates),
-        "epoch_cosine": lambda: epoch_cosine(
-            rate, config.epochs, max(1, updates // config.epochs), config.warmup_epochs
-        ),
+        "epoch_cosine": lambda: epoch_cosine(rate, epochs, max(1, updates // epochs), config.warmup_epochs),
         "steps": lambda: optax.piecewise_constant_schedule(rate, steps_at(updates)),
     }[config.schedule]()
 

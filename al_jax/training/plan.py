@@ -58,7 +58,8 @@ class Plan(NamedTuple):
       memory: of every device.
       micro_batches: of the whole run.
       in_call: of them, or places for them, in every call.
-      fills: how often the pipeline fills and drains.
+      fills: how often the pipeline drains and fills again.
+      waiting: ticks of the whole run in which some stages work and others wait for that.
       tick, efficiency: of this partition.
       even_efficiency: of the even one.
       advice: the best single improvement.
@@ -72,6 +73,7 @@ class Plan(NamedTuple):
     micro_batches: int
     in_call: int
     fills: int
+    waiting: int
     tick: float
     efficiency: float
     even_efficiency: float
@@ -90,7 +92,7 @@ class Plan(NamedTuple):
     @property
     def bubble(self) -> float:
         """The part of the ticks with work that filling and draining add."""
-        return self.fills * self.filling / (self.micro_batches + self.fills * self.filling)
+        return self.waiting / (self.micro_batches + self.waiting)
 
     @property
     def speed_up(self) -> float:
@@ -150,6 +152,7 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
             f"config.partition is {config.partition!r}, which needs {in_words(memory.total)} a device, not "
             f"{in_words(limit)}: give as much, or 'auto' to look for another"
         )
+    fills, waiting = _fills(config, per_epoch, stages)
     plan = Plan(
         measured=measure_on is not None,
         costs=costs,
@@ -158,7 +161,8 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
         memory=memory,
         micro_batches=config.epochs * per_epoch * config.accumulate,
         in_call=in_call,
-        fills=_fills(config, per_epoch),
+        fills=fills,
+        waiting=waiting,
         tick=tick_of(costs, sizes),
         efficiency=efficiency_of(costs, sizes),
         even_efficiency=efficiency_of(costs, even_partition(len(costs), stages)),
@@ -168,10 +172,15 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
     return plan._replace(advice=best_change(costs, sizes, unlimited, plan.cost))
 
 
-def _fills(config: Config, per_epoch: int) -> int:
-    """How often the training loop drains the pipeline: for every evaluation, and after its first call."""
+def _fills(config: Config, per_epoch: int, stages: int) -> tuple[int, int]:
+    """How often the pipeline drains, and the ticks that this takes: for evaluations, after the first call, and where
+    the last call of an epoch is filled up with nothing, as far as that goes."""
+    evaluations = math.ceil(config.epochs / config.eval_every)
     first_is_evaluated = config.updates_per_call >= per_epoch and 1 in (config.epochs, config.eval_every)
-    return math.ceil(config.epochs / config.eval_every) + (not first_is_evaluated)
+    whole = evaluations + (not first_is_evaluated)
+    nothing = -per_epoch % min(config.updates_per_call, per_epoch) * config.accumulate
+    others = config.epochs - evaluations if nothing else 0
+    return whole + others, whole * (stages - 1) + others * min(nothing, stages - 1)
 
 
 def _stages(profile: Profile, costs: Sequence[float], sizes: Sequence[int], memory: Memory) -> tuple[Stage, ...]:

@@ -8,6 +8,7 @@ from al_jax.training.config import Config, default_config, nearest
 from al_jax.training.derived import (
     cuts_of,
     depth,
+    epochs_of_layers,
     freeze_indices,
     hidden_of_bridges,
     partition_of,
@@ -145,8 +146,12 @@ def _validate_rule(config: Config) -> None:
             "config.augmentation is 'authors', whose images cannot be turned back into the pixels that rule=infopro "
             "reconstructs: choose another"
         )
-    if config.schedule == "epoch_cosine" and config.epochs == 1:
-        raise ConfigError("config.epochs is 1, and the last epoch of schedule=epoch_cosine has rate 0: train for more")
+    if config.schedule == "epoch_cosine" and epochs_of_layers(config) == 1:
+        turns = ", of which alternate=true leaves layers one" if config.alternate else ""
+        raise ConfigError(
+            f"config.epochs is {config.epochs}{turns}, and the last epoch of schedule=epoch_cosine has rate 0: train "
+            "for more"
+        )
 
 
 def _validate_batch(config: Config) -> None:

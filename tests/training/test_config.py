@@ -54,6 +54,10 @@ REFUSED = {
         {"rule": "target_propagation", "units": "8,8", "alternate": True, "epochs": 1},
         "epochs is 1, and the first epoch of alternate=true",
     ),
+    "layers that learn at rate 0": (
+        {"rule": "target_propagation", "units": "8,8", "alternate": True, "epochs": 3, "schedule": "epoch_cosine"},
+        "epochs is 3, of which alternate=true leaves layers one, and the last",
+    ),
     "no step to a target": ({"rule": "target_propagation", "target_step": 0.0}, "target_step is 0.0: it must be pos"),
     "crops of data in memory": ({"augmentation": "resized_crop"}, "choose another for digits"),
     "statistics of data on disk": ({"dataset": "imagenet2012", "normalisation": "standardise"}, "choose imagenet,"),

@@ -58,6 +58,15 @@ def test_a_cosine_by_epoch_warms_up_as_infopro_does():
     assert rate(47) == rate(0) != rate(48)
 
 
+def test_a_cosine_by_epoch_counts_the_epochs_in_which_layers_learn():
+    config = default_config(schedule="epoch_cosine", learning_rate=1.0, epochs=10, alternate=True)
+    rate = build_schedule(config, steps_in_run(config, updates_per_epoch=50))
+    levels = [float(rate(step)) for step in range(250)]
+    assert levels == [level for level in levels[::50] for _ in range(50)]
+    assert sorted(set(levels), reverse=True) == levels[::50]
+    assert levels[-1] == 0
+
+
 def test_sgd_decays_weights_with_its_gradient_and_adam_beside_it():
     weights, gradient = np.full(3, 2.0, np.float32), np.full(3, 0.5, np.float32)
     moved = {}
