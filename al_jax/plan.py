@@ -112,8 +112,8 @@ def _bubble(plan: Plan) -> str:
     return (
         f"{plan.bubble:.2%}: {plan.filling:,} tick{'s' * (plan.filling != 1)} whenever the pipeline fills and drains, "
         f"{plan.fills:,} times for the first call, evaluations and epochs whose last call is not full, and again for "
-        f"every checkpoint; it drains in what such a call leaves empty, or in a call of {plan.flush:,} ticks, {empty:,} "
-        "of them without work, which take the time of their transfers"
+        f"every checkpoint; it drains in what such a call leaves empty, or in a call of {plan.flush:,} ticks, of "
+        f"them {empty:,} without work, which take the time of their transfers"
     )
 
 

@@ -94,7 +94,7 @@ def test_a_plan_is_shown_drawn_and_written(plan, tmp_path):
     text = console.file.getvalue()
     for word in (
         *("3 components on 2 devices in 2 stages", "2 to 3", "FLOPs by XLA", "speed-up", plan.advice[:60]),
-        *("--config.partition=1,2 (train.py's own default is even)", "1 tick whenever", "61 times", "127 of them"),
+        *("--config.partition=1,2 (train.py's own default is even)", "1 tick whenever", "61 times", "127 without"),
     ):
         assert word in text
     draw(plan, tmp_path / "new" / "plan.png")
