@@ -9,7 +9,9 @@ from al_jax.schedule import associated, backprop, draw, gpipe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draws the schedules of backprop, GPipe and Associated Learning.")
+    parser = argparse.ArgumentParser(
+        prog="python -m al_jax.schedule", description="Draws the schedules of backprop, GPipe and Associated Learning."
+    )
     parser.add_argument("--components", type=int, default=4)
     parser.add_argument("--devices", type=int, default=4)
     parser.add_argument("--micro-batches", type=int, default=8)

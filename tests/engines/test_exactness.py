@@ -89,10 +89,10 @@ class Case(NamedTuple):
 DECAYED = optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(1e-1, momentum=0.9, nesterov=True))
 CLIPPED = optax.chain(optax.clip_by_global_norm(0.1), optax.adam(1e-2))
 CASES = {
-    "dense-clip-3-uneven": Case(dense, clip_decay_partition, [(3, 1)], partition=(1, 1, 2), optimised=True),
+    "dense-clip-3-uneven": Case(dense, clip_decay_partition, [(3, 1)], partition=(1, 1, 2)),
     "mixed-clip-4": Case(mixed, CLIPPED, [(4, 1)], accumulate=3, optimised=True),
     "momentum-2": Case(momentum, DECAYED, [(2, 1)], accumulate=3, partition=(1, 2), optimised=True, as_users=True),
-    "infopro-decay-2x2": Case(infopro, DECAYED, [(2, 2)], shards=2, optimised=True, as_users=True),
+    "infopro-decay-2x2": Case(infopro, DECAYED, [(2, 2)], shards=2, optimised=True),
     "mixed-clip-2x2-1x4": Case(mixed, CLIPPED, [(2, 2), (1, 4)], shards=4, accumulate=2),
     "backprop-adam-1x2": Case(backprop, optax.adam(1e-2), [(1, 2)], shards=2),
     "far-decay-3": Case(far, DECAYED, [(3, 1)], accumulate=2, partition=(2, 1, 2)),
@@ -138,13 +138,14 @@ def test_many_small_components_share_few_devices():
 
 
 @pytest.mark.slow
-def test_sixteen_components_with_normed_heads_and_momentum_share_any_number_of_devices():
+def test_sixteen_components_with_normed_heads_and_momentum_share_few_devices():
+    """One device and two; the test above has four."""
     rule = al.momentum(functools.partial(al.greedy, head=normed_head), decay=0.5)
     network = rule(al.networks.mlp([3] * 16), classes=4)
     batches = make_batches(6)
     start = random_components(network, DECAYED, first(batches))
     reference = train(al.sequential(network, DECAYED, exact=True), start, batches)
-    for devices in (1, 2, 4):
+    for devices in (1, 2):
         pipelined = al.pipelined(network, DECAYED, jax.devices()[:devices], exact=True)
         assert_same_bits(reference, train(pipelined, start, batches))
 
