@@ -20,7 +20,7 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
       ValueError: a component does not take the signal of the one below; the message names it.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
-    signal = jax.eval_shape(lambda batch: batch, dict(batch))  # with the types that JAX gives NumPy's 64-bit ones
+    signal = jax.tree.map(_shape, dict(batch))
     entering, leaving = [], []
     for index, part in enumerate(network.components):
         try:
@@ -50,6 +50,11 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
         leaving.append(outputs)
         signal = outputs[0]
     return tuple(entering), tuple(leaving)
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+    """With the type that JAX gives to NumPy's 64-bit ones."""
+    return jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype, allow_extended_dtype=True))
 
 
 def check_cuttable(network: Network, signals: Sequence[Signal]) -> None:

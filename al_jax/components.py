@@ -11,7 +11,7 @@ import numpy as np
 from al_jax.arguments import not_negative
 from al_jax.types import Component, Network, Prepare, PyTree
 
-OTHER_FLAGS = {"training", "is_training", "deterministic", "use_running_average"}
+OTHER_FLAGS = {"training", "is_training", "is_train", "inference", "deterministic", "use_running_average"}
 
 
 def component(
@@ -23,7 +23,8 @@ def component(
 
     Args:
       module: the component of index 1 receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use
-        batch norm and draw random numbers from any stream.
+        batch norm and draw random numbers from any stream, which Flax then derives from `params`: the others are not
+        given, so `has_rng("dropout")` is False.
       labels: a tree prefix of the module's parameters that names groups of them.
       rates: factor on the optimizer's updates of each group, 0 or more; 1 for groups not named.
 
@@ -104,7 +105,8 @@ def freeze(network: Network, indices: int | Iterable[int]) -> Network:
 
 def _frozen(part: Component) -> Component:
     def apply(variables, signal, key, train):
-        return part.apply(jax.lax.stop_gradient(variables), signal, key, False)
+        signal_up, losses, _ = part.apply(jax.lax.stop_gradient(variables), signal, key, False)
+        return signal_up, losses, {name: own for name, own in variables.items() if name != "params"}
 
     # A rate of zero also stills optimizers that move parameters without a gradient, such as weight decay. The module by
     # itself would train.
@@ -166,12 +168,32 @@ def call_block(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
     """Calls a Flax module with `train` if it takes one; plain layers do not.
 
     Raises:
-      ValueError: its flag for training has another name, and a default with which it would silently run.
+      ValueError: it would silently run as in inference, since its flag for training has another name and a default, or
+        since it is an `nn.Sequential`, which does not hand such a flag on to its layers.
     """
-    parameters = inspect.signature(type(block).__call__).parameters
-    if "train" in parameters:
-        return block(x, train=train)
-    # Flax's own layers have such flags too, None by default, for whoever makes them to set.
-    if flags := [name for name in OTHER_FLAGS & parameters.keys() if parameters[name].default is not None]:
-        raise ValueError(f"{type(block).__name__} takes {flags[0]!r}: a block's flag for training is called 'train'")
+    flag, takes = _flag(block), inspect.signature(type(block).__call__).parameters
+    if flag == "train" and flag in takes:
+        # By position where that can be: only there do nn.remat and its kind leave a Python bool what it is.
+        return block(x, train) if list(takes).index("train") == 2 and _by_position(takes) else block(x, train=train)
+    if flag and flag in takes:
+        raise ValueError(f"{type(block).__name__} takes {flag!r}: a block's flag for training is called 'train'")
+    if flag:
+        raise ValueError(
+            f"nn.Sequential does not tell its layers, of which one takes {flag!r}, whether they train: give them to "
+            "al.networks.Stack, which does"
+        )
     return block(x)
+
+
+def _flag(block: nn.Module) -> str | None:
+    """What says to a module whether it trains, if anything does; in an nn.Sequential, to one of its layers."""
+    if isinstance(block, nn.Sequential):
+        return next((flag for layer in block.layers if isinstance(layer, nn.Module) and (flag := _flag(layer))), None)
+    parameters = inspect.signature(type(block).__call__).parameters
+    # Flax's own layers have such flags too, None by default, for whoever makes them to set.
+    others = sorted(name for name in OTHER_FLAGS & parameters.keys() if parameters[name].default is not None)
+    return "train" if "train" in parameters else next(iter(others), None)
+
+
+def _by_position(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return parameters["train"].kind is not inspect.Parameter.KEYWORD_ONLY

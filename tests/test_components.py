@@ -195,6 +195,22 @@ def test_a_frozen_component_computes_in_inference_mode_and_has_no_gradient():
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients(own["params"])))
 
 
+class Counting(nn.Module):
+    """Counts its calls, whether it trains or not."""
+
+    @nn.compact
+    def __call__(self, signal, train):
+        calls = self.variable("counts", "calls", lambda: jnp.float32(0))
+        calls.value += 1
+        return signal, {"local": jnp.mean(signal["image"])}
+
+
+def test_a_frozen_component_keeps_state_that_would_change_in_inference():
+    (part,) = al.freeze(al.compose([al.component(Counting())]), 0).components
+    variables = {"counts": {"calls": jnp.float32(7)}}
+    assert part.apply(variables, BATCH, KEY, True)[2] == variables
+
+
 class Noting(nn.Module):
     """Keeps what `train` it is called with."""
 
@@ -267,3 +283,31 @@ def test_a_flag_for_training_of_another_name_is_refused():
     with pytest.raises(ValueError, match="Training takes 'training': a block's flag for training is called 'train'"):
         jax.eval_shape(lambda: Training().init(KEY, jnp.ones((2, 3)), True, method=call_block))
     jax.eval_shape(lambda: nn.BatchNorm(use_running_average=False).init(KEY, jnp.ones((2, 3)), True, method=call_block))
+
+
+class Dropping(nn.Module):
+    """Drops out, in training."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dropout(0.5, deterministic=not train)(x)
+
+
+def test_a_sequence_that_hands_on_no_flag_for_training_is_refused():
+    def called(block):
+        return block.init_with_output({"params": KEY}, jnp.ones((2, 3)), True, method=call_block)[0]
+
+    nested = nn.Sequential([nn.Dense(3), nn.relu, nn.Sequential([Dropping()])])
+    with pytest.raises(ValueError, match=r"one takes 'train', whether they train: give them to al\.networks\.Stack"):
+        called(nested)
+    assert called(nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=True)])).shape == (2, 3)
+    assert (called(al.networks.Stack((Dropping(),))) == 0).any()
+
+
+def test_rematerialised_blocks_know_whether_they_train():
+    block = nn.remat(Dropping, static_argnums=(2,))()
+    kept = [
+        block.apply({}, jnp.ones((2, 9)), train, rngs={"params": KEY}, method=call_block) for train in (True, False)
+    ]
+    assert (kept[0] == 0).any()
+    assert (kept[1] == 1).all()

@@ -60,9 +60,12 @@ def _check_arrays(batch: Batch, axis: int) -> None:
 
 
 def check_labels(batches: Batch, valid: int, classes: int | None) -> None:
-    """Refuses labels that are no classes, whose losses would be NaN. Labels already on a device are not checked."""
+    """Refuses labels that are no classes, whose losses would be NaN. Labels already on a device are not checked.
+
+    Those of more axes than micro-batches and examples are no classes but targets.
+    """
     label = batches.get("label")
-    if classes and valid and isinstance(label, np.ndarray) and label.dtype.kind in "iu":
+    if classes and valid and isinstance(label, np.ndarray) and label.dtype.kind in "iu" and label.ndim == 2:
         least, most = label[:valid].min(), label[:valid].max()
         if least < 0 or most >= classes:
             raise ValueError(f"labels are from {least} to {most}: of {classes} classes they must be 0 to {classes - 1}")

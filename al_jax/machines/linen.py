@@ -1,6 +1,5 @@
 """Machines of Flax modules that learn by the gradient of their local target."""
 
-import inspect
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from al_jax.components import call_block
 from al_jax.machines.types import Feedback, Machine, MachineState, PyTree
 from al_jax.networks.convolution import conv_general_dilated
 
@@ -75,7 +75,7 @@ def of_numbers(delta: PyTree, x: PyTree) -> PyTree:
 
 def initial(module: nn.Module, key: jax.Array, x: PyTree) -> PyTree:
     """The module's variables; of `x` shapes and types count."""
-    return module.init(key, x, **_mode(module, True))
+    return module.init(key, x, True, method=call_block)
 
 
 def applied(module: nn.Module):
@@ -88,9 +88,8 @@ def applied(module: nn.Module):
 
     def apply(params, model_state, x, key, train):
         mutable = list(model_state) if train else []
-        y, changed = module.apply(
-            {"params": params, **model_state}, x, **_mode(module, train), rngs={"params": key}, mutable=mutable
-        )
+        variables = {"params": params, **model_state}
+        y, changed = module.apply(variables, x, train, rngs={"params": key}, mutable=mutable, method=call_block)
         return y, {**model_state, **changed}
 
     return apply
@@ -118,11 +117,6 @@ def refuse_no_optimizer(owner: str, optimizer: Any) -> None:
     raise ValueError(
         f"a {type(optimizer).__name__} is no optimizer: give {owner} a transformation, as optax.adam(1e-3)"
     )
-
-
-def _mode(module: nn.Module, train: bool) -> dict[str, Any]:
-    takes_train = "train" in inspect.signature(type(module).__call__).parameters
-    return {"train": train} if takes_train else {}
 
 
 def stepped(optimizer: optax.GradientTransformation, state: MachineState, gradients: PyTree) -> MachineState:

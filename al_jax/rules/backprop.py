@@ -10,7 +10,18 @@ import jax.numpy as jnp
 from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.parts import Bridge, CodeLayer, L2Kernels, Loss, PartFactory, check_l2, l2_penalty, part_of, widths_of
+from al_jax.rules.parts import (
+    Bridge,
+    CodeLayer,
+    L2Kernels,
+    Loss,
+    PartFactory,
+    check_l2,
+    l2_penalty,
+    part_of,
+    scores_of,
+    widths_of,
+)
 from al_jax.types import Network
 
 
@@ -20,6 +31,7 @@ class BackpropComponent(nn.Module):
     blocks: tuple[nn.Module, ...]
     bridge: nn.Module
     decoders: tuple[nn.Module, ...]
+    classes: int
     loss: Loss = cross_entropy
     l2: float = 0.0
     l2_kernels: L2Kernels = "blocks"
@@ -35,7 +47,7 @@ class BackpropComponent(nn.Module):
     def scores(self, x, train):
         for part in (*self.blocks, self.bridge, *self.decoders):
             x = call_block(part, x, train)
-        return x
+        return scores_of(x, self.classes)
 
 
 def linear(x: jax.Array) -> jax.Array:
@@ -75,7 +87,7 @@ def backprop(
     check_l2(l2, l2_kernels)
     decoders = (*(part_of(decoder, width) for width in reversed(codes[:-1])), part_of(head, classes))
     blocks = tuple(block.clone() for block in blocks)  # one instance given twice must not share parameters
-    module = BackpropComponent(blocks, part_of(bridge, codes[-1]), decoders, loss, l2, l2_kernels)
+    module = BackpropComponent(blocks, part_of(bridge, codes[-1]), decoders, classes, loss, l2, l2_kernels)
 
     def predict(variables, images, depth=None):
         """Scores `(B, classes)`; the network is one component, so `depth` can only be 1."""

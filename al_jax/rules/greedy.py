@@ -42,4 +42,4 @@ def greedy(
     """
     check_blocks(blocks)
     heads = [*(part_of(head, classes) for _ in blocks[1:]), part_of(top, classes)]
-    return local(blocks, [Classification(head, loss) for head in heads], classes, branches)
+    return local(blocks, [Classification(head, loss, classes) for head in heads], classes, branches)

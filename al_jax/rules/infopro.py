@@ -215,11 +215,16 @@ def infopro(
     first, last = _weights("first", first), _weights("last", last)
     decoder = Decoder() if decoder is None else decoder
     objectives: list[nn.Module] = []
+
+    def target() -> nn.Module:
+        if contrast:
+            return Contrast(part_of(head, EMBEDDING), classes)
+        return Classification(part_of(head, classes), classes=classes)
+
     for part in shares:
         low, high = ((1 - part) * a + part * b for a, b in zip(first, last, strict=True))
-        target = Contrast(part_of(head, EMBEDDING), classes) if contrast else Classification(part_of(head, classes))
-        objectives.append(InfoPro(copy_of("decoder", decoder), target, (low, high), restore))
-    objectives.append(Classification(part_of(top, classes)))
+        objectives.append(InfoPro(copy_of("decoder", decoder), target(), (low, high), restore))
+    objectives.append(Classification(part_of(top, classes), classes=classes))
     return local(blocks, objectives, classes, branches, keeps=("label", "image"))
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from al_jax.arguments import whole
 from al_jax.components import call_block, component
 from al_jax.losses import cross_entropy
-from al_jax.rules.parts import Branches, Loss, branches_of, check_blocks, predictions
+from al_jax.rules.parts import Branches, Loss, branches_of, check_blocks, predictions, scores_of
 from al_jax.types import Network
 
 
@@ -55,17 +55,22 @@ class LocalComponent(nn.Module):
 
 
 class Classification(nn.Module):
-    """The plainest objective, the loss of a classifier `head`, `(B, ...) -> (B, classes)`, and the labels."""
+    """The plainest objective, the loss of a classifier `head`, `(B, ...) -> (B, classes)`, and the labels.
+
+    Other scores are refused where `classes` says how many there must be.
+    """
 
     head: nn.Module
     loss: Loss = cross_entropy
+    classes: int | None = None
 
     def __call__(self, features, signal, train):
         return {"prediction": self.loss(self.scores(features, train), signal["label"])}
 
     def scores(self, features, train):
         """`(B, ...) -> (B, classes)`."""
-        return call_block(self.head, features, train)
+        scores = call_block(self.head, features, train)
+        return scores if self.classes is None else scores_of(scores, self.classes)
 
 
 def local(

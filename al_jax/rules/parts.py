@@ -20,6 +20,13 @@ Parts = PartFactory | Sequence[PartFactory]
 Branches = Sequence[nn.Module | None]
 
 
+def scores_of(scores: jax.Array, classes: int) -> jax.Array:
+    """The scores, if they are `(B, classes)`: with fewer, a label without a score makes a loss of NaN."""
+    if scores.shape[1:] != (classes,):
+        raise ValueError(f"the scores are {scores.shape}: of {classes} classes they must be (B, {classes})")
+    return scores
+
+
 class CodeLayer(nn.Module):
     """One dense layer from code to code: g and h of Associated Learning, `(B, m) -> (B, width)`.
 

@@ -17,7 +17,7 @@ from al_jax.losses import cross_entropy, mean_squared_error, one_hot
 from al_jax.networks.convolution import conv_general_dilated
 from al_jax.rules.heads import AveragedClassifier, PooledClassifier, dense
 from al_jax.rules.local import Classification, local
-from al_jax.rules.parts import Branches, PartFactory, check_blocks, copy_of, part_of
+from al_jax.rules.parts import Branches, PartFactory, check_blocks, copy_of, part_of, scores_of
 from al_jax.types import Network
 
 IMAGE_CHANNELS = 3  # so many channels or fewer are compared pixel by pixel, more by their spread over the image
@@ -49,7 +49,7 @@ class PredSim(nn.Module):
 
     def scores(self, features, train):
         """`(B, ...) -> (B, classes)`."""
-        return call_block(self.head, features, train)
+        return scores_of(call_block(self.head, features, train), self.classes)
 
 
 class Compared(nn.Module):
@@ -136,4 +136,4 @@ def predsim(
     check_blocks(blocks)
     compared = Compared() if compared is None else compared
     objectives = [PredSim(part_of(head, classes), copy_of("compared", compared), classes, beta) for _ in blocks[1:]]
-    return local(blocks, [*objectives, Classification(part_of(top, classes))], classes, branches)
+    return local(blocks, [*objectives, Classification(part_of(top, classes), classes=classes)], classes, branches)

@@ -54,7 +54,7 @@ def test_memory_is_what_xla_allocates_for_the_pipeline(told):
     assert memory.held + memory.boundary // 2 + memory.belt - passing + flags == arguments
     told_of = memory.temporaries + memory.boundary // 2 + passing
     assert temporaries < 1.2 * told_of
-    if jax.__version_info__ >= (0, 10):  # that of JAX 0.7 gets by with two thirds
+    if (0, 10) <= jax.__version_info__ < (0, 11):  # those of JAX 0.7 and 0.12 get by with two thirds
         assert temporaries > 0.8 * told_of
     assert memory.temporaries > memory.boundary > 0
     assert memory.padding[0] == 0 < memory.padding[1]

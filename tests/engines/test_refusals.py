@@ -218,6 +218,16 @@ def test_labels_that_are_no_classes_are_refused_while_they_are_at_hand(make):
     trainer.step(state, {**BATCHES, "label": np.repeat([[0], [0], [0], [4]], 6, axis=1)}, valid=3)  # the rest is unseen
 
 
+def test_whole_numbers_that_are_targets_are_no_classes():
+    def loss(scores, label):
+        return al.mean_squared_error(scores, label.astype(jnp.float32))
+
+    network = al.greedy(al.networks.mlp([3]), classes=4, loss=loss)
+    trainer = al.sequential(network, optax.sgd(0.1))
+    batches = {**BATCHES, "label": np.full((4, 6, 4), 7)}
+    trainer.step(trainer.init(jax.random.key(0), first(batches)), batches)
+
+
 @pytest.mark.parametrize("make", [al.sequential, al.pipelined])
 def test_images_and_depths_that_do_not_fit_are_refused(make):
     trainer, state = rule_on(make)

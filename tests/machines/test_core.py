@@ -150,6 +150,18 @@ def test_refusals_name_the_machine():
         machines.differentiable(machines.chain(needy)._replace(name="direct"))
 
 
+class Flagged(nn.Module):
+    """Has another name for `train`, with a default."""
+
+    def __call__(self, x, deterministic=True):
+        return x
+
+
+def test_a_flag_for_training_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="Flagged takes 'deterministic': a block's flag for training is called"):
+        machines.from_linen(Flagged()).init(jax.random.key(0), jnp.ones((2, 3)))
+
+
 def test_batch_norm_of_a_layer_keeps_nine_tenths_of_its_statistics():
     norm, x = machines.After(("norm",)), jnp.arange(12.0).reshape(4, 3)
     _, changed = norm.apply(norm.init(jax.random.key(0), x, True), x, True, mutable=["batch_stats"])

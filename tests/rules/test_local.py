@@ -300,6 +300,22 @@ def test_another_loss_makes_a_regression():
     np.testing.assert_allclose(losses["prediction"], np.mean((scores - 1) ** 2), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: al.greedy(al.networks.mlp([4]), 3, top=nn.Dense(2)),
+        lambda: al.greedy(al.networks.mlp([4, 4]), 3, head=nn.Dense(5)),
+        lambda: al.predsim(al.networks.mlp([4, 4]), 3, head=nn.Dense(2)),
+        lambda: al.infopro(al.networks.mlp([4, 4]), 3, head=nn.Dense(2)),
+        lambda: al.backprop(al.networks.mlp([4]), 3, code=4, head=nn.Dense(2)),
+    ],
+    ids=["top", "head", "predsim", "infopro", "backprop"],
+)
+def test_scores_of_another_number_of_classes_are_refused(make):
+    with pytest.raises(ValueError, match=r"the scores are \(6, [25]\): of 3 classes they must be \(B, 3\)"):
+        signal_shapes(make(), BATCH)
+
+
 def test_what_flat_features_or_whole_numbers_cannot_be():
     with pytest.raises(ValueError, match=r"are no images .*: take a ConvHead"):
         jax.eval_shape(lambda: rules.ImageHead(3).init(KEY, jnp.ones((2, 8)), True))
