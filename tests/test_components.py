@@ -295,12 +295,12 @@ class Dropping(nn.Module):
 
 def test_a_sequence_that_hands_on_no_flag_for_training_is_refused():
     def called(block):
-        return block.init_with_output({"params": KEY}, jnp.ones((2, 3)), True, method=call_block)[0]
+        return block.init_with_output({"params": KEY}, jnp.ones((8, 9)), True, method=call_block)[0]
 
     nested = nn.Sequential([nn.Dense(3), nn.relu, nn.Sequential([Dropping()])])
     with pytest.raises(ValueError, match=r"one takes 'train', whether they train: give them to al\.networks\.Stack"):
         called(nested)
-    assert called(nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=True)])).shape == (2, 3)
+    assert called(nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=True)])).shape == (8, 3)
     assert (called(al.networks.Stack((Dropping(),))) == 0).any()
 
 
