@@ -37,7 +37,7 @@ class Affine:
 
 
 def unit_range() -> Affine:
-    """Scales 0..255 to 0..1."""
+    """Scales 0..255 to 0..1; images that are floats from 0 to 1 already need no `Prepare`."""
     return _affine(0.0, 1 / 255)
 
 
