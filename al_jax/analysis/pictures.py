@@ -165,9 +165,11 @@ def feature_maps(images: np.ndarray, outputs: Sequence[np.ndarray]) -> Figure:
 
 def plot_seeds(axes: Axes, places: Sequence[int], values: Sequence[Sequence[float]], **style) -> None:
     """Mean over seeds, and bars from the lowest to the highest, which say more of two or three than a deviation."""
-    style = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 3, **style}
+    usual: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 3}
     mean = np.mean(values, axis=0)
-    axes.errorbar(list(places), mean, [mean - np.min(values, axis=0), np.max(values, axis=0) - mean], **style)
+    axes.errorbar(
+        list(places), mean, [mean - np.min(values, axis=0), np.max(values, axis=0) - mean], **{**usual, **style}
+    )
 
 
 def _plain_ticks(axis) -> None:

@@ -96,7 +96,7 @@ def explain_depths(panels: Sequence[Axes], depths: int, label: str) -> None:
         panels[0].figure.colorbar(scale, ax=panels, label=label, ticks=MaxNLocator(integer=True))
 
 
-def percent(share: float, _: int | None = None) -> str:
+def percent(share: float, _: float = 0.0) -> str:
     """A tick of an axis of shares, with no more digits than it needs."""
     return f"{100 * share:.5g}%"
 
