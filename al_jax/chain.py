@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from al_jax.arguments import reason
 from al_jax.components import groups_of
@@ -37,8 +38,8 @@ def signal_shapes(network: Network, batch: Batch) -> tuple[tuple[Signal, ...], t
             ) from error
         if not isinstance(outputs[1], Mapping):
             raise ValueError(f"component {index + 1} ({part.name}): its losses are not a dict of named scalars")
-        if bad := [name for name, loss in outputs[1].items() if loss.shape != ()]:
-            raise ValueError(f"component {index + 1} ({part.name}): its loss {bad[0]!r} is not a scalar")
+        if bad := [name for name, loss in outputs[1].items() if not _is_real_scalar(loss)]:
+            raise ValueError(f"component {index + 1} ({part.name}): its loss {bad[0]!r} is not a scalar of a real type")
         before = {name: tree for name, tree in variables.items() if name != "params"}
         if changed := _types(before) ^ _types(dict(outputs[2])):
             raise ValueError(
@@ -74,6 +75,11 @@ def check_cuttable(network: Network, signals: Sequence[Signal]) -> None:
                 f"component {index + 1} ({network.components[index].name}) hands up an array {list(odd[0].shape)}, not "
                 f"one row for each of the {size} examples: shards cannot cut it, use shards=1"
             )
+
+
+def _is_real_scalar(loss: Any) -> bool:
+    """Whether it is the shape of a single number, all of which is left in float32."""
+    return getattr(loss, "shape", None) == () and not jnp.issubdtype(loss.dtype, jnp.complexfloating)
 
 
 def _types(tree: PyTree) -> set[tuple[str, tuple[int, ...], str]]:

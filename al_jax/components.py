@@ -1,14 +1,15 @@
 """From pure Flax modules to components, and from components to a network."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.arguments import not_negative
+from al_jax.arguments import not_negative, several, whole
 from al_jax.types import Component, Network, Prepare, PyTree
 
 OTHER_FLAGS = {"training", "is_training", "is_train", "inference", "deterministic", "use_running_average"}
@@ -70,14 +71,14 @@ def compose(components: Iterable[Component], predict: Callable[..., jax.Array] |
     """
     if isinstance(components, Network):
         raise ValueError("al.compose takes components, and this is a network already")
-    components = tuple(components)
+    components = several("components", components)
     if not components:
         raise ValueError("al.compose needs at least one component")
     if other := [part for part in components if not isinstance(part, Component)]:
         raise ValueError(
             f"al.compose takes components, not {type(other[0]).__name__}: al.component makes one of a Flax module"
         )
-    if predict is not None and "depth" not in inspect.signature(predict).parameters:
+    if predict is not None and not (callable(predict) and "depth" in inspect.signature(predict).parameters):
         raise ValueError("predict must take (variables, images, depth=None)")
     return Network(components, predict or _no_prediction, (True,) * len(components))
 
@@ -92,12 +93,15 @@ def freeze(network: Network, indices: int | Iterable[int]) -> Network:
     Their parameters and model state never change; their optimizers go on counting.
 
     Raises:
-      ValueError: there is no such component, or a mask is given in place of indices.
+      ValueError: there is no network or no such component, or a mask is given in place of indices.
     """
-    indices = {indices} if isinstance(indices, int | np.integer) else set(indices)
-    if any(isinstance(i, bool | np.bool_) for i in indices):
+    if not isinstance(network, Network):
+        raise ValueError(f"al.freeze takes a network, of a rule or al.compose, not a {type(network).__name__}")
+    given = tuple(indices) if isinstance(indices, Iterable) and not isinstance(indices, str) else (indices,)
+    if any(isinstance(i, bool | np.bool_) for i in given):
         raise ValueError("al.freeze takes indices, from 0, not a mask")
-    if outside := [i for i in indices if not 0 <= i < len(network.components)]:
+    indices = {whole("an index for al.freeze", i, least=0) for i in given}
+    if outside := [i for i in indices if i >= len(network.components)]:
         raise ValueError(f"cannot freeze component {outside[0]}: the network has 0 to {len(network.components) - 1}")
     components = tuple(_frozen(part) if i in indices else part for i, part in enumerate(network.components))
     return network._replace(components=components)
@@ -117,6 +121,7 @@ def with_prepare(network: Network, prepare: Prepare | None) -> Network:
     """Lets component 1 and inference see `prepare(image, key, train)` in place of the batch's images."""
     if prepare is None:
         return network
+    _check_prepare(prepare)
     first = network.components[0]
 
     def seen(batch, key, train):
@@ -137,6 +142,27 @@ def with_prepare(network: Network, prepare: Prepare | None) -> Network:
 
     prepared = first._replace(init=init, apply=apply)
     return network._replace(components=(prepared, *network.components[1:]), predict=predict, anytime=anytime)
+
+
+def _check_prepare(prepare: Prepare) -> None:
+    """Refuses what cannot be called with three arguments, such as a function that makes a `Prepare`."""
+    try:
+        inspect.signature(prepare).bind("image", "key", "train")
+    except (TypeError, ValueError):
+        given = getattr(prepare, "__name__", repr(prepare))
+        raise ValueError(
+            f"prepare must take (image, key, train), and {given} does not: al_jax.data.unit_range() makes one"
+        ) from None
+
+
+def check_variables(variables: Sequence[Any], number: int) -> None:
+    """Refuses what are not the variables of this number of components, such as the components themselves."""
+    given = variables if isinstance(variables, Sequence) else ()
+    if len(given) != number or not all(isinstance(own, Mapping) for own in given):
+        raise ValueError(
+            f"predict takes the variables of the {number} components of this network: give "
+            "[part.variables for part in components]"
+        )
 
 
 def anytime_scores(network: Network, variables, images, depth: int | None = None) -> jax.Array:

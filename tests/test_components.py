@@ -86,6 +86,8 @@ def test_compose_needs_a_component_and_takes_any_iterable():
         (lambda: al.compose([Local(3)]), "takes components, not Local: al.component makes one"),
         (lambda: al.compose(al.compose(parts)), "this is a network already"),
         (lambda: al.compose(parts, predict=lambda variables, images: images), "predict must take"),
+        (lambda: al.compose(parts, predict=3), "predict must take"),
+        (lambda: al.compose(3), r"components is 3: it must be a sequence, as in \(3,\)"),
         (lambda: al.component(Local), "takes a Flax module, .* give an instance"),
         (lambda: al.component(Local(3), rates={"parameters": -1.0}), "the rate of 'parameters' is -1.0: it must be 0"),
     ):
@@ -142,6 +144,9 @@ def test_a_component_that_does_not_fit_is_named():
             r"component 1 \(Giving\): its loss 'bad' is not a scalar",
         ),
         (jnp.float32(0), r"component 1 \(Giving\): its losses are not a dict"),
+        ({"deep": {"loss": jnp.float32(0)}}, r"component 1 \(Giving\): its loss 'deep' is not a scalar of a real type"),
+        ({"none": None}, r"component 1 \(Giving\): its loss 'none' is not a scalar of a real type"),
+        ({"complex": jnp.complex64(1j)}, r"component 1 \(Giving\): its loss 'complex' is not a scalar of a real type"),
     ],
 )
 def test_losses_that_are_not_named_scalars_are_refused(losses, message):
@@ -149,11 +154,22 @@ def test_losses_that_are_not_named_scalars_are_refused(losses, message):
         signal_shapes(al.compose([al.component(Giving(losses))]), BATCH)
 
 
-@pytest.mark.parametrize("index", [-1, 2])
-def test_freezing_a_component_that_is_not_there_is_refused(index):
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (-1, "an index for al.freeze is -1: it must be 0 or more"),
+        (2, "cannot freeze component 2: the network has 0 to 1"),
+        ("0", "an index for al.freeze is '0': it must be a whole number"),
+        (0.0, "an index for al.freeze is 0.0: it must be a whole number"),
+    ],
+)
+def test_freezing_a_component_that_is_not_there_is_refused(index, message):
     network = al.compose([al.component(Local(3)), al.component(Local(2))])
-    with pytest.raises(ValueError, match=f"cannot freeze component {index}: the network has 0 to 1"):
-        al.freeze(network, [0, index])
+    for indices in (index, [0, index]):
+        with pytest.raises(ValueError, match=message):
+            al.freeze(network, indices)
+    with pytest.raises(ValueError, match=r"al\.freeze takes a network, .* not a tuple"):
+        al.freeze(network.components, index)
 
 
 @pytest.mark.parametrize("mask", [[True, False], np.array([False, True]), True])

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from al_jax.components import check_variables
 from al_jax.machines.chain import joined, split
 from al_jax.machines.types import Machine, MachineState, begin
 from al_jax.types import Component, ComponentState, Network
@@ -19,6 +20,7 @@ def as_network(machine: Machine) -> Network:
 
     def predict(variables, images, depth=None):
         del depth
+        check_variables(variables, len(parts))
         state = _assembled(machine, [MachineState(own["params"], own["fixed"], ()) for own in variables])
         scores, _ = machine.forward(state.params, state.fixed, images, jax.random.key(0), False)
         return jnp.asarray(scores, jnp.float32)

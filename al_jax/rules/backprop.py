@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.arguments import whole
-from al_jax.components import call_block, component
+from al_jax.components import call_block, check_variables, component
 from al_jax.losses import cross_entropy
 from al_jax.rules.parts import (
     Bridge,
@@ -91,6 +91,7 @@ def backprop(
 
     def predict(variables, images, depth=None):
         """Scores `(B, classes)`; the network is one component, so `depth` can only be 1."""
+        check_variables(variables, 1)
         if depth not in (None, 1):
             raise ValueError(f"depth is {depth}, allowed is 1: backpropagation trains one single component")
         return jnp.asarray(module.apply(variables[0], images, False, method="scores"), jnp.float32)

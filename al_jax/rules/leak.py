@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from al_jax.arguments import share
-from al_jax.components import anytime_scores, component
+from al_jax.components import anytime_scores, check_variables, component
 from al_jax.rules.parts import check_rule
 from al_jax.types import Network, PyTree
 
@@ -105,4 +105,5 @@ def _prefixed(name: str, labels: PyTree) -> PyTree:
 
 def _split(variables: Sequence[PyTree], names: Sequence[str]) -> list[PyTree]:
     """The variables of each part out of those of the one component."""
+    check_variables(variables, 1)
     return [{collection: tree[name] for collection, tree in variables[0].items() if name in tree} for name in names]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax.arguments import not_negative, several, whole
-from al_jax.components import call_block
+from al_jax.components import call_block, check_variables
 from al_jax.networks.layers import batch_norm
 from al_jax.types import Network, PyTree
 
@@ -155,6 +155,7 @@ def widths_of(code: int | Sequence[int], blocks: Sequence[nn.Module]) -> tuple[i
 
 def up_to(depth: int | None, modules: Sequence[nn.Module], variables: Sequence[Any]) -> list[tuple[Any, Any]]:
     """The first `depth` modules with their variables, all for None."""
+    check_variables(variables, len(modules))
     depth = len(modules) if depth is None else depth
     if not 1 <= depth <= len(modules):
         raise ValueError(f"depth is {depth}, allowed are 1 to {len(modules)}")

@@ -241,6 +241,21 @@ def test_a_depth_that_is_not_there_is_refused(variables, depth):
         network().predict(variables, BATCH["image"], depth)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [al.associated, al.backprop, lambda blocks, classes, code: al.leak(al.greedy, 0.5)(blocks, classes)],
+    ids=("associated", "backprop", "leak"),
+)
+def test_what_are_not_the_variables_of_all_components_is_refused(rule):
+    chain = rule(al.networks.mlp([5, 6]), CLASSES, 4)
+    components = random_components(chain, optax.sgd(RATE), BATCH)
+    variables = [part.variables for part in components]
+    assert chain.predict(variables, BATCH["image"]).shape == (6, CLASSES)
+    for given in (components, variables[1:], variables[0], 3):
+        with pytest.raises(ValueError, match=r"the \d components of this network: give \[part.variables for"):
+            chain.predict(given, BATCH["image"])
+
+
 class NormBlock(nn.Module):
     """Takes `train` by name only, as many Flax modules do."""
 
