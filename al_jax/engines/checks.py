@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import ScopeParamShapeError
 
-from al_jax.arguments import whole
+from al_jax.arguments import several, whole
 from al_jax.types import Batch, ComponentState, Network, PyTree
 
 
@@ -57,6 +57,11 @@ def _check_arrays(batch: Batch, axis: int) -> None:
             found = f"has the shape {x.shape}" if hasattr(x, "shape") else f"is a {type(x).__name__}"
             wanted = "one row for each example" if axis == 0 else "micro-batches (M, B, ...); x[None] makes one of x"
             raise ValueError(f"{name!r} of the batch {found}: it must be an array of {wanted}")
+        if getattr(x.dtype, "kind", "") in tuple("OSUMm"):  # random keys have none
+            raise ValueError(
+                f"{name!r} of the batch is of the type {x.dtype}: it must be of numbers, and labels classes from 0; "
+                "np.unique(x, return_inverse=True)[1] makes those of names"
+            )
 
 
 def check_labels(batches: Batch, valid: int, classes: int | None) -> None:
@@ -84,14 +89,25 @@ def _deleted(leaf: jax.Array) -> bool:
     return not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()
 
 
-def check_prediction(images: Any, depth: int | None, depths: Sequence[int]) -> None:
-    """Refuses what is no array of images, and depths at which a network does not predict."""
+def check_key(key: Any) -> None:
+    """Refuses what is no random key, typed or of plain numbers, and several at once."""
+    if not hasattr(key, "dtype"):
+        raise ValueError(f"the key is {key!r}: give a random key, as jax.random.key(0)")
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key.ndim != (0 if typed else 1) or not (typed or key.dtype == jnp.uint32):
+        raise ValueError(f"the key is {key.dtype}{list(key.shape)}: give one random key, as jax.random.key(0)")
+
+
+def check_prediction(images: Any, depth: int | None, depths: Sequence[int]) -> int | None:
+    """Refuses what is no array of images, and depths at which a network does not predict; returns the depth."""
     if not getattr(images, "ndim", 0):
         raise ValueError(f"predict takes an array of images (B, ...), not a {type(images).__name__}")
     if not len(images):
         raise ValueError("there are no images to predict: give at least one")
-    if depth is not None and whole("depth", depth) not in depths:
+    depth = None if depth is None else whole("depth", depth)
+    if depth is not None and depth not in depths:
         raise ValueError(f"depth is {depth}, allowed are 1 to {len(depths)}")
+    return depth
 
 
 @contextlib.contextmanager
@@ -137,10 +153,17 @@ def _types_of_state(init: Callable[[PyTree], PyTree], structure: Any, types: tup
     return _types(jax.eval_shape(init, structure.unflatten([jax.ShapeDtypeStruct(*own) for own in types])))
 
 
+def check_are_devices(devices: Sequence[jax.Device]) -> None:
+    """Refuses what is no sequence of devices, and one that has a device twice."""
+    if not hasattr(devices, "__len__") or not all(isinstance(device, jax.Device) for device in devices):
+        raise ValueError(f"devices is {devices!r}: give the devices themselves, as jax.devices()[:2]")
+    if twice := [device for device in devices if list(devices).count(device) > 1]:
+        raise ValueError(f"{twice[0]!r} is there twice in devices: give each device once")
+
+
 def check_devices(devices: Sequence[jax.Device], data: int, components: int) -> int:
     """Refuses devices that do not make whole stages, or more stages than components; returns the stages."""
-    if not hasattr(devices, "__len__"):
-        raise ValueError(f"devices is {devices!r}: give the devices themselves, as jax.devices()[:2]")
+    check_are_devices(devices)
     if not len(devices) or len(devices) % whole("data", data):
         raise ValueError(f"{len(devices)} devices do not divide into stages of {data}")
     stages = len(devices) // data
@@ -151,7 +174,7 @@ def check_devices(devices: Sequence[jax.Device], data: int, components: int) -> 
 
 def check_partition(partition: Sequence[int], components: int, stages: int) -> tuple[int, ...]:
     """Refuses blocks that do not cover the components, one block of at least one component for each stage."""
-    partition = tuple(whole("a stage of partition", size, 0) for size in partition)
+    partition = tuple(whole("a stage of partition", size, 0) for size in several("partition", partition))
     if len(partition) != stages or sum(partition) != components or min(partition) < 1:
         raise ValueError(
             f"partition is {partition}: it must give {stages} stages at least one component each, {components} in all"

@@ -195,7 +195,7 @@ def pipelined(
     predict_compiled = jax.jit(network.predict, static_argnames="depth")
 
     def predict(state, images, depth=None):
-        checks.check_prediction(images, depth, network.depths)
+        depth = checks.check_prediction(images, depth, network.depths)
         variables = [part.variables for part in components(state)]
         with checks.fitting(images):
             return predict_compiled(variables, jax.device_put(images, here), depth=depth)

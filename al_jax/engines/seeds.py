@@ -69,7 +69,7 @@ def over_seeds(
 
     def predict(states, images, depth=None):
         checks.check_state(states, Held)
-        checks.check_prediction(images, depth, network.depths)
+        depth = checks.check_prediction(images, depth, network.depths)
         with checks.fitting(images):
             return predict_compiled([held.state.variables for held in states], images, depth)
 

@@ -43,8 +43,10 @@ def sequential(
       exact: compile so that every engine computes the same bits (CPU, float32; see `al_jax.engines.exact`).
 
     Raises:
-      ValueError: `shards` or `accumulate` does not fit.
+      ValueError: `devices` are none, or `shards` or `accumulate` does not fit.
     """
+    if devices is not None:
+        checks.check_are_devices(devices)
     if devices is not None and len(devices) > 1:
         return pipelined(
             network,
@@ -87,7 +89,7 @@ def sequential(
 
     def predict(state, images, depth=None):
         checks.check_state(state, Held)
-        checks.check_prediction(images, depth, network.depths)
+        depth = checks.check_prediction(images, depth, network.depths)
         variables = [held.state.variables for held in state]
         with checks.fitting(images):
             return predict_compiled(variables, jax.device_put(images, device), depth=depth)

@@ -13,6 +13,7 @@ import optax
 
 from al_jax.chain import signal_shapes
 from al_jax.components import groups_of
+from al_jax.engines import checks
 from al_jax.types import Batch, Component, ComponentState, Network, PyTree, Signal
 
 Transformations = tuple[optax.GradientTransformationExtraArgs, ...]
@@ -53,8 +54,7 @@ def drawing(network: Network, optimizers: Transformations) -> Callable[..., tupl
         return draw_components(network, optimizers, key, dict(shapes))
 
     def draw(key: jax.Array, batch: Batch) -> tuple[ComponentState, ...]:
-        if not hasattr(key, "dtype"):
-            raise ValueError(f"the key is {key!r}: give a random key, as jax.random.key(0)")
+        checks.check_key(key)
         if isinstance(key, jax.core.Tracer):  # options of a compilation are for the outermost
             return draw_components(network, optimizers, key, batch)
         shapes = jax.eval_shape(lambda batch: batch, dict(batch))

@@ -1,7 +1,7 @@
 """The trainer of a machine: the same face that engines give to a network of components."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -69,8 +69,10 @@ def trainer(
     def init(key, batch):
         checks.check_batch(batch, 1)
         _check_names(batch)
-        if seeds and not getattr(key, "ndim", 1):
+        if seeds and not getattr(key, "ndim", isinstance(key, Sequence)):
             raise ValueError("a trainer of seeds takes a key for each of them, as jax.random.split makes, not one")
+        for own in key if seeds else [key]:
+            checks.check_key(own)
         batch = {name: jnp.zeros(x.shape, _dtype(x)) for name, x in batch.items()}
         drawn = [draw(own, batch)[0] for own in (key if seeds else [key])]
         _check_update(machine, update, drawn[0], batch)

@@ -9,6 +9,7 @@ import pytest
 from support import Local, first, make_batches, random_components
 
 import al_jax as al
+from al_jax.data import unit_range
 from al_jax.engines.seeds import over_seeds
 
 BATCHES = make_batches(4, size=6, shape=(2, 2, 1))
@@ -48,6 +49,14 @@ def pipelined(devices=2, **options):
     [
         (lambda: pipelined(3), "3 stages for 2 components: give at most one stage a component"),
         (lambda: al.pipelined(network(), optax.sgd(0.1), 2), r"devices is 2: give the devices themselves"),
+        (lambda: al.pipelined(network(), optax.sgd(0.1), jax.devices()[:1] * 2), "is there twice in devices"),
+        (lambda: sequential(devices=2), r"devices is 2: give the devices themselves"),
+        (lambda: sequential(devices=jax.devices()[0]), r"devices is .*: give the devices themselves"),
+        (lambda: sequential(devices="cpu"), r"devices is 'cpu': give the devices themselves"),
+        (lambda: pipelined(2, partition=2), r"partition is 2: it must be a sequence, as in \(2,\)"),
+        (lambda: sequential(prepare=unit_range), "prepare must take .*, and unit_range does not"),
+        (lambda: sequential(prepare="half"), r"prepare must take \(image, key, train\), and 'half' does not"),
+        (lambda: sequential(prepare=lambda x: x / 255), "<lambda> does not: al_jax.data.unit_range.. makes one"),
         (lambda: pipelined(3, data=2), "3 devices do not divide into stages of 2"),
         (lambda: pipelined(0), "0 devices do not divide into stages of 1"),
         (lambda: pipelined(2, data=0), "data is 0: it must be 1 or more"),
@@ -100,6 +109,8 @@ def shorter(name, axis):
         ({}, shorter("label", 0), None, "same number of micro-batches, but they hold .*'label': 3"),
         ({}, shorter("image", 1), None, "must have one length, but they have .*'image': 5"),
         ({}, first(BATCHES), None, r"'label' of the batch has the shape \(6,\): .* x\[None\] makes one of x"),
+        ({}, {**BATCHES, "label": np.full((4, 6), "a")}, None, "'label' of the batch is of the type <U1: "),
+        ({}, {**BATCHES, "label": np.full((4, 6), None)}, None, "'label' of the batch is of the type object"),
         ({}, {**BATCHES, "epoch": 3}, None, "'epoch' of the batch is a int"),
         ({}, tuple(BATCHES.values()), None, "a batch is a dict of arrays, .*, not a tuple"),
     ],
@@ -232,6 +243,7 @@ def test_whole_numbers_that_are_targets_are_no_classes():
 def test_images_and_depths_that_do_not_fit_are_refused(make):
     trainer, state = rule_on(make)
     images = np.asarray(BATCHES["image"][0])
+    assert trainer.predict(state, images, depth=jnp.int32(1)).shape == (6, 4)
     for asked, depth, message in [
         (images, 3, "depth is 3, allowed are 1 to 2"),
         (images, 0, "depth is 0: it must be 1 or more"),
@@ -262,9 +274,19 @@ def test_the_states_of_another_optimizer_are_refused(make):
         make().place(components)
 
 
-def test_a_number_is_no_key():
-    with pytest.raises(ValueError, match=r"the key is 0: give a random key, as jax.random.key\(0\)"):
-        sequential().init(0, first(BATCHES))
+@pytest.mark.parametrize("make", [sequential, lambda: al.machines.trainer(al.machines.from_linen(nn.Dense(4)))])
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        (0, "0: give a random key"),
+        (np.int32(0), r"int32\[\]: give one random key"),
+        (jax.random.split(KEY, 3), r"key<fry>\[3\]: give one random key"),
+        (jax.random.split(jax.random.PRNGKey(0), 3), r"uint32\[3, 2\]: give one random key"),
+    ],
+)
+def test_what_is_no_key_or_several_is_refused(make, key, found):
+    with pytest.raises(ValueError, match=rf"the key is {found}, as jax.random.key\(0\)"):
+        make().init(key, first(BATCHES))
 
 
 def test_initialisation_can_be_traced():
