@@ -15,7 +15,8 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} is {value!r}: it must be a whole number") from None
+        shown = repr(value) if "\n" not in repr(value) else f"a {type(value).__name__}"  # Flax modules take many lines
+        raise ValueError(f"{name} is {shown}: it must be a whole number") from None
     if number < least:
         raise ValueError(f"{name} is {number}: it must be {least} or more")
     return number

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from al_jax.arguments import whole
 from al_jax.machines.linen import ADAM, Layer, from_linen
 from al_jax.machines.schedules import Number, Schedule, is_zero, refuse_negative, value_at
 from al_jax.machines.types import Context, Feedback, Machine
@@ -36,8 +37,9 @@ def least_squares(
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: a ridge is negative, or nothing is solved by least squares.
+      ValueError: the width is no whole number, a ridge is negative, or nothing is solved by least squares.
     """
+    width = whole(f"the width of machine {name!r}", width)
     if inputs is None and parameters is None:
         raise ValueError(
             f"machine {name!r} solves for neither inputs nor parameters: use from_linen(nn.Dense({width}))"

@@ -10,11 +10,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from al_jax.arguments import reason
+from al_jax.arguments import listed, reason
 
 PyTree = Any
 
-
+RETURNS = {
+    "init": "MachineState(params, fixed, opt_state)",
+    "forward": "(y, residuals)",
+    "backward": "(gradients, feedback_below, metrics)",
+    "update": "MachineState(params, fixed, opt_state)",
+    "learn": "(state, feedback_below, metrics)",
+}
 MOVES = {
     "model": "fits a model, which is no parameter: use feedback_only",
     "average": "averages parameters, also while they rest: put its ema_params outside",
@@ -93,7 +99,7 @@ class Machine(NamedTuple):
     """A layer, or a network of them, that knows how to learn. Pure functions throughout.
 
     Attributes:
-      init: `(key, x) -> (params, fixed, opt_state)`, a `MachineState`; of `x` shapes and types alone count.
+      init: `(key, x) -> MachineState(params, fixed, opt_state)`; of `x` shapes and types alone count.
       forward: `(params, fixed, x, key, train) -> (y, residuals)`. Residuals are what backward and update need of it.
       backward: `(params, fixed, residuals, feedback, context) -> (gradients, feedback_below, metrics)`. Gradients are
         any pytree that `update` understands, metrics a dict of scalars, nested where machines are.
@@ -133,8 +139,15 @@ def replaced(machine: Machine, **functions: Any) -> Machine:
     """The machine with some functions replaced, such as its `update`, run one after the other as usual.
 
     An order of work of the machine's own, such as an inner loop, is dropped, since it would bypass them.
+
+    Raises:
+      ValueError: there is no machine, or a machine has no such function.
     """
     refuse_no_machine("replaced", machine)
+    if unknown := [name for name in functions if name not in Machine._fields]:
+        raise ValueError(
+            f"a machine has no {unknown[0]!r}: what machines.replaced replaces is {listed(Machine._fields)}"
+        )
     return machine._replace(learn=None, parts=())._replace(**functions)
 
 
@@ -163,9 +176,23 @@ def learn(
       The state after the update, the feedback for its input and its metrics.
     """
     if machine.learn is not None:
-        return machine.learn(state, residuals, feedback, context)
-    gradients, below, metrics = machine.backward(state.params, state.fixed, residuals, feedback, context)
-    return machine.update(state, residuals, gradients, context), below, metrics
+        return _checked(machine, "learn", machine.learn(state, residuals, feedback, context))
+    found = machine.backward(state.params, state.fixed, residuals, feedback, context)
+    gradients, below, metrics = _checked(machine, "backward", found)
+    return _checked(machine, "update", machine.update(state, residuals, gradients, context)), below, metrics
+
+
+def _checked(machine: Machine, function: str, returned: Any) -> Any:
+    """What this function of the machine returned, as long as it is what `RETURNS` says."""
+    wanted = RETURNS[function]
+    kind = MachineState if wanted.startswith("MachineState") else tuple
+    if not isinstance(returned, kind) or len(returned) != wanted.count(",") + 1:
+        number = f" of {len(returned)}" if isinstance(returned, tuple) else ""
+        raise ValueError(
+            f"{function} of machine {machine.name!r} must return {wanted}, and returned a "
+            f"{type(returned).__name__}{number}"
+        )
+    return returned
 
 
 def begin(machine: Machine, key: jax.Array, x: PyTree) -> tuple[MachineState, PyTree]:
@@ -174,9 +201,13 @@ def begin(machine: Machine, key: jax.Array, x: PyTree) -> tuple[MachineState, Py
     Raises:
       ValueError: the machine does not take such an input; the message names it.
     """
+
+    def output(state, x, key):
+        return _checked(machine, "forward", machine.forward(state.params, state.fixed, x, key, True))[0]
+
     try:
-        state = machine.init(key, x)
-        y = jax.eval_shape(lambda s, x, k: machine.forward(s.params, s.fixed, x, k, True)[0], state, x, key)
+        state = _checked(machine, "init", machine.init(key, x))
+        y = jax.eval_shape(output, state, x, key)
         if any(leaf.size == 0 for leaf in jax.tree.leaves(y)):  # which a convolution makes of images too small for it
             raise ValueError("nothing is left of it")
     except Unheard:

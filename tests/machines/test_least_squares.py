@@ -147,6 +147,9 @@ def test_jit_and_vmap_change_nothing():
 
 
 def test_refusals():
+    for width, shown in (("8", "'8'"), (nn.Dense(3), "a Dense")):
+        with pytest.raises(ValueError, match=f"the width of machine 'least_squares' is {shown}: it must be a whole"):
+            machines.least_squares(width)
     with pytest.raises(ValueError, match="'least_squares' solves for neither"):
         machines.least_squares(3, inputs=None)
     with pytest.raises(ValueError, match="ridge for the parameters of machine 'top' is -1"):

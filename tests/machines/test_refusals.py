@@ -118,6 +118,10 @@ BUILT = {
         lambda: from_linen(nn.Dense(3), 1e-3),
         "a float is no optimizer: give machine 'Dense' a",
     ),
+    "a function it does not have": (
+        lambda: machines.replaced(DENSE, updat=DENSE.update),
+        "a machine has no 'updat': what machines.replaced replaces is init, forward, backward, update,",
+    ),
     "an optimizer's maker": (lambda: from_linen(nn.Dense(3), optax.adam), "adam makes an optimizer of a learning rate"),
     "a rate for a search": (
         lambda: machines.repeat_input(DENSE, 2, 1e-3),

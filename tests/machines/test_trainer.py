@@ -38,6 +38,23 @@ def test_a_machine_that_could_not_learn_is_not_drawn(machine, message):
         jax.eval_shape(lambda: machines.trainer(machine).init(KEY, BATCH))
 
 
+@pytest.mark.parametrize("inside", [lambda m: m, machines.chain], ids=("alone", "chain"))
+@pytest.mark.parametrize(
+    ("function", "returned", "message"),
+    [
+        ("init", lambda key, x: ((), (), ()), r"MachineState\(params, fixed, opt_state\), and returned a tuple of 3"),
+        ("forward", lambda params, fixed, x, key, train: x, r"\(y, residuals\), and returned a \w+"),
+        ("backward", lambda *_: ((), None), r"\(gradients, feedback_below, metrics\), and returned a tuple of 2"),
+        ("update", lambda *_: None, r"MachineState\(params, fixed, opt_state\), and returned a NoneType"),
+        ("learn", lambda state, *_: (state, None), r"\(state, feedback_below, metrics\), and returned a tuple of 2"),
+    ],
+)
+def test_a_function_that_returns_something_else_is_named(inside, function, returned, message):
+    own = TOP._replace(name="own", **{function: returned})
+    with pytest.raises(ValueError, match=f"machine '.*{function} of machine 'own' must return {message}"):
+        jax.eval_shape(lambda: machines.trainer(inside(own)).init(KEY, BATCH))
+
+
 @pytest.mark.parametrize(
     "machine",
     [
