@@ -3,19 +3,20 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 
-def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
+def mean_squared_error(prediction: ArrayLike, target: ArrayLike) -> jax.Array:
     """Mean over examples and units, in float32 whatever the networks compute in.
 
     Raises:
       ValueError: the two have different shapes.
     """
-    _check_shapes(prediction, target)
+    prediction, target = _of_one_shape(prediction, target)
     return jnp.mean(jnp.square(prediction.astype(jnp.float32) - target.astype(jnp.float32)))
 
 
-def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 10.0, squares: float = 1.0) -> jax.Array:
+def code_contrast(prediction: ArrayLike, target: ArrayLike, sharpness: float = 10.0, squares: float = 1.0) -> jax.Array:
     """An associated loss that also tells the codes of a micro-batch apart.
 
     For example i with prediction b_i and code t_i, p_i is the softmax over the micro-batch's codes t_j of
@@ -41,7 +42,7 @@ def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 1
     Raises:
       ValueError: the two have different shapes.
     """
-    _check_shapes(prediction, target)
+    prediction, target = _of_one_shape(prediction, target)
     target = target.astype(jnp.float32)
     centre = jnp.mean(target, axis=0, keepdims=True)
     guesses, codes = prediction.astype(jnp.float32) - centre, target - centre
@@ -59,12 +60,13 @@ def code_contrast(prediction: jax.Array, target: jax.Array, sharpness: float = 1
     return divergence + squares * inverse * mean_squared_error(guesses, codes)
 
 
-def cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
+def cross_entropy(scores: ArrayLike, label: ArrayLike) -> jax.Array:
     """Mean softmax cross-entropy of `(B, C)` scores and `(B,)` integer labels, in float32; NaN for labels of no class.
 
     Raises:
       ValueError: the labels are not one integer for each row of scores.
     """
+    scores, label = jnp.asarray(scores), jnp.asarray(label)
     _check_labels(label, scores.shape[:1])
     label = jnp.where(label < 0, scores.shape[1], label.astype(jnp.int32))  # -1 is no class, and not the last one
     log_probabilities = nn.log_softmax(scores.astype(jnp.float32))
@@ -83,9 +85,12 @@ def one_hot(label: jax.Array, classes: int) -> jax.Array:
     return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
 
 
-def _check_shapes(prediction: jax.Array, target: jax.Array) -> None:
+def _of_one_shape(prediction: ArrayLike, target: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Both as arrays, or a ValueError."""
+    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
     if prediction.shape != target.shape:
         raise ValueError(f"the prediction's shape {prediction.shape} is not the target's {target.shape}")
+    return prediction, target
 
 
 def _check_labels(label: jax.Array, shape: tuple[int, ...]) -> None:

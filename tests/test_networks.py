@@ -62,6 +62,8 @@ def test_cuts_that_do_not_add_up_are_refused(cuts):
         (lambda: al.networks.mlp([3, 0]), "a width is 0: it must be 1"),
         (lambda: al.networks.mlp([2.5]), "a whole number"),
         (lambda: al.networks.mlp(3), r"widths is 3: it must be a sequence, as in \(3,\)"),
+        (lambda: al.networks.mlp([]), "widths is empty: give the units of at least one layer"),
+        (lambda: al.networks.cut(3, al.networks.mlp([3])), r"layers is 3: it must be a sequence, as in \(3,\)"),
         (lambda: al.networks.vgg(dense=(0,)), "a dense layer's width is 0: it must be 1"),
         (lambda: al.networks.vgg(dense=1024), "dense is 1024: it must be a sequence"),
         (lambda: al.networks.resnet("20"), "depth is '20': it must be a whole number"),

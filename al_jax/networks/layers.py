@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.arguments import whole
+from al_jax.arguments import several, whole
 from al_jax.components import call_block
 from al_jax.networks.convolution import conv_general_dilated
 
@@ -121,8 +121,9 @@ def cut(layers: Sequence[nn.Module], cuts: Cuts) -> tuple[Stack, ...]:
       cuts: layers in each block, or how many blocks, then as even as possible and the larger ones first.
 
     Raises:
-      ValueError: the blocks do not take every layer, or one is empty.
+      ValueError: layers are not several, the blocks do not take every layer, or one is empty.
     """
+    layers = several("layers", layers)
     sizes: list[int] = np.asarray(cuts).tolist() if np.ndim(cuts) else _even(len(layers), whole("cuts", cuts))
     if not all(isinstance(size, int) and size > 0 for size in sizes) or sum(sizes) != len(layers):
         raise ValueError(

@@ -35,6 +35,9 @@ def mlp(
       dtype: what the layers compute in; parameters stay float32.
 
     Raises:
-      ValueError: widths are not several, or one is no whole number of at least 1.
+      ValueError: there is no width, or one is no whole number of at least 1.
     """
-    return tuple(DenseBlock(whole("a width", width), activation, dtype) for width in several("widths", widths))
+    widths = several("widths", widths)
+    if not widths:
+        raise ValueError("widths is empty: give the units of at least one layer")
+    return tuple(DenseBlock(whole("a width", width), activation, dtype) for width in widths)

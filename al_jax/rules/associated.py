@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from al_jax.arguments import whole
+from al_jax.arguments import reason, whole
 from al_jax.components import call_block, component
 from al_jax.losses import mean_squared_error, one_hot
 from al_jax.rules.parts import (
@@ -74,8 +74,11 @@ class AssociatedComponent(nn.Module):
 
         features = self.lift(signal["features"], train)
         code, decoded = self.autoencode(signal["code"], signal["label"], train)
-        associated = associated_loss(self.associate(features, train), jax.lax.stop_gradient(code))
-        autoencoder = autoencoder_loss(decoded, signal["code"])
+        code_of_features, target = self.associate(features, train), jax.lax.stop_gradient(code)
+        made = "the bridge makes the first and the encoder the second"
+        associated = _compared(associated_loss, code_of_features, target, made)
+        made = "the decoder makes the first, and the second is the code below"
+        autoencoder = _compared(autoencoder_loss, decoded, signal["code"], made)
 
         losses = {"associated": associated, "autoencoder": autoencoder}
         if self.l2:
@@ -220,6 +223,16 @@ def _descend(chain, features):
     for module, own in reversed(chain):
         code = module.apply(own, code, False, method="decode")
     return jnp.asarray(code, jnp.float32)
+
+
+def _compared(loss: Loss, prediction: jax.Array, target: jax.Array, made: str) -> jax.Array:
+    """The loss; of two shapes that it does not take, its refusal goes on to say what made them."""
+    try:
+        return loss(prediction, target)
+    except (TypeError, ValueError) as error:
+        if prediction.shape == target.shape:
+            raise
+        raise ValueError(f"{reason(error)}; {made}") from error
 
 
 def _rows(of_class: jax.Array, codes: jax.Array) -> jax.Array:

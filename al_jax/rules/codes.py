@@ -113,8 +113,11 @@ def with_codes(components: Sequence[ComponentState], codes: Sequence[ComponentSt
       The components with the parameters and model state of g and h replaced.
 
     Raises:
-      ValueError: there is not one of both for each component, or codes have other widths.
+      ValueError: one is no component, there is not one of both for each component, or codes have other widths.
     """
+    for name, given in (("components", components), ("codes", codes)):
+        if not all(isinstance(own, ComponentState) for own in several(name, given)):
+            raise ValueError(f"{name} must be of one ComponentState each, as trainer.components gives them")
     if len(components) != len(codes):
         raise ValueError(f"{len(codes)} codes for {len(components)} components: give one for each")
     return tuple(_with_code(*pair, index + 1) for index, pair in enumerate(zip(components, codes, strict=True)))

@@ -64,7 +64,8 @@ def momentum(
     Raises:
       ValueError: there is neither bias nor average, or only one with `scaled`, a depth below 1, a decay not from 0 to
         1, or a rule without branches; or, when the new rule is called, there is one block, fewer layers than `depth`
-        above the first component, one component of several blocks, or momentum already.
+        above the first component, one component of several blocks, or momentum already; or, from `step`, parameters
+        that are not under `f`.
 
     Example:
       >>> import al_jax as al
@@ -113,7 +114,7 @@ def momentum(
         parts = [
             part._replace(
                 tell=_tell(block, min(depth, own), passed, passes[index - 1] > 0) if index else None,
-                hear=_hear(decay, passed) if index < len(blocks) - 1 else None,
+                hear=_hear(decay, passed, index + 2) if index < len(blocks) - 1 else None,
             )
             for index, (part, block, own, passed) in enumerate(
                 zip(network.components, blocks, counts, passes, strict=True)
@@ -147,10 +148,15 @@ def _tell(block: nn.Module, own: int, passed: int, numbered: bool) -> Callable[[
     return tell
 
 
-def _hear(decay: float, passed: int) -> Callable[[PyTree, PyTree], PyTree]:
+def _hear(decay: float, passed: int, speaker: int) -> Callable[[PyTree, PyTree], PyTree]:
     def hear(model_state, message):
         average = _of(model_state, AVERAGE)
         above = {index: message[index] for index in average}
+        if jax.tree.structure(above) != jax.tree.structure(average):
+            raise ValueError(
+                f"component {speaker} does not keep the parameters of its block under 'f', where al.momentum looks for "
+                "them: call the block f in the rule's module"
+            )
         average = jax.tree.map(lambda average, above: decay * average + (1 - decay) * above, average, above)
         model_state = {**model_state, AVERAGE: _in_branch(average)}
         if not passed:

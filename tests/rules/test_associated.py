@@ -362,9 +362,21 @@ def test_a_wrong_number_of_widths_or_no_block_is_refused(rule):
         rule((), CLASSES, 4)
 
 
-def test_a_bridge_of_another_width_is_refused_instead_of_broadcast():
-    with pytest.raises(ValueError, match=r"component 1 of 2 .* \(6, 1\) is not the target's \(6, 4\)"):
-        signal_shapes(network(bridge=nn.Dense(1)), BATCH)
+@pytest.mark.parametrize(
+    ("part", "shapes", "made"),
+    [
+        ("bridge", r"\(6, 1\) is not the target's \(6, 4\)", "the bridge makes the first and the encoder the second"),
+        ("encoder", r"\(6, 4\) is not the target's \(6, 1\)", "the bridge makes the first and the encoder the second"),
+        (
+            "decoder",
+            r"\(6, 1\) is not the target's \(6, 3\)",
+            "the decoder makes the first, and the second is the code",
+        ),
+    ],
+)
+def test_a_part_of_another_width_is_refused_instead_of_broadcast(part, shapes, made):
+    with pytest.raises(ValueError, match=f"component 1 of 2 .* {shapes}; {made}"):
+        signal_shapes(network(**{part: nn.Dense(1)}), BATCH)
 
 
 def test_parts_without_parameters_train_and_are_counted():

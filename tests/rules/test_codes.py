@@ -80,6 +80,10 @@ def test_codes_of_other_widths_are_refused():
     codes = of_codes(components)
     with pytest.raises(ValueError, match="1 codes for 2 components"):
         al.with_codes(components[:2], codes[:1])
+    with pytest.raises(ValueError, match=r"components is 3: it must be a sequence, as in \(3,\)"):
+        al.with_codes(3, codes)
+    with pytest.raises(ValueError, match="codes must be of one ComponentState each, as"):
+        al.with_codes(components, codes[0])
     params = jax.tree.map(lambda leaf: leaf[..., 1:], codes[0].params)
     with pytest.raises(ValueError, match="the codes of component 1 are not of its network"):
         al.with_codes(components[:1], [codes[0]._replace(params=params)])

@@ -83,6 +83,11 @@ def test_losses_are_float32_whatever_the_network_computes_in(loss):
     assert loss(half, half).dtype == jnp.float32
 
 
+def test_losses_take_plain_numbers_and_lists():
+    assert al.mean_squared_error(1.0, 3.0) == 4
+    np.testing.assert_allclose(al.cross_entropy([[1.0, 1.0]], [0]), np.log(2), rtol=1e-6)
+
+
 def test_labels_of_no_class_make_the_loss_nan():
     scores = jnp.zeros((2, 3))
     assert [bool(jnp.isnan(al.cross_entropy(scores, jnp.array([0, label])))) for label in (2, 3, -1)] == [0, 1, 1]

@@ -223,6 +223,30 @@ def test_what_cannot_be_is_refused(make, message):
         make()
 
 
+class Elsewhere(nn.Module):
+    """Keeps the parameters of its block under another name than f."""
+
+    block: nn.Module
+    branch: nn.Module | None
+
+    @nn.compact
+    def __call__(self, signal, train):
+        x = self.block(signal["image"], train)
+        y = x if self.branch is None else self.branch(x, train)
+        return {**signal, "image": x}, {"loss": jnp.mean(y)}
+
+
+def test_parameters_that_are_not_under_f_are_missed_by_the_number_of_their_component():
+    def rule(blocks, classes, branches):
+        return al.compose(al.component(Elsewhere(*pair)) for pair in zip(blocks, branches, strict=True))
+
+    network = al.momentum(rule)(blocks(), 3)
+    trainer = al.sequential(network, optax.sgd(0.1))
+    state = trainer.place(random_components(network, optax.sgd(0.1), BATCH))
+    with pytest.raises(ValueError, match=r"^component 2 does not keep the parameters of its block under 'f', where"):
+        jax.eval_shape(trainer.step, state, BATCHES)
+
+
 def test_with_rematerialisation_gradients_need_one_branch_at_a_time():
     """Compiled with the barriers that a CPU drops by default."""
     x = jax.ShapeDtypeStruct((8, 32, 32, 8), jnp.float32)
