@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from al_jax.arguments import whole
 from al_jax.data.dataset import Batch, DataError, Examples
 
 _VALIDATION_SEED = 0
@@ -13,7 +14,11 @@ def permutation(examples: int, seed: int, epoch: int = 0) -> np.ndarray:
     """The numbers from 0 to `examples` - 1 in an order fixed by (seed, epoch), int32 `(examples,)`.
 
     NumPy keeps the raw stream of a bit generator from version to version, but not `Generator.permutation`.
+
+    Raises:
+      ValueError: the seed or the epoch is no whole number of at least 0.
     """
+    seed, epoch = whole("seed", seed, least=0), whole("epoch", epoch, least=0)
     bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch,)))
     return np.argsort(bits.random_raw(examples), kind="stable").astype(np.int32)
 
@@ -34,10 +39,11 @@ def epoch_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.nda
 
     Raises:
       DataError: not even one batch can be filled.
+      ValueError: the seed, the epoch or the size of a batch is no whole number, or the former are negative.
     """
     if not 1 <= batch_size <= examples:
         raise DataError(f"batch_size is {batch_size}: choose one from 1 to {examples}, the number of examples")
-    steps = examples // batch_size
+    steps = examples // whole("batch_size", batch_size)
     return permutation(examples, seed, epoch)[: steps * batch_size].reshape(steps, batch_size)
 
 
@@ -46,7 +52,13 @@ def gather(examples: Examples, indices: np.ndarray) -> Batch:
 
     Returns:
       `{"image": uint8 (*S, H, W, C), "label": int32 S}`.
+
+    Raises:
+      DataError: the examples are none, such as a dict of arrays.
     """
+    if not hasattr(examples, "batches"):
+        kind = type(examples).__name__
+        raise DataError(f"gather takes examples, not a {kind}: give an al_jax.data.Split(image, label)")
     return next(examples.batches(np.asarray(indices)[None]))
 
 
@@ -67,10 +79,10 @@ def batches_in_part(
         return
     own = None if seeds is None else np.broadcast_to(seeds, indices.shape)[:, needed]
     for part in examples.batches(indices[:, needed], own, epoch):
-        whole = {name: np.zeros((*needed.shape, *x.shape[1:]), x.dtype) for name, x in part.items()}
+        batch = {name: np.zeros((*needed.shape, *x.shape[1:]), x.dtype) for name, x in part.items()}
         for name, x in part.items():
-            whole[name][needed] = x
-        yield whole
+            batch[name][needed] = x
+        yield batch
 
 
 def drawn(train: Examples, examples: int) -> Examples:

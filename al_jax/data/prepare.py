@@ -62,8 +62,13 @@ def standardise(train: Split) -> Affine:
     """Shifts and scales each channel to mean 0 and standard deviation 1 over all training images.
 
     Raises:
-      DataError: a channel of the training images is constant.
+      DataError: the training images are not of rows, columns and channels, or a channel is constant.
     """
+    if train.image.ndim != 4:
+        raise DataError(
+            f"standardise takes images (N, H, W, C), and the training images are {train.image.shape}: reshape them, or "
+            "use subtract_mean"
+        )
     pixels = train.image[..., 0].size
     mean = np.einsum("nhwc->c", train.image, dtype=np.int64) / pixels
     # Unlike `std`, einsum makes no float64 copy of the images, and sums of integers are exact in any order.

@@ -33,6 +33,11 @@ def size_of(name: str) -> Size:
     Raises:
       DataError: the name is unknown.
     """
+    if name not in SIZES and "/" in name:
+        raise DataError(
+            f"unknown data set {name!r}: data of your own goes through Python, as an al_jax.data.Split(image, label); "
+            f"by name there are {', '.join(SIZES)}"
+        )
     if name not in SIZES:
         nearest = difflib.get_close_matches(name.lower(), SIZES, n=1, cutoff=0)[0]
         raise DataError(f"unknown data set {name!r} (did you mean {nearest!r}?): choose one of {', '.join(SIZES)}")

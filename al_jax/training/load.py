@@ -1,5 +1,6 @@
 """A trained network back from its workdir, for prediction without a trainer."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
     Raises:
       RunError: there is no run, or none of its checkpoints is whole.
     """
+    if not isinstance(workdir, str | os.PathLike):
+        raise RunError(f"al.load takes the workdir of a run, as 'runs/digits', not {workdir!r}")
     workdir = Path(workdir)
     config, facts = _config(workdir), DataFacts.read(workdir)
     network = build_network(config, facts)

@@ -223,6 +223,12 @@ def test_an_unknown_name(name, nearest):
     assert "digits, mnist, fashion_mnist, cifar10, cifar100, stl10, svhn, imagenet2012" in message
 
 
+def test_a_file_of_ones_own():
+    message = data_error("/x/my.npz", None)
+    assert "did you mean" not in message
+    assert "'/x/my.npz': data of your own goes through Python, as an al_jax.data.Split(image, label)" in message
+
+
 def test_pillow_is_missing(mnist, monkeypatch, tmp_path):
     monkeypatch.setattr("tensorflow_datasets.core.features.image_feature.PIL_Image", None)
     monkeypatch.setattr("tensorflow_datasets.core.features.image_feature.cv2", None)

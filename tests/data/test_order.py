@@ -42,6 +42,27 @@ def test_a_batch_that_cannot_be_filled(batch_size):
         epoch_order(seed=0, epoch=0, examples=10, batch_size=batch_size)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed is -1: it must be 0 or more"),
+        ({"epoch": -1}, "epoch is -1: it must be 0 or more"),
+        ({"batch_size": 2.5}, "batch_size is 2.5: it must be a whole number"),
+    ],
+)
+def test_numbers_that_make_no_order(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        epoch_order(**{"seed": 0, "epoch": 0, "examples": 10, "batch_size": 4, **wrong})
+
+
+@pytest.mark.parametrize("examples", [numbered(4)._asdict(), tuple(numbered(4))], ids=("dict", "tuple"))
+def test_what_are_no_examples_is_not_gathered(examples):
+    with pytest.raises(
+        DataError, match=r"takes examples, not a (dict|tuple): give an al_jax.data.Split\(image, label\)"
+    ):
+        gather(examples, np.arange(2))
+
+
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3), (2, 1, 3)])
 def test_gather_keeps_the_shape_of_the_indices(shape):
     split = numbered(20)

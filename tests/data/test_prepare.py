@@ -69,6 +69,13 @@ def test_a_constant_channel_cannot_be_standardised(train):
         standardise(train)
 
 
+def test_flat_rows_have_no_channels_to_standardise(train):
+    flat = train._replace(image=train.image.reshape(20, -1))
+    with pytest.raises(DataError, match=r"takes images \(N, H, W, C\), .* are \(20, 90\): reshape"):
+        standardise(flat)
+    assert subtract_mean(flat)(flat.image, None, False).shape == (20, 90)
+
+
 def test_nothing_is_augmented_outside_training(images):
     def fail(image, key):
         raise AssertionError

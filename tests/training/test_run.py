@@ -143,6 +143,11 @@ def test_a_finished_run_is_loaded_without_its_data(undisturbed, monkeypatch):
     assert np.mean(np.argmax(scores, axis=1) == test.label) == pytest.approx(reached["test_accuracy"])
 
 
+def test_a_run_is_loaded_from_a_folder():
+    with pytest.raises(RunError, match=r"al\.load takes the workdir of a run, as 'runs/digits', not 3"):
+        al.load(3)
+
+
 def test_another_configuration_is_refused_with_the_difference(undisturbed):
     with (
         pytest.raises(ConfigError, match=r"learning_rate: 0.001 -> 0.5"),
