@@ -19,7 +19,7 @@ from al_jax.training.loop import Training
 from al_jax.training.recipes import BACKPROP
 from al_jax.training.records import read_json
 from al_jax.training.run import set_up
-from al_jax.training.summary import leave, summarise
+from al_jax.training.summary import summarise, write_summary
 from al_jax.training.workdir import claimed
 
 BATCH = first(make_batches(1, size=8, shape=(4, 4, 1), classes=3))
@@ -34,7 +34,7 @@ def train_on_digits(workdir, **fields):
     run = set_up(config, workdir)
     with claimed(config, workdir):
         finished = Training(run).finish()
-    leave(run, summarise(run, finished))
+    write_summary(run, summarise(run, finished))
     return workdir
 
 

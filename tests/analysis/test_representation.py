@@ -19,7 +19,7 @@ from al_jax.training.errors import RunError
 from al_jax.training.loop import Training
 from al_jax.training.recipes import BACKPROP
 from al_jax.training.run import set_up
-from al_jax.training.summary import leave, summarise
+from al_jax.training.summary import summarise, write_summary
 from al_jax.training.workdir import claimed
 
 BATCH = first(make_batches(1, size=8, shape=(8, 8, 1), classes=3))
@@ -152,7 +152,7 @@ def trained(workdir, **fields):
     run = set_up(default_config(**{"components": 2, "epochs": 1, "examples": 320, **fields}), workdir)
     with claimed(run.config, workdir):
         finished = Training(run).finish()
-    leave(run, summarise(run, finished))
+    write_summary(run, summarise(run, finished))
     return workdir
 
 
