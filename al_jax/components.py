@@ -197,23 +197,25 @@ def call_block(block: nn.Module, x: jax.Array, train: bool) -> jax.Array:
       ValueError: it would silently run as in inference, since its flag for training has another name and a default, or
         since it is an `nn.Sequential`, which does not hand such a flag on to its layers.
     """
-    flag, takes = _flag(block), inspect.signature(type(block).__call__).parameters
-    if flag == "train" and flag in takes:
-        # By position where that can be: only there do nn.remat and its kind leave a Python bool what it is.
-        return block(x, train) if list(takes).index("train") == 2 and _by_position(takes) else block(x, train=train)
-    if flag and flag in takes:
-        raise ValueError(f"{type(block).__name__} takes {flag!r}: a block's flag for training is called 'train'")
-    if flag:
+    flag = _flag(block)
+    if flag is None:
+        return block(x)
+    if _is_sequence(block):
         raise ValueError(
             f"nn.Sequential does not tell its layers, of which one takes {flag!r}, whether they train: give them to "
             "al.networks.Stack, which does"
         )
-    return block(x)
+    if flag != "train":
+        raise ValueError(f"{type(block).__name__} takes {flag!r}: a block's flag for training is called 'train'")
+    takes = inspect.signature(type(block).__call__).parameters
+    # By position where that can be: only there do nn.remat and its kind leave a Python bool what it is.
+    second = list(takes)[2:3] == ["train"] and takes["train"].kind is not inspect.Parameter.KEYWORD_ONLY
+    return block(x, train) if second else block(x, train=train)
 
 
 def _flag(block: nn.Module) -> str | None:
     """What says to a module whether it trains, if anything does; in an nn.Sequential, to one of its layers."""
-    if isinstance(block, nn.Sequential):
+    if _is_sequence(block):
         return next((flag for layer in block.layers if isinstance(layer, nn.Module) and (flag := _flag(layer))), None)
     parameters = inspect.signature(type(block).__call__).parameters
     # Flax's own layers have such flags too, None by default, for whoever makes them to set.
@@ -221,5 +223,6 @@ def _flag(block: nn.Module) -> str | None:
     return "train" if "train" in parameters else next(iter(others), None)
 
 
-def _by_position(parameters: Mapping[str, inspect.Parameter]) -> bool:
-    return parameters["train"].kind is not inspect.Parameter.KEYWORD_ONLY
+def _is_sequence(block: nn.Module) -> bool:
+    """Whether it calls its layers as nn.Sequential does; one that inherits from it may do so in another way."""
+    return isinstance(block, nn.Sequential) and type(block).__call__ is nn.Sequential.__call__
