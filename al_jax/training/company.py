@@ -75,8 +75,7 @@ def fail(error: Exception) -> NoReturn:
     if distributed.size() == 1:
         raise error
     if reason := _peer_is_gone(error):
-        time.sleep(2 * LOOK)  # the watch may know better why
-        _lost(f"another process is gone ({reason})")
+        _lost(_what_the_gone_said() or f"another process is gone ({reason})")
     traceback.print_exception(error)
     give_up(f"error: {type(error).__name__}: {error}")
 
@@ -86,6 +85,24 @@ def _peer_is_gone(error: Exception) -> str:
     line = next(iter(str(error).splitlines()), "")
     found = (PEER if isinstance(error, jax.errors.JaxRuntimeError) else DISPATCH).search(line)
     return PLACE.sub("", found[0]).strip()[:100] if found else ""
+
+
+def _what_the_gone_said() -> str:
+    """What a process that gave up said of it, "" if none did; a thread asks, since process 0 may not answer."""
+    said: list[str] = []
+
+    def ask():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            said.extend(_left(number, sentence) for number, sentence in distributed.told("gone").items())
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(FAREWELL)
+    return said[0] if said else ""
+
+
+def _left(number: int, sentence: str) -> str:
+    return f"process {number} left ({sentence})"
 
 
 def say(text: str) -> None:
@@ -145,7 +162,7 @@ class Watch:
                 return  # JAX itself ends the process when the first one is gone
             for number, sentence in gone.items():
                 if not self._ends.is_set():
-                    _lost(f"process {number} left ({sentence})")
+                    _lost(_left(number, sentence))
 
 
 def _lost(reason: str, remedy: str = "") -> NoReturn:

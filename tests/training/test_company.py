@@ -34,6 +34,7 @@ def one_of_two(monkeypatch):
     monkeypatch.setattr(company, "SPEAKING", threading.Lock())
     for name, value in {"size": 2, "rank": 1, "first": False}.items():
         monkeypatch.setattr(company.distributed, name, lambda value=value: value)
+    monkeypatch.setattr(company.distributed, "told", lambda name: {})
 
 
 @pytest.fixture
@@ -93,6 +94,29 @@ def test_a_collective_without_its_other_side_is_told_in_a_sentence(one_of_two, c
         "error: another process is gone (Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:18447), so "
         "process 1 of 2 leaves: it cannot save, the same command continues from the last checkpoint\n"
     )
+
+
+def test_a_collective_ends_with_what_the_other_side_said_before_it_left(one_of_two, monkeypatch, capsys):
+    monkeypatch.setattr(company.distributed, "told", {"gone": {0: "a disk is full"}}.get)
+    with pytest.raises(Left):
+        company.fail(jax.errors.JaxRuntimeError("UNAVAILABLE: gone"))
+    assert "error: process 0 left (a disk is full), so process 1 of 2 leaves" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_first_process_that_cannot_say_why_it_left_is_not_waited_for(one_of_two, monkeypatch, capsys, hangs):
+    answered = threading.Event()
+
+    def told(name):
+        answered.wait(20 if hangs else 0)
+        raise jax.errors.JaxRuntimeError("UNAVAILABLE: process 0 does not answer")
+
+    monkeypatch.setattr(company, "FAREWELL", 0.05)
+    monkeypatch.setattr(company.distributed, "told", told)
+    with pytest.raises(Left):
+        company.fail(jax.errors.JaxRuntimeError("UNAVAILABLE: gone"))
+    answered.set()
+    assert "error: another process is gone (UNAVAILABLE: gone)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
