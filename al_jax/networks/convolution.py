@@ -2,7 +2,8 @@
 
 XLA brings the convolutions of a gradient into the layout that its fast CPU kernels want, but only those that stand
 outside of every loop (jax-ml/jax#12868). An engine's step is a loop over micro-batches, where gradients therefore took
-the slow path: on one core 1 to 5 GFLOP/s against 50 to 90. Here they are written in that layout to begin with.
+the slow path: on one core 1 to 5 GFLOP/s against 50 to 90 (not recorded). Here they are written in that layout to begin
+with.
 """
 
 import functools

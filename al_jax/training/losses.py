@@ -81,7 +81,7 @@ def refuse_infinite(components: Sequence[ComponentState], updates: int) -> None:
 
 @jax.jit
 def _finite(tree):
-    """Whether every number of each leaf is finite; one program for all, as each takes a start some 30 ms longer."""
+    """Whether every number of each leaf is finite; one program for all, as each makes a start longer."""
     return jax.tree.map(
         lambda x: jnp.isfinite(x).all() if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.bool_(True), tree
     )

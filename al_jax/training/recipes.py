@@ -35,5 +35,5 @@ BACKPROP = {
 }
 
 # On embedded digits in seconds, to see that every part works. Four codes of 32 units decode after 1500 updates at 1e-3
-# (seeds 0 to 5), not yet after 1000.
+# (seeds 0 to 5, not recorded), not yet after 1000.
 SMOKE = {"dataset": "digits", "augmentation": "none", "batch_size": 32, "epochs": 5, "code": 32}
