@@ -20,7 +20,7 @@ AUTHORS = {
 AUTHORS_CIFAR = {**AUTHORS, "augmentation": "authors"}
 
 # What replaces it here: for networks of convolutions, and for CIFAR images. With batches of 128 an epoch is four calls;
-# on a GPU --config.updates_per_call=390 makes one of it, of 154 MB of images. On a CPU a call of minutes would result,
+# on a GPU --config.updates_per_call=390 makes one of it, of 153 MB of images. On a CPU a call of minutes would result,
 # and a run stops and saves only between calls.
 POOLED = {"normalisation": "standardise", "bridge": "pooled", "pool": 4, "codes": "pretrained", "batch_size": 128}
 CIFAR = {"dataset": "cifar10", "normalisation": "standardise", "augmentation": "crop_flip", "epochs": 100}
