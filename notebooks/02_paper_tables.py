@@ -77,10 +77,10 @@ display(Markdown(tables.render(RESULTS)))
 # ## 2. Accuracy, losses and codes by depth
 #
 # The MLP of three components on MNIST; points are means over three seeds, bars reach from the lowest to the highest.
-# Raw associated losses of different components cannot be compared. At the start of training, the codes of different
-# classes differ about ten times less with every component, so even a constant prediction has a tiny loss in the upper
-# ones. Divided by the code's variance over classes, a loss of 1 is what the best constant reaches. The last panel is
-# the share of classes whose code the decoders turn back into that class.
+# Raw associated losses of different components cannot be compared. At the start of training, the variance of the codes
+# over classes is about ten times less with every component, so even a constant prediction has a tiny loss in the upper
+# ones. Divided by this variance, a loss of 1 is what the best constant reaches. The last panel is the share of classes
+# whose code the decoders turn back into that class.
 
 # %%
 three = read_json(RESULTS / "mnist_mlp_three.json")["runs"]
