@@ -23,8 +23,8 @@ from al_jax.engines import distributed, world
 
 LOST = 75  # exit status where another process failed: EX_TEMPFAIL, the same command may succeed later
 LOOK = 0.5  # seconds between two looks at the others
-FAREWELL = 4 * LOOK  # seconds in which the others read what process 0 told, which goes with it
 PATIENCE = 30.0  # seconds that process 0 waits for the others at the end, and they for its answer
+FAREWELL = PATIENCE / 2  # seconds in which the others read what process 0 told, which goes with it
 SCRATCH: list[Path] = []  # folders that go with this process
 SPEAKING = threading.Lock()  # taken for good by the thread that says why the process leaves
 # What errors of collectives without their other side begin with, or name behind the code of the error.
@@ -44,10 +44,7 @@ def leave(status: int) -> NoReturn:
     if distributed.size() > 1:
         if distributed.first():
             distributed.tell("done", "")
-            deadline = time.monotonic() + PATIENCE
-            while len(distributed.told("done")) < distributed.size() and time.monotonic() < deadline:
-                time.sleep(LOOK / 10)
-            time.sleep(LOOK)  # what JAX reports when it finds process 0 gone would look like a failure
+            _wait_for_all(PATIENCE, "done")
         else:
             while 0 not in distributed.told("done"):
                 time.sleep(LOOK / 10)
@@ -61,13 +58,24 @@ def give_up(sentence: str) -> NoReturn:
     if distributed.size() == 1:
         sys.exit(sentence)
     _speak(sentence, 1)
-    try:
-        distributed.tell("gone", sentence.removeprefix("error: "))
-        if distributed.first():
-            time.sleep(FAREWELL)
-    except jax.errors.JaxRuntimeError:
-        pass  # process 0 is gone already
+    _farewell("gone", sentence.removeprefix("error: "))
     _exit(1)
+
+
+def _farewell(name: str, text: str) -> None:
+    """Tells the others that this process leaves; the first one, who keeps what was told, stays until all know why."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone already
+        distributed.tell(name, text)
+        if distributed.first():
+            _wait_for_all(FAREWELL, "gone", "heard")
+
+
+def _wait_for_all(seconds: float, *names: str) -> None:
+    """Waits until every process has left a text of one of these names, and a moment in which they end."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and len(set().union(*map(distributed.told, names))) < distributed.size():
+        time.sleep(LOOK / 10)
+    time.sleep(LOOK)  # what JAX reports when it finds process 0 gone would look like a failure
 
 
 def fail(error: Exception) -> NoReturn:
@@ -75,7 +83,9 @@ def fail(error: Exception) -> NoReturn:
     if distributed.size() == 1:
         raise error
     if reason := _peer_is_gone(error):
-        _lost(_what_the_gone_said() or f"another process is gone ({reason})")
+        for number, sentence in _what_the_gone_said().items():
+            _follow(number, sentence)
+        _lost(f"another process is gone ({reason})")
     traceback.print_exception(error)
     give_up(f"error: {type(error).__name__}: {error}")
 
@@ -87,22 +97,18 @@ def _peer_is_gone(error: Exception) -> str:
     return PLACE.sub("", found[0]).strip()[:100] if found else ""
 
 
-def _what_the_gone_said() -> str:
-    """What a process that gave up said of it, "" if none did; a thread asks, since process 0 may not answer."""
-    said: list[str] = []
+def _what_the_gone_said() -> dict[int, str]:
+    """What processes that gave up said of it, by their numbers; a thread asks, since process 0 may not answer."""
+    said: dict[int, str] = {}
 
     def ask():
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            said.extend(_left(number, sentence) for number, sentence in distributed.told("gone").items())
+            said.update(distributed.told("gone"))
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(FAREWELL)
-    return said[0] if said else ""
-
-
-def _left(number: int, sentence: str) -> str:
-    return f"process {number} left ({sentence})"
+    return said
 
 
 def say(text: str) -> None:
@@ -162,12 +168,23 @@ class Watch:
                 return  # JAX itself ends the process when the first one is gone
             for number, sentence in gone.items():
                 if not self._ends.is_set():
-                    _lost(_left(number, sentence))
+                    _follow(number, sentence)
+
+
+def _follow(number: int, sentence: str) -> NoReturn:
+    """Ends this process because another one gave up, and said why."""
+    _say_lost(f"process {number} left ({sentence})")
+    _farewell("heard", "")  # only now: when all have heard, the first process goes, and JAX aborts who still speaks
+    _exit(LOST)
 
 
 def _lost(reason: str, remedy: str = "") -> NoReturn:
-    _speak(f"error: {reason}, so {this_process()} leaves: {SAVED}{remedy}", LOST)
+    _say_lost(reason, remedy)
     _exit(LOST)
+
+
+def _say_lost(reason: str, remedy: str = "") -> None:
+    _speak(f"error: {reason}, so {this_process()} leaves: {SAVED}{remedy}", LOST)
 
 
 def _speak(sentence: str, status: int) -> None:

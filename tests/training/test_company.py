@@ -1,5 +1,6 @@
 """Joining and leaving a run of several processes; with real ones in test_process_faults.py."""
 
+import itertools
 import signal
 import socket
 import subprocess
@@ -35,6 +36,7 @@ def one_of_two(monkeypatch):
     for name, value in {"size": 2, "rank": 1, "first": False}.items():
         monkeypatch.setattr(company.distributed, name, lambda value=value: value)
     monkeypatch.setattr(company.distributed, "told", lambda name: {})
+    monkeypatch.setattr(company.distributed, "tell", lambda name, text: None)
 
 
 @pytest.fixture
@@ -97,10 +99,30 @@ def test_a_collective_without_its_other_side_is_told_in_a_sentence(one_of_two, c
 
 
 def test_a_collective_ends_with_what_the_other_side_said_before_it_left(one_of_two, monkeypatch, capsys):
+    told = []
     monkeypatch.setattr(company.distributed, "told", {"gone": {0: "a disk is full"}}.get)
+    monkeypatch.setattr(company.distributed, "tell", lambda *given: told.append((*given, capsys.readouterr().err)))
     with pytest.raises(Left):
         company.fail(jax.errors.JaxRuntimeError("UNAVAILABLE: gone"))
-    assert "error: process 0 left (a disk is full), so process 1 of 2 leaves" in capsys.readouterr().err
+    ((name, _, said),) = told  # after which process 0 goes, and JAX may end this one before it says anything
+    assert name == "heard"
+    assert "error: process 0 left (a disk is full), so process 1 of 2 leaves" in said
+
+
+def test_the_first_process_stays_until_the_others_have_heard_why_it_leaves(one_of_two, monkeypatch):
+    left, asked = {"gone": {}, "heard": {}}, itertools.count()
+
+    def told(name):
+        if next(asked) == 7:
+            left["heard"][1] = ""
+        return left[name]
+
+    monkeypatch.setattr(company.distributed, "first", lambda: True)
+    monkeypatch.setattr(company.distributed, "told", told)
+    monkeypatch.setattr(company.distributed, "tell", lambda name, text: left[name].update({0: text}))
+    with pytest.raises(Left):
+        company.give_up("error: a disk is full")
+    assert left == {"gone": {0: "a disk is full"}, "heard": {1: ""}}
 
 
 @pytest.mark.parametrize("hangs", [True, False])
