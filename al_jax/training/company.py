@@ -6,10 +6,12 @@ to JAX 0.9.0 the runtime ends such a process by itself, with status 1 and words 
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -26,6 +28,7 @@ LOOK = 0.5  # seconds between two looks at the others
 PATIENCE = 30.0  # seconds that process 0 waits for the others at the end, and they for its answer
 FAREWELL = PATIENCE / 2  # seconds in which the others read what process 0 told, which goes with it
 SCRATCH: list[Path] = []  # folders that go with this process
+EXPLAINING = []  # what aborts call, to which C holds no reference
 SPEAKING = threading.Lock()  # taken for good by the thread that says why the process leaves
 # What errors of collectives without their other side begin with, or name behind the code of the error.
 PEER = re.compile(r"^(?:UNAVAILABLE|DEADLINE_EXCEEDED)\b.*|\b(?:Gloo|NCCL)\b.*")
@@ -48,6 +51,7 @@ def leave(status: int) -> NoReturn:
         else:
             while 0 not in distributed.told("done"):
                 time.sleep(LOOK / 10)
+            on_abort("", status)  # process 0 may go before this one does, which is no failure any more
             distributed.tell("done", "")
         _exit(status)
     sys.exit(status)
@@ -193,6 +197,19 @@ def _speak(sentence: str, status: int) -> None:
     with contextlib.suppress(OSError):  # nobody hears, as on a full disk
         if speaks_first():
             print(sentence, file=sys.stderr, flush=True)
+
+
+def on_abort(sentence: str, status: int) -> None:
+    """Puts a sentence under the report with which JAX's runtime aborts a process when it cannot reach the first one."""
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def explain(number):
+        if sentence and speaks_first():
+            os.write(2, f"error: {sentence}\n".encode())
+        os._exit(status)
+
+    EXPLAINING.append(explain)
+    ctypes.CDLL(None).signal(signal.SIGABRT, explain)
 
 
 def speaks_first() -> bool:

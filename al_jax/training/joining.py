@@ -1,15 +1,13 @@
 """Joining the other processes of a run, and agreeing with them on what it is."""
 
-import ctypes
 import hashlib
-import os
 import signal
 from pathlib import Path
 
 import jax
 
 from al_jax.engines import distributed, world
-from al_jax.training.company import LOST, SAVED, speaks_first, this_process
+from al_jax.training.company import LOST, SAVED, on_abort, this_process
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError, RunError
 
@@ -35,7 +33,7 @@ def join(config: Config) -> None:
         "same coordinator and its own process_id"
     )
     if coordinator:
-        _on_abort(alone, status=1)
+        on_abort(alone, status=1)
     try:
         world.start(coordinator, processes, process, config.start_timeout)
     except ValueError as error:
@@ -44,7 +42,7 @@ def join(config: Config) -> None:
         raise RunError(alone) from error
     if distributed.size() > 1:
         likely = "" if distributed.first() else ", most likely process 0 is gone"
-        _on_abort(f"the runtime aborted, its reason stands above{likely}, so {this_process()} leaves: {SAVED}", LOST)
+        on_abort(f"the runtime aborted, its reason stands above{likely}, so {this_process()} leaves: {SAVED}", LOST)
     elif coordinator:
         signal.signal(signal.SIGABRT, signal.SIG_DFL)  # an abort is its own affair again
     jax.config.update("jax_num_cpu_devices", max(config.devices // distributed.size(), 1))
@@ -67,16 +65,3 @@ def agree(config: Config) -> None:
         raise ConfigError(
             f"{this_process()} differs from process 0 ({'; '.join(other)}): start all with the same command and code"
         )
-
-
-def _on_abort(sentence: str, status: int) -> None:
-    """Puts a sentence under the report with which JAX's runtime aborts a process when it cannot reach the first one."""
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def explain(number):
-        if speaks_first():
-            os.write(2, f"error: {sentence}\n".encode())
-        os._exit(status)
-
-    _on_abort.kept = explain  # pyrefly: ignore[missing-attribute]  # C holds no reference
-    ctypes.CDLL(None).signal(signal.SIGABRT, explain)

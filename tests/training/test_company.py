@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from processes import BOUND
 
 from al_jax.training import company, joining
 from al_jax.training.config import default_config
@@ -60,7 +61,7 @@ def nothing_said(monkeypatch):
 def test_fields_and_variables_that_cannot_be_are_refused(monkeypatch, nothing_said, around, fields, message):
     for variable, text in around.items():
         monkeypatch.setenv(variable, text)
-    monkeypatch.setattr(joining, "_on_abort", lambda sentence, status: None)
+    monkeypatch.setattr(joining, "on_abort", lambda sentence, status: None)
     with pytest.raises(ConfigError, match=f"^{message}"):
         joining.join(default_config(**fields))
 
@@ -69,7 +70,7 @@ def test_a_process_that_turns_out_to_be_alone_aborts_as_ever(monkeypatch, nothin
     handlers = []
     monkeypatch.setattr(joining.world, "start", lambda *given: None)
     monkeypatch.setattr(joining.jax.config, "update", lambda *given: None)
-    monkeypatch.setattr(joining, "_on_abort", lambda sentence, status: handlers.append(sentence))
+    monkeypatch.setattr(joining, "on_abort", lambda sentence, status: handlers.append(sentence))
     monkeypatch.setattr(joining.signal, "signal", lambda *given: handlers.append(given))
     joining.join(default_config(coordinator="localhost:1", num_processes=1, process_id=0))
     assert "not all processes came to localhost:1" in handlers[0]
@@ -213,6 +214,22 @@ def test_a_process_whose_threads_cannot_run_ends_all_the_same():
     assert "Timeout (0:00:01.500000)!" in ended.stderr
 
 
+# A process that JAX aborts on its way out, since process 0 is gone by then.
+ABORTED = """
+import os
+from al_jax.training import company
+company.distributed.size, company.distributed.rank = lambda: 2, lambda: 1
+company.distributed.told = lambda name: {0: ""}
+company.distributed.tell = lambda name, text: os.abort()
+company.leave(3)
+"""
+
+
+def test_a_process_that_is_done_leaves_with_its_own_status_although_the_first_is_gone():
+    ended = subprocess.run([sys.executable, "-c", ABORTED], capture_output=True, text=True, timeout=BOUND)
+    assert (ended.returncode, ended.stderr) == (3, "")
+
+
 def test_processes_train_with_one_configuration_and_one_program(one_of_two, monkeypatch):
     theirs = {}
     monkeypatch.setattr(company.distributed, "on_first", lambda run: {**run(), **theirs})
@@ -228,7 +245,7 @@ def test_processes_train_with_one_configuration_and_one_program(one_of_two, monk
 
 
 def test_a_port_that_is_taken_is_refused(monkeypatch, nothing_said):
-    monkeypatch.setattr(joining, "_on_abort", lambda sentence, status: None)
+    monkeypatch.setattr(joining, "on_abort", lambda sentence, status: None)
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"coordinator is 'localhost:{port}', but its port cannot be had"):
