@@ -181,7 +181,7 @@ company.distributed.told = lambda name: {}
 os.mkdir(sys.argv[1])
 company.SCRATCH.append(sys.argv[1])
 with company.Watch(first=0.1, then=0.1):
-    company.time.sleep(60)
+    company.time.sleep(600)
 """
 
 
@@ -192,7 +192,7 @@ def test_a_process_that_nobody_can_hear_leaves_all_the_same(tmp_path, closed):
     command = [sys.executable, "-c", UNHEARD, str(scratch)]
     closing = ["sh", "-c", 'exec "$@" 2>&-', "sh"] if closed else []
     with open("/dev/full", "w") as full:
-        ended = subprocess.run([*closing, *command], stderr=full, timeout=55)
+        ended = subprocess.run([*closing, *command], stderr=full, timeout=BOUND)
     assert ended.returncode == company.LOST
     assert not scratch.exists()
 
@@ -201,15 +201,15 @@ def test_a_process_that_nobody_can_hear_leaves_all_the_same(tmp_path, closed):
 STUCK = """
 import ctypes
 from al_jax.training import company, joining
-company.PATIENCE = 0.5
+company.PATIENCE, company.LOOK = 0.5, 600
 company.distributed.size = lambda: 2
 with company.Watch(first=0.5, then=0.5):
-    ctypes.PyDLL(None).sleep(60)
+    ctypes.PyDLL(None).sleep(600)
 """
 
 
 def test_a_process_whose_threads_cannot_run_ends_all_the_same():
-    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=55)
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=BOUND)
     assert ended.returncode == 1
     assert "Timeout (0:00:01.500000)!" in ended.stderr
 
