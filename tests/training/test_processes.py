@@ -108,11 +108,16 @@ def test_the_launcher_passes_signals_on_and_all_processes_save(tmp_path):
     assert "error" not in errors
 
 
+# None of them ends before all have begun, however long one takes for that.
 GROUP = """
 import os, subprocess, sys, time
-rank, how = int(os.environ["JAX_PROCESS_ID"]), sys.argv[1]
-print("rank", rank, "of", os.environ["JAX_NUM_PROCESSES"], flush=True)
-open(sys.argv[2] + str(rank), "w").write(str(os.getpid()))
+rank, number, (how, pid) = int(os.environ["JAX_PROCESS_ID"]), int(os.environ["JAX_NUM_PROCESSES"]), sys.argv[1:]
+print("rank", rank, "of", number, flush=True)
+with open(pid + "_draft" + str(rank), "w") as draft:
+    draft.write(str(os.getpid()))
+os.rename(draft.name, pid + str(rank))
+while not all(os.path.exists(pid + str(other)) for other in range(number)):
+    time.sleep(0.01)
 if how == "fails" and rank == 1:
     print("what went wrong")
     sys.exit(3)
@@ -150,7 +155,8 @@ def test_the_launcher_ends_the_others_when_one_fails(tmp_path, monkeypatch, capf
         assert (tmp_path / "logs" / f"process_{rank}.log").read_text().startswith(f"rank {rank} of 3")
 
 
-def test_what_a_process_leaves_behind_does_not_hold_the_launcher(tmp_path):
+def test_what_a_process_leaves_behind_does_not_hold_the_launcher(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "LAST", BOUND)
     before, program = set(threading.enumerate()), tmp_path / "program.py"
     program.write_text(GROUP)
     words = [f"--program={program}", f"--logs={tmp_path / 'logs'}", "--processes=2"]
