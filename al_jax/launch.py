@@ -220,7 +220,7 @@ def local_devices(rank: int, processes: int) -> dict[str, str]:
 
 def _say(sentence: str) -> None:
     with contextlib.suppress(OSError):  # nobody hears
-        print(sentence, file=sys.stderr, flush=True)
+        print(f"{sentence}\n", end="", file=sys.stderr, flush=True)  # at once, beside other threads that speak
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
