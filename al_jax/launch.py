@@ -18,7 +18,6 @@ import io
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from al_jax.ports import free_port
 from al_jax.signals import answered
 
 ALONE = 5.0  # seconds from one process's failure until the others are asked to end
@@ -191,13 +191,6 @@ class Group:
         _say(f"error: process {rank} {how}; its log is {self._logs[rank]}")
         if rank and (last := self._readers[rank].last):
             _say(f"process {rank}: {last.decode(errors='replace').rstrip()}")
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def gpus() -> int:

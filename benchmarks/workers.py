@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import jax
 
 from al_jax.engines import exact as exactness
-from al_jax.launch import free_port
+from al_jax.ports import free_port
 
 Functions = dict[str, Callable[..., Any]]
 PATIENCE = 1800.0  # seconds for one answer, of which the longest take some minutes

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from al_jax.launch import free_port
+from al_jax.ports import free_port
 from al_jax.training.checkpoint import Checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,5 +1,7 @@
 """What processes agree on, where there is one; several are in tests/training/test_processes.py."""
 
+import socket
+
 import jax
 import numpy as np
 import optax
@@ -7,6 +9,7 @@ import pytest
 from support import Local
 
 import al_jax as al
+from al_jax import ports
 from al_jax.data import Split, batches_in_part
 from al_jax.engines import distributed, world
 from al_jax.engines.placement import AXES, fed_here
@@ -48,6 +51,13 @@ def test_fields_that_cannot_be_are_refused_in_a_sentence(monkeypatch, fields, me
     with pytest.raises(ValueError, match=message) as refusal:
         world.start(**fields)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_free_port_is_nobody_else_s_until_who_was_told_of_it_listens():
+    port = ports.free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    socket.create_server(("", port)).close()
 
 
 def test_what_the_environment_says(monkeypatch):
