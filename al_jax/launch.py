@@ -31,6 +31,7 @@ from al_jax.signals import answered
 
 ALONE = 5.0  # seconds from one process's failure until the others are asked to end
 KILL = 10.0  # seconds from there until they are killed
+FOLLOWED = os.EX_TEMPFAIL  # exit status of a process that left because of another one, `LOST` of training/company.py
 LAST = 2.0  # seconds for the rest of what ended processes have said
 LOOK = 0.05  # seconds
 OWN_DEVICES = "JAX_LOCAL_DEVICE_IDS"
@@ -146,11 +147,11 @@ class Group:
     def wait(self) -> int:
         """Returns when all have ended, on their own or because one failed."""
         self._wait_while(lambda: self._failure() is None)
-        failed = self._failure()
-        for seconds, end in ((ALONE, lambda: self.ask(signal.SIGTERM)), (KILL, self.kill)):
-            deadline = time.monotonic() + seconds
-            self._wait_while(lambda deadline=deadline: time.monotonic() < deadline)
-            end()
+        self._wait_while(seconds=ALONE)
+        failed = self._failure()  # not before: one that left because of it may be the first to end
+        self.ask(signal.SIGTERM)
+        self._wait_while(seconds=KILL)
+        self.kill()
         self._read_on()
         if failed is None:
             return 0
@@ -158,9 +159,12 @@ class Group:
         status = self._processes[failed].returncode
         return status if status >= 0 else 128 - status  # as a shell would say it
 
-    def _wait_while(self, condition: Callable[[], bool]) -> None:
-        """Waits while a process runs and the condition holds."""
-        while condition() and any(process.poll() is None for process in self._processes):
+    def _wait_while(self, condition: Callable[[], bool] = lambda: True, seconds: float = float("inf")) -> None:
+        """Waits while a process runs and the condition holds, at most so long."""
+        deadline = time.monotonic() + seconds
+        while (
+            condition() and time.monotonic() < deadline and any(process.poll() is None for process in self._processes)
+        ):
             time.sleep(LOOK)
 
     def _read_on(self) -> None:
@@ -178,10 +182,10 @@ class Group:
                 process.wait()
 
     def _failure(self) -> int | None:
-        """The process that failed, a killed one before one that left because of it."""
+        """The process that failed, a killed one first and one that left because of another one last."""
         ended = [(process.poll(), rank) for rank, process in enumerate(self._processes)]
-        failed = [(status >= 0, rank) for status, rank in ended if status]
-        return min(failed)[1] if failed else None
+        failed = [(status >= 0, status == FOLLOWED, rank) for status, rank in ended if status]
+        return min(failed)[-1] if failed else None
 
     def _report(self, rank: int) -> None:
         status = self._processes[rank].returncode

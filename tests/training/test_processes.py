@@ -109,7 +109,7 @@ def test_the_launcher_passes_signals_on_and_all_processes_save(tmp_path):
 
 
 # None of them ends before all have begun, however long one takes for that.
-GROUP = """
+GROUP = f"""
 import os, subprocess, sys, time
 rank, number, (how, pid) = int(os.environ["JAX_PROCESS_ID"]), int(os.environ["JAX_NUM_PROCESSES"]), sys.argv[1:]
 print("rank", rank, "of", number, flush=True)
@@ -118,7 +118,12 @@ with open(pid + "_draft" + str(rank), "w") as draft:
 os.rename(draft.name, pid + str(rank))
 while not all(os.path.exists(pid + str(other)) for other in range(number)):
     time.sleep(0.01)
-if how == "fails" and rank == 1:
+if how == "followed" and rank == 0:
+    sys.exit({LOST})
+if how == "followed" and rank == 1:
+    while os.path.exists("/proc/" + open(pid + "0").read()):  # until the launcher has seen its end
+        time.sleep(0.01)
+if how in ("fails", "followed") and rank == 1:
     print("what went wrong")
     sys.exit(3)
 if how == "killed" and rank == 1:
@@ -153,6 +158,12 @@ def test_the_launcher_ends_the_others_when_one_fails(tmp_path, monkeypatch, capf
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
         assert (tmp_path / "logs" / f"process_{rank}.log").read_text().startswith(f"rank {rank} of 3")
+
+
+def test_a_process_that_another_one_followed_is_the_one_that_failed(group, monkeypatch, capfd):
+    monkeypatch.setattr(launch, "ALONE", BOUND)
+    assert launch.main(group("followed")) == 3
+    assert "error: process 1 left with status 3" in capfd.readouterr().err
 
 
 def test_what_a_process_leaves_behind_does_not_hold_the_launcher(tmp_path, monkeypatch):
