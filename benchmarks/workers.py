@@ -3,10 +3,11 @@
 One core stands for one device: a process is pinned before it starts, so that every thread it makes stays there.
 """
 
+import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any, NoReturn
 
@@ -34,15 +35,14 @@ class Worker:
         return self.answer()
 
     def ask(self, name: str, *args: Any) -> None:
-        self.pipe.send((name, args))
+        with _ended_in_a_sentence():
+            self.pipe.send((name, args))
 
     def answer(self) -> Any:
         if not self.pipe.poll(PATIENCE):
             _give_up([self])
-        try:
+        with _ended_in_a_sentence():
             return self.pipe.recv()
-        except EOFError:
-            raise SystemExit("a process of the benchmark ended: its error stands above") from None
 
     def pin(self, cores: Sequence[int]) -> None:
         """Moves all its threads to these cores."""
@@ -89,6 +89,14 @@ class Group:
     def join(self) -> None:
         for worker in self.workers:
             worker.join()
+
+
+@contextlib.contextmanager
+def _ended_in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError):  # a connection is broken, or reset where its other side had not read all
+        raise SystemExit("a process of the benchmark ended: its error stands above") from None
 
 
 def _give_up(workers: Sequence[Worker]) -> NoReturn:

@@ -127,3 +127,16 @@ def test_a_process_that_does_not_answer_is_killed(monkeypatch):
         with pytest.raises(SystemExit, match=r"hangs: it has not answered for 0\.01 seconds"):
             asked.answer()
         assert worker.process.kill.call_count == killed
+
+
+def test_a_process_that_ended_is_told_in_a_sentence_whatever_it_had_read(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import workers
+
+    worker = object.__new__(workers.Worker)
+    worker.pipe, theirs = multiprocessing.Pipe()
+    worker.ask("train")
+    theirs.close()
+    for again in (worker.answer, worker.answer, lambda: worker.ask("train")):
+        with pytest.raises(SystemExit, match="a process of the benchmark ended"):
+            again()
