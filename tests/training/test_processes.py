@@ -71,7 +71,7 @@ def test_a_late_process_is_waited_for_and_a_second_run_in_its_workdir_refused(tm
     wait_for_checkpoint(processes, tmp_path)
     for process in pair(tmp_path):
         status, _, errors = finish(process)
-        assert status == 1
+        assert status in (1, LOST)  # the second one learns it together with the first, or hears that the first left
         assert "another process is training in" in sentence(errors)
     processes[1].send_signal(signal.SIGTERM)  # of one process, and both stop
     for process in processes:
