@@ -22,14 +22,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from al_jax.analysis.options import add_options, positive
 from al_jax.analysis.published import TABLES, USUAL, name_of, with_variants
 from al_jax.analysis.results import FREE, UNCOUNTED, analysed, numbers_of, record, seeds_of
-from al_jax.training.command_line import command, read_config, split_arguments
+from al_jax.training.command_line import command, read_config, split_arguments, stop_request
 from al_jax.training.config import MACHINES, default_config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_json
@@ -103,8 +103,10 @@ def tasks_of(config: str, runs: Path, seeds: Sequence[int], together: bool) -> l
     return [Task.of(config, runs, seed) for seed in seeds]
 
 
-def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Namespace) -> None:
-    """Works through the cells until every one is recorded with so many seeds.
+def work(
+    configs: Sequence[str], arguments: Sequence[str], given: argparse.Namespace, stop: Callable[[], int] = lambda: 0
+) -> None:
+    """Works through the cells until every one is recorded with so many seeds, or `stop` gives a signal.
 
     Raises:
       Stopped: before that; the same call continues.
@@ -126,7 +128,11 @@ def work(configs: Sequence[str], arguments: Sequence[str], given: argparse.Names
         if tasks:
             cells[path] = kept, tasks
     waiting, failed = [task for _, tasks in cells.values() for task in tasks], {}
-    for done in _work_through(waiting, arguments, given.jobs, deadline, failed):
+
+    def over() -> bool:
+        return bool(stop()) or time.monotonic() >= deadline
+
+    for done in _work_through(waiting, arguments, given.jobs, over, failed):
         for path, (kept, tasks) in cells.items():
             if done in tasks and not any(task.command(arguments) for task in tasks):
                 record(path, [task.workdir for task in tasks], kept)
@@ -160,7 +166,7 @@ def _plan(config: str, path: Path, given: argparse.Namespace) -> tuple[list[Mapp
 
 
 def _work_through(
-    tasks: Sequence[Task], arguments: Sequence[str], jobs: int, deadline: float, failed: dict[Path, int]
+    tasks: Sequence[Task], arguments: Sequence[str], jobs: int, over: Callable[[], bool], failed: dict[Path, int]
 ) -> Iterator[Task]:
     """Yields each task when it is done; so many are worked on at a time, each in a process of its own.
 
@@ -171,7 +177,7 @@ def _work_through(
     environment = {**os.environ, **({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if jobs > 1 else {})}
     try:
         while waiting or running:
-            if time.monotonic() >= deadline:
+            if over():
                 raise Stopped
             while waiting and len(running) < jobs:
                 task = waiting.pop(0)
@@ -229,11 +235,6 @@ def _refuse_stale(config: str, path: Path, trained: Mapping[str, Any]) -> None:
         )
 
 
-def interrupt(*_) -> None:
-    """What a list does on a signal: as on Ctrl-C, its run saves and stops."""
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     own, of_train = split_arguments(sys.argv[1:])
     parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.cells", description="A list of runs.")
@@ -241,8 +242,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=positive, default=3)
     add_options(parser)
     given = parser.parse_args(own)
-    signal.signal(signal.SIGTERM, interrupt)
-    work(given.configs, of_train, given)
+    with stop_request() as stop:
+        work(given.configs, of_train, given, stop)
 
 
 if __name__ == "__main__":

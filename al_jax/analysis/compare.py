@@ -10,7 +10,6 @@ accuracy after the last epoch.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from al_jax.analysis.results import (
     numbers_of,
     seeds_of,
 )
-from al_jax.training.command_line import command, split_arguments
+from al_jax.training.command_line import command, split_arguments, stop_request
 from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
 from al_jax.training.records import read_json
@@ -189,8 +188,8 @@ def main() -> None:
     ):
         parser.error("give at least 2 configs, at least 2 seeds, a level between 0 and 1 and a margin from 0")
     if to_run:
-        signal.signal(signal.SIGTERM, cells.interrupt)
-        cells.work(to_run, of_train, given)
+        with stop_request() as stop:
+            cells.work(to_run, of_train, given, stop)
     paths = [Path(c) if c.endswith(".json") else given.results / f"{name_of(c)}.json" for c in given.configs]
     table = compare(paths, range(given.seeds) if given.seeds else None, given.margin, given.level)
     print(table)

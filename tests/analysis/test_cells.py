@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
+from processes import BOUND
 
 from al_jax.analysis import cells, search
 from al_jax.analysis.published import ARMS, TABLES, name_of, with_variants
@@ -17,6 +19,7 @@ from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.validation import validate
 
 ROOT = Path(__file__).parents[2]
+no_process_stays = processes.no_process_stays
 
 TINY = """from al_jax.training.config import default_config
 def get_config(variant=""):
@@ -75,15 +78,34 @@ def test_a_list_that_is_asked_to_stop_asks_its_run_to_save(tmp_path):
     config = tmp_path / "tiny.py"
     config.write_text(TINY.replace("epochs=1", "epochs=100000, eval_every=100000, checkpoint_seconds=0.0"))
     command = [sys.executable, "-m", "al_jax.analysis.cells", str(config), "--runs", str(tmp_path / "runs")]
-    with (tmp_path / "said").open("w") as said, subprocess.Popen(command, cwd=ROOT, stdout=said) as process:
-        while not list((tmp_path / "runs/tiny-0/checkpoints").glob("*")):
-            assert process.poll() is None
-            time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=120)
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said)
+    processes.STARTED.append(process)
+    while not list((tmp_path / "runs/tiny-0/checkpoints").glob("*")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=BOUND)
     said = (tmp_path / "said").read_text()
     assert "saved" in said
     assert "stopped; the same command continues" in said
+
+
+def test_a_list_that_is_asked_to_stop_while_it_starts_a_run_stops_that_one_too(tmp_path, monkeypatch):
+    def popen(command, **named):
+        begun = begin([sys.executable, "-c", "import time; time.sleep(600)"], **named)
+        processes.STARTED.append(begun)
+        signal.raise_signal(signal.SIGTERM)
+        return begun
+
+    begin = subprocess.Popen
+    monkeypatch.setattr(cells.subprocess, "Popen", popen)
+    (tmp_path / "tiny.py").write_text(TINY)
+    folders = [f"--{name}={tmp_path / name}" for name in ("runs", "results")]
+    monkeypatch.setattr(sys, "argv", ["cells", str(tmp_path / "tiny.py"), *folders])
+    with pytest.raises(cells.Stopped):
+        cells.main()
+    assert [process.returncode for process in processes.STARTED] == [-signal.SIGTERM]
 
 
 @pytest.mark.parametrize("found", ["results/tiny.json", "runs/tiny-0/summary.json"])
