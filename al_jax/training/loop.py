@@ -172,7 +172,6 @@ class Training:
         self._state, metrics = self._run.trainer.step(self._state, batches, valid=valid)
         self._fed = batches
         self._done += count
-        self._alive()
         self._stopwatch.count(count * self._config.batch_size * self._config.num_seeds)
         # What the call before measured is read only now, so that reading never keeps the device waiting.
         self._read()
@@ -192,6 +191,7 @@ class Training:
         if self._unread is None:
             return
         metrics, self._unread = jax.device_get(self._unread), None
+        self._alive()  # not before: a call returns at once, while another process may still compile its first
         rows = [log.add(_of_seed(metrics, index, self._logs)) for index, log in enumerate(self._logs)]
         for of_all_seeds in zip(*rows, strict=True):
             for seed, (update, losses) in zip(self._run.seeds, of_all_seeds, strict=True):

@@ -46,6 +46,15 @@ def undisturbed(tmp_path_factory):
     return run, finished, reached
 
 
+def test_a_call_counts_as_done_when_what_it_measured_is_there(tmp_path, monkeypatch):
+    """It returns before: among several processes the first one to compile would not wait for the others' compilers."""
+    events, read = [], loop.jax.device_get
+    monkeypatch.setattr(loop.jax, "device_get", lambda metrics: events.append("read") or read(metrics))
+    run = set_up(small(epochs=1), tmp_path)
+    loop.Training(run, alive=lambda: events.append("alive")).finish()
+    assert events[:2] == ["read", "alive"]
+
+
 def test_a_run_leaves_everything_the_contract_names(undisturbed):
     run, _, reached = undisturbed
     assert set(json.loads((run.workdir / "summary.json").read_text())) >= SUMMARY_KEYS
