@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from al_jax.data import DataError
 from al_jax.engines import distributed, exact
 from al_jax.training import command_line, company, joining
-from al_jax.training.errors import RunError
+from al_jax.training.errors import ConfigError, RunError
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent / "configs" / "digits.py"
 
@@ -41,7 +41,10 @@ def main(argv):
 
     workdir = Path(flags.FLAGS.workdir).expanduser() if flags.FLAGS.workdir else None
     if config.evaluate:
-        this = load.load_run(workdir or Path(), config.data_dir, command_line.given_fields())
+        if not workdir:
+            raise ConfigError("config.evaluate is true, but there is no --workdir: give that of a finished run")
+        asked, chosen = command_line.given_fields(), command_line.chosen_config()
+        this = load.load_run(workdir, config.data_dir, asked, chosen)
         print_summary(summary.summarise(this, load.finished(this)), this.workdir)
         return
     name, status = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem, 0

@@ -62,6 +62,11 @@ def given_fields() -> dict[str, Any]:
     return {name: flags.FLAGS.config[name] for name in config_flags.get_override_values(flags.FLAGS["config"])}
 
 
+def chosen_config() -> Config | None:
+    """The config with its fields where the command line names a file for it, None where it is the default one."""
+    return flags.FLAGS.config if flags.FLAGS["config"].present else None
+
+
 def _help() -> str:
     """What the program says of itself, and the fields with their defaults and what the source says of them."""
     source = inspect.getsource(default_config)

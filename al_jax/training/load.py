@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 
 from al_jax.arguments import reason
 from al_jax.components import with_prepare
+from al_jax.data.sizes import SIZES
 from al_jax.training.build import build_prepare
 from al_jax.training.checkpoint import Checkpoints, Restored
-from al_jax.training.config import MAY_CHANGE, Config, default_config
+from al_jax.training.config import MAY_CHANGE, Config, default_config, differences
 from al_jax.training.errors import RunError
 from al_jax.training.facts import DataFacts
 from al_jax.training.networks import build_network
@@ -36,17 +37,22 @@ def load(workdir: str | Path) -> tuple[Network, tuple[ComponentState, ...]]:
     if not isinstance(workdir, str | os.PathLike):
         raise RunError(f"al.load takes the workdir of a run, as 'runs/digits', not {workdir!r}")
     workdir = Path(workdir)
+    if not (workdir / "config.json").exists() and str(workdir) in SIZES:
+        raise RunError(f"al.load takes the workdir of a run: al_jax.data.load reads data sets, such as {workdir}")
     config, facts = _config(workdir), DataFacts.read(workdir)
     network = build_network(config, facts)
     components = _newest(workdir, config, component_shapes(config, facts, network)).components
     return with_prepare(network, build_prepare(config, facts)), components
 
 
-def load_run(workdir: Path, data_dir: str = "", asked: Mapping[str, Any] | None = None) -> Run:
+def load_run(
+    workdir: Path, data_dir: str = "", asked: Mapping[str, Any] | None = None, chosen: Config | None = None
+) -> Run:
     """The run as its config.json describes it, on one device; its data may have moved to `data_dir`.
 
     Raises:
-      RunError: there is no run, or it was trained with other values of fields that are `asked` for.
+      RunError: there is no run, or it was trained with other values of fields that are `asked` for, or than the
+        `chosen` config has.
     """
     config = _config(workdir)
     for name, value in (asked or {}).items():
@@ -54,6 +60,11 @@ def load_run(workdir: Path, data_dir: str = "", asked: Mapping[str, Any] | None 
             raise RunError(
                 f"{workdir} was trained with {name}={config[name]!r}, not {value!r}: leave config.{name} out"
             )
+    if chosen is not None and (changed := differences(config.to_dict(), chosen.to_dict())):
+        raise RunError(
+            f"{workdir} was trained with another configuration than --config gives ({'; '.join(changed)}): leave "
+            "--config out, the run has its own, or give another --workdir"
+        )
     # Where it was trained does not matter any more, nor with how much memory.
     config.update({"engine": "sequential", "devices": 1, "data_parallel": 1, "partition": "even", "exact": False})
     config.remat = False
@@ -79,7 +90,7 @@ def finished(run: Run) -> Finished:
 def _config(workdir: Path) -> Config:
     path = workdir / "config.json"
     if not path.exists():
-        raise RunError(f"there is no run in {workdir}: it has no config.json (al_jax.data.load reads data sets)")
+        raise RunError(f"there is no run in {workdir}: it has no config.json; give the workdir of one")
     config = default_config()
     try:
         config.update(ConfigDict(read_json(path)))

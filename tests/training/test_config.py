@@ -261,6 +261,7 @@ COMMANDS = {
         "mnist is not prepared",
     ),
     "no value": (["--config.epochs"], "Missing value for flag --config.epochs"),
+    "nothing to evaluate": (["--config.evaluate=true"], "there is no --workdir: give that of a finished run"),
     "nobody to meet": (["--config.num_processes=2"], "coordinator is empty, but num_processes is 2"),
     "no network": (
         ["--config.bridge=none", "--config.code=9"],

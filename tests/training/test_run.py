@@ -141,6 +141,10 @@ def test_an_evaluation_refuses_other_values_than_it_was_trained_with(undisturbed
     load.load_run(run.workdir, asked={"evaluate": True, "epochs": 99, "rule": run.config.rule})
     with pytest.raises(RunError, match=r"was trained with seed=\d+, not 77: leave config\.seed out"):
         load.load_run(run.workdir, asked={"seed": 77})
+    load.load_run(run.workdir, chosen=default_config(**{**run.config.to_dict(), "epochs": 99}))
+    other = default_config(**{**run.config.to_dict(), "width": 77})
+    with pytest.raises(RunError, match=r"than --config gives \(width: \d+ -> 77\): leave --config out"):
+        load.load_run(run.workdir, chosen=other)
 
 
 def test_a_finished_run_is_loaded_without_its_data(undisturbed, monkeypatch):
@@ -155,6 +159,8 @@ def test_a_finished_run_is_loaded_without_its_data(undisturbed, monkeypatch):
 def test_a_run_is_loaded_from_a_folder():
     with pytest.raises(RunError, match=r"al\.load takes the workdir of a run, as 'runs/digits', not 3"):
         al.load(3)
+    with pytest.raises(RunError, match=r"the workdir of a run: al_jax\.data\.load reads data sets, such as mnist"):
+        al.load("mnist")
 
 
 def test_another_configuration_is_refused_with_the_difference(undisturbed):
