@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jax
 from absl import app, flags, logging
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +32,7 @@ from al_jax.training.records import write_json
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "digits.py"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+WIDE = 120  # characters in which every cell of the table has one line
 SHOWN_TICKS = 6  # in the picture, after the pipeline is full
 
 
@@ -38,7 +40,7 @@ def define_flags() -> None:
     flags.DEFINE_string("devices", None, "For how many devices to plan; they need not exist.")
     flags.DEFINE_string("memory", None, "What a device has, as 16GiB or 800MB; no limit by default.")
     flags.DEFINE_boolean("measure", False, "Time every component on this machine in place of counting its FLOPs.")
-    flags.DEFINE_string("picture", "plan.png", "Where the picture of the schedule goes, a PNG file.")
+    flags.DEFINE_string("picture", "plan.png", "Where the picture goes, a PNG file; plan.png by default.")
     flags.DEFINE_string("json", None, "Where the plan goes as JSON.")
 
 
@@ -71,12 +73,16 @@ def picture_from(text: str) -> Path:
 
 def show(plan: Plan, devices: int, processor: str, console: Console) -> None:
     """Prints the table and the sentences below it."""
-    table = Table(title=f"{len(plan.costs)} components on {devices} devices in {len(plan.stages)} stages")
+    narrow = console.width < WIDE
+    title = f"{len(plan.costs)} components on {devices} devices in {len(plan.stages)} stages"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, int(not narrow)))
     heads = ("stage", "components", "cost", "share", "busy", "held", "empty slots", "temporaries", "signal in", "sends")
-    for head in heads:
-        table.add_column(head, justify="left" if head in heads[:2] else "right")
-    for index, stage in enumerate(plan.stages):
-        table.add_row(str(index + 1), *_cells(plan, stage))
+    rows = [(str(index + 1), *_cells(plan, stage)) for index, stage in enumerate(plan.stages)]
+    for head, *cells in zip(heads, *rows, strict=True):
+        word = max(len(word) for cell in (head, *cells) for word in cell.split())  # cut by no terminal of 80
+        table.add_column(head, justify="left" if head in heads[:2] else "right", width=word if narrow else None)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
     memory = plan.memory
     costs = f"times of updates on {processor}" if plan.measured else "FLOPs by XLA, none of them run (--measure: times)"
@@ -154,14 +160,20 @@ def main(argv):
     config.engine, config.devices = "pipelined", from_text("devices", options.devices)
     limit = bytes_from(options.memory) if options.memory else float("inf")
     picture = picture_from(options.picture)
-    plan = make_plan(config, limit, jax.devices()[0] if options.measure else None)
     console = Console(width=None if Console().is_terminal else 140)
+    work = "compiling and timing" if options.measure else "compiling"
+    with console.status(f"{work} components") as status:  # on a terminal
+
+        def progress(number: int, of: int) -> None:
+            status.update(f"{work} component {number} of {of}")
+
+        plan = make_plan(config, limit, jax.devices()[0] if options.measure else None, progress)
     show(plan, config.devices, jax.devices()[0].device_kind, console)
-    draw(plan, picture)
-    console.print(f"picture of the schedule: {picture}", markup=False, highlight=False)
     if options.json:
         command = " ".join(["python -m al_jax.plan", *sys.argv[1:]])
         write_json(Path(options.json), {"command": command, **plan.record(), "config": json.loads(config.to_json())})
+    draw(plan, picture)
+    console.print(f"picture of the schedule: {picture}", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from al_jax.training.plan import make_plan
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"dataset": "mnist", "rule": "greedy", "components": 3, "width": 16, "engine": "pipelined", "devices": 2}
 
+BEGUN = []  # what was told while they were compiled
+
 
 def config(**fields):
     return default_config(**(SMALL | fields))
@@ -32,12 +34,14 @@ def config(**fields):
 @functools.cache
 def compiled():
     """The costs of SMALL, compiled once."""
-    return partition.profile_config(config(), DataFacts((size := size_of("mnist")).classes, size.image, unit_range()))
+    size = size_of("mnist")
+    facts = DataFacts(size.classes, size.image, unit_range())
+    return partition.profile_config(config(), facts, progress=lambda *begun: BEGUN.append(begun))
 
 
 @pytest.fixture
 def no_compiling(monkeypatch):
-    monkeypatch.setattr(plans, "profile_config", lambda config, facts, measure_on: compiled())
+    monkeypatch.setattr(plans, "profile_config", lambda *_: compiled())
 
 
 @pytest.fixture
@@ -78,6 +82,11 @@ def test_the_bubble_counts_every_time_that_training_drains_the_pipeline(no_compi
     assert plan.flush == plan.in_call == min(44, fields.get("updates_per_call", 128))
 
 
+def test_each_component_is_told_before_it_is_compiled():
+    compiled()
+    assert BEGUN == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_flush_is_as_many_calls_as_stages_need(plan):
     assert plan._replace(stages=plan.stages * 4, in_call=3).flush == 9  # of 7 ticks with work
 
@@ -97,6 +106,10 @@ def test_a_plan_is_shown_drawn_and_written(plan, tmp_path):
         *("--config.partition=1,2 (train.py's own default is even)", "1 tick whenever", "61 times", "127 without work"),
     ):
         assert word in text
+    narrow = Console(file=io.StringIO(), width=80)
+    show(plan, 2, "some processor", narrow)
+    assert "…" not in narrow.file.getvalue()
+    assert {word for word in text.split() if "─" not in word} <= set(narrow.file.getvalue().split())
     draw(plan, tmp_path / "new" / "plan.png")
     assert (tmp_path / "new" / "plan.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads(json.dumps(plan.record()))["memory"]["total"] == plan.memory.total
@@ -124,7 +137,7 @@ def test_every_rule_is_planned(fields):
 def test_a_plan_of_times_measures(monkeypatch):
     asked = []
 
-    def profile(config, facts, measure_on):
+    def profile(config, facts, measure_on, progress):
         asked.append(measure_on)
         found = compiled()
         return found._replace(costs=tuple(cost._replace(seconds=2.5e-3) for cost in found.costs))
@@ -181,6 +194,7 @@ def test_the_command(tmp_path):
     result = command(*arguments, *files)
     assert result.returncode == 0, result.stderr
     assert "improvement" in result.stdout
+    assert "component 1 of" not in result.stdout + result.stderr  # which a terminal shows meanwhile
     record = json.loads((tmp_path / "plan.json").read_text())
     assert record["command"].startswith("python -m al_jax.plan --config=configs/mnist_mlp.py:smoke")
     assert record["partition"] == [1, 1]

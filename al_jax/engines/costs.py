@@ -7,6 +7,7 @@ measured once: their costs are equal.
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,8 @@ from al_jax.types import Batch, Network, PyTree, Signal
 RUNS, ENOUGH = 7, 5.0  # updates of one component that are timed; fewer where they take longer than so many seconds
 # The same operations and buffers, compiled twice as fast.
 UNOPTIMISED: dict[str, Any] = {"xla_backend_optimization_level": 0}
+
+Progress = Callable[[int, int], None]  # is told the number of what is begun, from 1, and of how many
 
 
 class Cost(NamedTuple):
@@ -74,6 +77,7 @@ def profile(
     accumulate: int = 1,
     measure_on: jax.Device | None = None,
     exact: bool = False,
+    progress: Progress = lambda number, of: None,
 ) -> Profile:
     """Compiles the work of every component, and measures it where a device is given.
 
@@ -85,6 +89,7 @@ def profile(
       accumulate: micro-batches for one update.
       measure_on: where to run each component, for some seconds; nothing runs without it.
       exact: whether the engine will compile under `exact`.
+      progress: called before each component is compiled.
 
     Raises:
       ValueError: the components do not fit together.
@@ -94,7 +99,9 @@ def profile(
     key = jax.eval_shape(lambda: jax.random.key(0))
     found: dict[str, Cost] = {}
     costs, states, told = [], [], []
-    for part, optimizer, worker, signal in zip(network.components, optimizers, workers, entering, strict=True):
+    of_each = zip(network.components, optimizers, workers, entering, strict=True)
+    for number, (part, optimizer, worker, signal) in enumerate(of_each, 1):
+        progress(number, len(workers))
 
         def draw(key, part=part, optimizer=optimizer, signal=signal):
             return hold(draw_component(part, optimizer, key, signal), accumulate)

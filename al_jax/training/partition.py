@@ -8,10 +8,10 @@ import jax
 
 from al_jax.components import with_prepare
 from al_jax.engines import distributed
-from al_jax.engines.costs import Profile, profile
+from al_jax.engines.costs import Profile, Progress, profile
 from al_jax.engines.forecast import plan_partition
 from al_jax.engines.optimizers import optimizers_of
-from al_jax.training import derived
+from al_jax.training import company, derived
 from al_jax.training.build import build_prepare, build_trainer
 from al_jax.training.config import Config
 from al_jax.training.errors import ConfigError
@@ -48,6 +48,7 @@ def decide_partition(run: Run) -> tuple[int, ...]:
     """
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)  # None of a CPU
+    company.say(f"measuring {len(run.network.components)} components for config.partition=auto")
     found = profile_config(run.config, run.facts, measure_on=device)
     micro_batches = micro_batches_in_call(run.config, run.updates_per_epoch)
     try:
@@ -56,7 +57,12 @@ def decide_partition(run: Run) -> tuple[int, ...]:
         raise ConfigError(f"config.partition is 'auto', but {error}") from error
 
 
-def profile_config(config: Config, facts: DataFacts, measure_on: jax.Device | None = None) -> Profile:
+def profile_config(
+    config: Config,
+    facts: DataFacts,
+    measure_on: jax.Device | None = None,
+    progress: Progress = lambda number, of: None,
+) -> Profile:
     """The costs of a run's components for what one device of a stage sees; measured where a device is given."""
     network = with_prepare(build_network(config, facts), build_prepare(config, facts))
     return profile(
@@ -67,6 +73,7 @@ def profile_config(config: Config, facts: DataFacts, measure_on: jax.Device | No
         accumulate=config.accumulate,
         measure_on=measure_on,
         exact=config.exact,
+        progress=progress,
     )
 
 

@@ -8,7 +8,7 @@ import jax
 
 from al_jax.data import size_of, unit_range
 from al_jax.engines.advice import best_change
-from al_jax.engines.costs import Profile
+from al_jax.engines.costs import Profile, Progress
 from al_jax.engines.forecast import Memory, efficiency_of, in_words, memory_of, plan_partition, tick_of
 from al_jax.engines.packing import bytes_of
 from al_jax.engines.partition import best_partition, blocks_of, even_partition
@@ -113,13 +113,19 @@ class Plan(NamedTuple):
         return {"unit": unit, **own, "flush": self.flush, "bubble": self.bubble, "speed_up": self.speed_up}
 
 
-def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | None = None) -> Plan:
+def make_plan(
+    config: Config,
+    limit: float = math.inf,
+    measure_on: jax.Device | None = None,
+    progress: Progress = lambda number, of: None,
+) -> Plan:
     """Plans the pipeline of a configuration, with the partition it gives; `even` and `auto` mean the best.
 
     Args:
       config: with `engine=pipelined` and the devices to plan for, which need not exist.
       limit: bytes of a device.
       measure_on: a device on which every component is timed.
+      progress: called before each component is compiled.
 
     Raises:
       RunError: the configuration cannot run, or nothing fits the limit.
@@ -137,7 +143,7 @@ def make_plan(config: Config, limit: float = math.inf, measure_on: jax.Device | 
         )
     per_epoch = updates_in_epoch(config, config.examples or left)
     try:
-        profile = profile_config(config, facts, measure_on)
+        profile = profile_config(config, facts, measure_on, progress)
     except ValueError as error:
         raise ConfigError(f"these fields make no network: {error}") from error
     costs, stages, in_call = profile.work, derived.stages(config), micro_batches_in_call(config, per_epoch)
