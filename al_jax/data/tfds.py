@@ -100,7 +100,7 @@ def _download_and_prepare(builder: Any) -> None:
 def _not_prepared(name: str, folder: Path | str) -> DataError:
     return DataError(
         f'{name} is not prepared: run `pip install "al_jax[tfds]"` and try again with network, or put prepared '
-        f"array_record data in {folder}"
+        f"array_record data in {folder}, or name another data_dir"
     )
 
 

@@ -52,7 +52,7 @@ class Display:
         for name in names:
             own = [value for key, value in losses.items() if part_of(key)[1] == name]
             cells.append(f"{sum(own) / len(own):.3e}")
-        cells.append(f"{speed:,.0f}")
+        cells.append(f"{speed:,.0f}" if speed else "–")  # the first call compiles, and its time does not count
         row = (f"{cell:>{max(9, len(head))}}" for cell, head in zip(cells, heads, strict=True))
         self.console.print(f"{epoch:>5}  " + "  ".join(row))
 
