@@ -26,9 +26,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from al_jax.analysis.options import add_options, positive
+from al_jax.analysis.options import add_options, parser_of, positive
 from al_jax.analysis.published import TABLES, USUAL, name_of, with_variants
-from al_jax.analysis.results import FREE, UNCOUNTED, analysed, numbers_of, record, seeds_of
+from al_jax.analysis.results import FREE, UNCOUNTED, analysed, numbers_of, record, runs_in, seeds_of
 from al_jax.training.command_line import command, read_config, split_arguments, stop_request
 from al_jax.training.config import MACHINES, default_config
 from al_jax.training.errors import ConfigError, RunError
@@ -145,7 +145,7 @@ def work(
 def _plan(config: str, path: Path, given: argparse.Namespace) -> tuple[list[Mapping[str, Any]], list[Task]]:
     """The recorded runs of a cell that stay as they are, and what is to be run or inspected."""
     kept, tasks = [], []
-    recorded = read_json(path)["runs"] if path.exists() else []
+    recorded = runs_in(path) if path.exists() else []
     for run in recorded:
         own = run["config"]
         task = Task.of(config, given.runs, own["seed"], own.get("num_seeds", 1))
@@ -237,9 +237,10 @@ def _refuse_stale(config: str, path: Path, trained: Mapping[str, Any]) -> None:
 
 def main() -> None:
     own, of_train = split_arguments(sys.argv[1:])
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.cells", description="A list of runs.")
-    parser.add_argument("configs", nargs="*", default=all_cells())
-    parser.add_argument("--seeds", type=positive, default=3)
+    parser = parser_of("cells", __doc__)
+    what = "configs as train.py takes them; all cells of the tables by default"
+    parser.add_argument("configs", nargs="*", default=all_cells(), metavar="CONFIG", help=what)
+    parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="how many, from 0 on; 3 by default")
     add_options(parser)
     given = parser.parse_args(own)
     with stop_request() as stop:

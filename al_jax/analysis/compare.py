@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from al_jax.analysis import cells
-from al_jax.analysis.options import add_options
+from al_jax.analysis.options import add_options, parser_of
 from al_jax.analysis.paired import paired_difference
 from al_jax.analysis.published import name_of
 from al_jax.analysis.results import (
@@ -26,12 +26,12 @@ from al_jax.analysis.results import (
     in_percent,
     minutes_a_seed,
     numbers_of,
+    runs_in,
     seeds_of,
 )
 from al_jax.training.command_line import command, split_arguments, stop_request
 from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
-from al_jax.training.records import read_json
 
 HEADER = (
     "run",
@@ -85,17 +85,15 @@ def compare(paths: Sequence[Path], seeds: Sequence[int] | None = None, margin: f
 
 
 def _read(path: Path, wanted: Sequence[int] | None) -> Arm:
-    found = read_json(path, "runs")
-    if not all("config" in run for run in found["runs"]):
-        raise RunError(f"{path} holds no results of a config: give a file that al_jax.analysis.results records")
-    by_number = {entry["seed"]: entry for entry in seeds_of(found["runs"])}
+    runs = runs_in(path)
+    by_number = {entry["seed"]: entry for entry in seeds_of(runs)}
     numbers = sorted(by_number) if wanted is None else wanted
     if missing := [number for number in numbers if number not in by_number]:
         raise RunError(
             f"{path} has the seeds {', '.join(map(str, sorted(by_number)))} and lacks {', '.join(map(str, missing))}: "
             "pairs need the same seeds in every file"
         )
-    return Arm(path.stem, found["runs"], [by_number[number] for number in numbers])
+    return Arm(path.stem, runs, [by_number[number] for number in numbers])
 
 
 def _check(arms: Sequence[Arm], margin: float, level: float) -> None:
@@ -163,12 +161,15 @@ def _notes(arms: Sequence[Arm], margin: float, level: float) -> list[str]:
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.compare", description="A paired comparison.")
-    parser.add_argument("configs", nargs="+", help="configs as train.py takes them, or files of results")
-    parser.add_argument("--seeds", type=int, help="how many; 5, but all of results files alone")
-    parser.add_argument("--margin", type=float, default=0.5, help="percentage points")
-    parser.add_argument("--level", type=float, default=0.95)
-    parser.add_argument("--out", type=Path, help="where the table is written, too")
+    parser = parser_of("compare", __doc__)
+    what = "the reference first: configs as train.py takes them, or files of results"
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help=what)
+    number = "how many, from 0 on; by default 5, but all of results files alone"
+    parser.add_argument("--seeds", type=int, metavar="N", help=number)
+    below = "by how many percentage points a run that is not inferior may lie below the reference; 0.5 by default"
+    parser.add_argument("--margin", type=float, default=0.5, metavar="POINTS", help=below)
+    parser.add_argument("--level", type=float, default=0.95, help="of confidence; 0.95 by default")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the table is written, too")
     add_options(parser)
     return parser
 

@@ -10,7 +10,6 @@ own layer and the bridge's two. Gradients are those of the kernels of the K laye
 training batch, at the first update (with the codes ready) and at the end. The figure stands beside the JSON file.
 """
 
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from al_jax.analysis.options import positive
+from al_jax.analysis.options import DATA_DIR, parser_of, positive
 from al_jax.analysis.pictures import plot_seeds
 from al_jax.analysis.results import hardware_of
 from al_jax.components import with_prepare
@@ -122,14 +121,15 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.depth", description="Accuracy against depth.")
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--data_dir", default="")
-    parser.add_argument("--depths", default="2,4,8,16,32,64")
-    parser.add_argument("--seeds", type=positive, default=2)
-    parser.add_argument("--epochs", type=positive, default=20)
-    parser.add_argument("--out", type=Path, default=Path("results/depth.json"))
-    parser.add_argument("--width", type=int, default=128)
+    parser = parser_of("depth", __doc__)
+    parser.add_argument("--dataset", default="digits", metavar="NAME", help="digits by default")
+    parser.add_argument("--data_dir", default="", metavar="DIR", help=DATA_DIR)
+    parser.add_argument("--depths", default="2,4,8,16,32,64", help="values of K; 2,4,8,16,32,64 by default")
+    parser.add_argument("--seeds", type=positive, default=2, metavar="N", help="how many, from 0 on; 2 by default")
+    parser.add_argument("--epochs", type=positive, default=20, metavar="N", help="of each training; 20 by default")
+    file = Path("results/depth.json")
+    parser.add_argument("--out", type=Path, default=file, metavar="FILE", help=f"a JSON file; {file} by default")
+    parser.add_argument("--width", type=positive, default=128, metavar="N", help="of layers and codes; 128 by default")
     given = parser.parse_args()
     if given.out.suffix != ".json":
         parser.error(f"--out is {given.out}: give a name that ends in .json, beside which the figure goes")

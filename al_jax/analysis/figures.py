@@ -9,7 +9,6 @@ says `(short)`. For networks of the kinds in the paper's Figures 5 and 6 the sam
 of the longest run that has some, and if that is the one on embedded digits, the title says `(smoke)`.
 """
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from al_jax.analysis import depth, maps, pictures
+from al_jax.analysis.options import parser_of
 from al_jax.analysis.published import TABLES, name_of, with_variants
 from al_jax.analysis.results import seeds_of
 from al_jax.analysis.tables import read_runs, runs_of
@@ -58,7 +58,7 @@ def figures(results: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
             else:
                 missing.append(f"maps_{name}")
     if (path := results / "depth.json").exists():
-        found["depth"] = partial(depth.draw, read_json(path)["runs"])
+        found["depth"] = partial(depth.draw, read_json(path, "runs")["runs"])
     else:
         missing.append("depth")
     return found, list(dict.fromkeys(missing))
@@ -87,9 +87,11 @@ def early_exits(entry: Mapping[str, Any]) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.figures", description="Figures of the paper.")
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("runs/figures"))
+    parser = parser_of("figures", __doc__)
+    folder = "folder of the results' files; results by default"
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help=folder)
+    out = Path("runs/figures")
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"where the pictures go; {out} by default")
     given = parser.parse_args()
     if not given.results.is_dir():
         parser.error(f"there is no folder {given.results}")

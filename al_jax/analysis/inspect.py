@@ -8,7 +8,6 @@ Pictures and maps are of the first seed. Of images that stay on disk there are o
 none.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from al_jax.analysis.blocks import in_batches
 from al_jax.analysis.distances import Distances, class_distances, layer_distances
 from al_jax.analysis.layers import layer_outputs
 from al_jax.analysis.macs import anytime_macs, inference_macs, training_macs
+from al_jax.analysis.options import parser_of
 from al_jax.components import anytime_scores, with_prepare
 from al_jax.data import Split
 from al_jax.training import load
@@ -54,11 +54,10 @@ def inspect(workdir: Path, data_dir: str = "") -> list[dict[str, Any]]:
             f"{workdir} is a run of a learning machine, which has no components to inspect: set config.diagnose"
         )
     network = with_prepare(run.network, run.prepare)
+    seeds = per_seed(run, load.finished(run).components)
     summary, test = read_json(workdir / "summary.json"), run.held_out["test"]
     found = []
-    for components, entry in zip(
-        per_seed(run, load.finished(run).components), summary.get("seeds", [summary]), strict=True
-    ):
+    for components, entry in zip(seeds, summary.get("seeds", [summary]), strict=True):
         analysis: dict[str, Any] = {"digest": digest(components)}  # of what it is an analysis
         analysis |= _without_images(run, network, components, entry.get("losses", {}))
         if isinstance(test, Split):
@@ -163,9 +162,9 @@ def _distances(config: Config, network: Network, variables, test: Split, output:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.inspect", description="What a run has learned.")
-    parser.add_argument("workdirs", type=Path, nargs="+")
-    parser.add_argument("--data_dir", default="", help="where the data lies now, if it has moved")
+    parser = parser_of("inspect", __doc__)
+    parser.add_argument("workdirs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    parser.add_argument("--data_dir", default="", metavar="DIR", help="where the data lies now, if it has moved")
     given = parser.parse_args()
     for workdir in given.workdirs:
         first, *_ = inspect(workdir, given.data_dir)

@@ -68,7 +68,7 @@ def table_2(results: Path) -> str:
 def table_3(results: Path) -> str:
     """Memory on ImageNet: a GPU's in the paper, here as compiled ahead of time for a CPU."""
     path = results / "benchmarks" / "memory.json"
-    found = read_json(path)["networks"] if path.exists() else {}
+    found = read_json(path, "networks")["networks"] if path.exists() else {}
     lines = header("network", "arm", "paper", "here, of one update ahead of time")
     for network, arms in TABLE_3.items():
         for name, gigabytes in arms.items():
@@ -145,4 +145,4 @@ def render(results: Path) -> str:
 
 
 if __name__ == "__main__":
-    show(render, "local_tables", "Tables of MAN.")
+    show(render, "local_tables", __doc__)

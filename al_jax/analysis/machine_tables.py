@@ -100,4 +100,4 @@ def render(results: Path) -> str:
 
 
 if __name__ == "__main__":
-    show(render, "machine_tables", "Learning machines.")
+    show(render, "machine_tables", __doc__)

@@ -1,10 +1,10 @@
 """Rows of Markdown tables, and how a measured number is put into one."""
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from al_jax.analysis.options import parser_of
 from al_jax.analysis.results import CIFAR_10_NOTE, seeds_of
 from al_jax.training.command_line import command
 
@@ -38,10 +38,11 @@ def sections(tables: Sequence[tuple[str, str]]) -> str:
     return "\n\n".join(f"## {title}\n\n{content}" for title, content in tables)
 
 
-def show(render: Callable[[Path], str], module: str, description: str) -> None:
+def show(render: Callable[[Path], str], module: str, doc: str | None) -> None:
     """The command `python -m al_jax.analysis.MODULE [RESULTS]`, which prints tables."""
-    parser = argparse.ArgumentParser(prog=f"python -m al_jax.analysis.{module}", description=description)
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"))
+    parser = parser_of(module, doc)
+    folder = "folder of the results' files; results by default"
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help=folder)
     results = parser.parse_args().results
     if not results.is_dir():
         parser.error(f"there is no folder {results}")

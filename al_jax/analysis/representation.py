@@ -9,7 +9,6 @@ component has one block; it is looked into where the first run that cuts the sam
 the first is taken.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from al_jax.analysis import pictures
 from al_jax.analysis.blocks import Outputs, block_outputs, in_batches
 from al_jax.analysis.cka import linear_cka
+from al_jax.analysis.options import parser_of
 from al_jax.analysis.probes import probe_accuracies
 from al_jax.components import with_prepare
 from al_jax.data import Split, in_memory
@@ -149,10 +149,10 @@ def _draw_features(trained: Trained, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.representation", description="Probes and CKA.")
-    parser.add_argument("workdirs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, help="the first workdir by default")
-    parser.add_argument("--data_dir", default="", help="where the data lies now, if it has moved")
+    parser = parser_of("representation", __doc__)
+    parser.add_argument("workdirs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where all of it goes; the first run by default")
+    parser.add_argument("--data_dir", default="", metavar="DIR", help="where the data lies now, if it has moved")
     given = parser.parse_args()
     out = given.out or given.workdirs[0]
     represent(given.workdirs, out, given.data_dir)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from al_jax.analysis.options import parser_of
 from al_jax.training.command_line import command
 from al_jax.training.config import MAY_CHANGE, default_config
 from al_jax.training.errors import RunError
@@ -36,7 +37,7 @@ def record(path: Path, workdirs: Sequence[Path], earlier: Sequence[Mapping[str, 
         trained had its default, and one that no longer exists does not count.
 
     Raises:
-      RunError: there is no run, one has no summary, two have the same seed, or they differ in more than the seed.
+      RunError: one has no summary, two have the same seed, or they differ in more than the seed.
     """
     summaries = sorted([*earlier, *map(_summary, workdirs)], key=lambda summary: summary["config"]["seed"])
     defaults, free = default_config().to_dict(), FREE | {"seed", "num_seeds"}
@@ -44,8 +45,17 @@ def record(path: Path, workdirs: Sequence[Path], earlier: Sequence[Mapping[str, 
         {name: summary["config"].get(name, default) for name, default in defaults.items() if name not in free}
         for summary in summaries
     ]
-    if not settings or any(other != settings[0] for other in settings):
-        raise RunError(f"the runs for {path} differ in more than their seeds: record them one by one")
+    changed = {
+        f"{name} ({value!r}, {other[name]!r})"
+        for other in settings
+        for name, value in settings[0].items()
+        if other[name] != value
+    }
+    if changed:
+        raise RunError(
+            f"the runs for {path} differ in more than their seeds, in {', '.join(sorted(changed))}: record those that "
+            "do not, and the others in other files"
+        )
     numbers = [entry["seed"] for entry in seeds_of(summaries)]
     if len(set(numbers)) < len(numbers):
         raise RunError(f"the runs for {path} have the seeds {', '.join(map(str, numbers))}: give each seed once")
@@ -54,6 +64,8 @@ def record(path: Path, workdirs: Sequence[Path], earlier: Sequence[Mapping[str, 
 
 def _summary(workdir: Path) -> dict[str, Any]:
     """summary.json without paths, and each seed's analysis in it."""
+    if not (workdir / "summary.json").exists():
+        raise RunError(f"there is no summary.json in {workdir}: give the folder of a run that was trained to its end")
     summary = read_json(workdir / "summary.json", "config", "digest")
     for field in PATHS:
         path = summary["config"].pop(field)
@@ -70,6 +82,18 @@ def _summary(workdir: Path) -> dict[str, Any]:
     return summary
 
 
+def runs_in(path: Path) -> list[dict[str, Any]]:
+    """The runs in a file that `record` wrote.
+
+    Raises:
+      RunError: it is another kind of file.
+    """
+    runs = read_json(path, "runs")["runs"]
+    if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) and "config" in run for run in runs):
+        raise RunError(f"{path} holds no results of a config: give a file that al_jax.analysis.results records")
+    return runs
+
+
 def analysed(workdir: Path, summary: Mapping[str, Any]) -> bool:
     """Whether there is an analysis of the run's last state."""
     path = workdir / "analysis.json"
@@ -83,12 +107,15 @@ def table(paths: Sequence[Path]) -> str:
     """A Markdown row for each file: accuracy at the last epoch as mean ± standard deviation over seeds, and the effort.
 
     Files of another kind, such as that of `al_jax.analysis.depth`, have none.
+
+    Raises:
+      RunError: all of them are of another kind.
     """
     rows = [
         "| run | test accuracy | validation | seeds | epochs | wall time a seed | hardware |",
         "|---|---|---|---|---|---|---|",
     ]
-    of_cifar_10 = False
+    head, of_cifar_10 = len(rows), False
     for path in paths:
         runs = read_json(path).get("runs")
         if not runs or "config" not in runs[0]:
@@ -99,6 +126,8 @@ def table(paths: Sequence[Path]) -> str:
             f"{numbers_of(seeds)} | {epochs_of(runs)} | {minutes_a_seed(runs):.1f} min | {hardware_of(runs)} |"
         )
         of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
+    if len(rows) == head:
+        raise RunError(f"no results of a config in {', '.join(map(str, paths))}: give files that record wrote")
     return "\n".join([*rows, f"\n{CIFAR_10_NOTE}"] if of_cifar_10 else rows)
 
 
@@ -145,15 +174,20 @@ def hardware_of(runs: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(dict.fromkeys(found))
 
 
+def _record(given: argparse.Namespace) -> None:
+    record(given.path, given.workdirs)
+    print(given.path)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.results", description="Measured numbers.")
+    parser = parser_of("results", __doc__)
     commands = parser.add_subparsers(required=True)
     recording = commands.add_parser("record", help="write the summaries of runs that differ in their seeds to a file")
-    recording.add_argument("path", type=Path)
-    recording.add_argument("workdirs", type=Path, nargs="+")
-    recording.set_defaults(run=lambda given: record(given.path, given.workdirs))
+    recording.add_argument("path", type=Path, metavar="FILE", help="where they go; the file's name names the result")
+    recording.add_argument("workdirs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    recording.set_defaults(run=_record)
     rendering = commands.add_parser("table", help="print a Markdown table of such files")
-    rendering.add_argument("paths", type=Path, nargs="+")
+    rendering.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="what record wrote")
     rendering.set_defaults(run=lambda given: print(table(given.paths)))
     given = parser.parse_args()
     given.run(given)

@@ -9,7 +9,6 @@ written to `results/search/NAME.json` after each training, and the same command 
 for both.
 """
 
-import argparse
 import math
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from al_jax.analysis.options import positive
+from al_jax.analysis.options import parser_of, positive
 from al_jax.analysis.published import name_of, with_variants
 from al_jax.analysis.results import PATHS, UNCOUNTED
 from al_jax.training.command_line import command, read_config, split_arguments
@@ -158,13 +157,16 @@ def _pairs(entries: Sequence[str]) -> dict[str, str]:
 
 def main() -> None:
     own, of_train = split_arguments(sys.argv[1:])
-    parser = argparse.ArgumentParser(prog="python -m al_jax.analysis.search", description="Random search.")
-    parser.add_argument("config")
-    parser.add_argument("--trials", type=positive, default=8)
-    parser.add_argument("--validation", type=int, default=5000)
-    parser.add_argument("--space", nargs="+", default=["learning_rate=log:1e-4:1e-2", "l2=0,1e-6,1e-5"])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
+    parser = parser_of("search", __doc__)
+    parser.add_argument("config", metavar="CONFIG", help="as train.py takes it")
+    parser.add_argument("--trials", type=positive, default=8, metavar="N", help="settings to try; 8 by default")
+    held_out = "training images held out to choose by; 5000 by default"
+    parser.add_argument("--validation", type=int, default=5000, metavar="N", help=held_out)
+    space = ["learning_rate=log:1e-4:1e-2", "l2=0,1e-6,1e-5"]
+    ranges = f"FIELD=log:LOW:HIGH or FIELD=VALUE,VALUE,...; by default {' '.join(space)}"
+    parser.add_argument("--space", nargs="+", default=space, metavar="RANGE", help=ranges)
+    parser.add_argument("--seed", type=int, default=0, help="of the draws; 0 by default")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="results/search/NAME.json by default")
     given = parser.parse_args(own)
     if given.seed < 0:
         parser.error(f"--seed is {given.seed}: give 0 or more")

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from al_jax.analysis.markdown import NOT_RUN, Runs, effort, header, row, sections, show, table
 from al_jax.analysis.published import ARMS, TABLE_5, TABLE_6, TABLE_7, TABLES, name_of, with_variants
-from al_jax.analysis.results import hardware_of, in_percent, numbers_of, seeds_of, validation_of, with_spread
-from al_jax.training.records import read_json
+from al_jax.analysis.results import hardware_of, in_percent, numbers_of, runs_in, seeds_of, validation_of, with_spread
 
 SHORT = " (short)"
 
@@ -23,7 +22,7 @@ SHORT = " (short)"
 def read_runs(results: Path, config: str) -> Runs:
     """The runs of a config, none where it was not run."""
     path = results / f"{name_of(config)}.json"
-    return read_json(path)["runs"] if path.exists() else []
+    return runs_in(path) if path.exists() else []
 
 
 def runs_of(results: Path, config: str, *arm: str, inspected: bool = False) -> tuple[Runs, str]:
@@ -149,7 +148,7 @@ def ablations(results: Path) -> str:
     lines = header("run", "validation", "test", "parameters", "of them in inference", "MACs an image", "effort")
     of_cifar_10, hardware = False, []
     for path in sorted((results / "ablations").glob("*.json")):
-        runs = read_json(path)["runs"]
+        runs = runs_in(path)
         seeds = seeds_of(runs)
         of_cifar_10 = of_cifar_10 or runs[0]["config"].get("dataset") == "cifar10"
         hardware.append(hardware_of(runs))
@@ -189,4 +188,4 @@ def render(results: Path) -> str:
 
 
 if __name__ == "__main__":
-    show(render, "tables", "Tables of the paper.")
+    show(render, "tables", __doc__)

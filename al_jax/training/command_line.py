@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 import re
 import runpy
 import sys
@@ -34,7 +35,8 @@ def parser(default: Path, define: Callable[[], None] = define_workdir) -> Callab
 
     def parse(argv: Sequence[str]) -> list[str]:
         if {"--help", "-h", "-help"} & set(argv[1:]):
-            print(_help())
+            with listened():
+                print(_help(define))
             sys.exit()
         sys.argv = argv = [argv[0], *_file_first(argv[1:])]  # config_flags reads sys.argv, not what it is given
         _refuse_unknown(argv[1:], default.parent)
@@ -67,11 +69,16 @@ def chosen_config() -> Config | None:
     return flags.FLAGS.config if flags.FLAGS["config"].present else None
 
 
-def _help() -> str:
-    """What the program says of itself, and the fields with their defaults and what the source says of them."""
+def _help(define: Callable[[], None]) -> str:
+    """What the program says of itself, its flags, and the fields with what the source says of them."""
+    others = set(flags.FLAGS)
+    define()
+    own = [flags.FLAGS[name] for name in flags.FLAGS if name not in others]
+    listed = "\n".join(f"--{flag.name:<11}{flag.help}" for flag in own)
     source = inspect.getsource(default_config)
     fields = textwrap.dedent(source[source.index("            # Data.") : source.index("        }\n")])
-    return f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nFields and their defaults:\n\n{fields}"
+    doc = (sys.modules["__main__"].__doc__ or "").strip()
+    return f"{doc}\n\nFlags beside --config:\n\n{listed}\n\nFields of --config and their defaults:\n\n{fields}"
 
 
 def _file_first(arguments: Sequence[str]) -> list[str]:
@@ -133,6 +140,17 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(argv[:end]), list(argv[end + 1 :])
 
 
+@contextlib.contextmanager
+def listened() -> Iterator[None]:
+    """Ends the program without a word where nobody reads its output any more, as `head` after its lines."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains of it at the end
+        sys.exit(1)
+
+
 def command(main: Callable[[], None], *stopping: type[BaseException], again: str = "starts anew") -> None:
     """Runs a command, and says in a sentence why it ended early.
 
@@ -142,7 +160,8 @@ def command(main: Callable[[], None], *stopping: type[BaseException], again: str
       again: what it does when it is given again after that.
     """
     try:
-        main()
+        with listened():
+            main()
     except (KeyboardInterrupt, *stopping):
         print(f"stopped; the same command {again}", flush=True)
     except (RunError, DataError) as error:

@@ -83,7 +83,7 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
             raise RunError(f"{path} is another kind of file: it has no {missing[0]!r}")
         return found
     except FileNotFoundError as error:
-        raise RunError(f"there is no {path}: give the folder of a run that wrote it") from error
+        raise RunError(f"there is no file {path}: give one that a run or command wrote") from error
     except IsADirectoryError as error:
         raise RunError(f"{path} is a folder: give a file in it") from error
     except ValueError as error:

@@ -1,11 +1,12 @@
 """What commands refuse in their own options, and how they end."""
 
 import json
+import os
 import sys
 
 import pytest
 
-from al_jax.analysis import cells, compare, depth, representation, results, search
+from al_jax.analysis import cells, compare, depth, figures, inspect, representation, results, search
 from al_jax.data import DataError
 from al_jax.training.command_line import command
 from al_jax.training.errors import RunError
@@ -32,6 +33,31 @@ def test_a_command_that_is_stopped_says_what_the_same_one_does(capsys):
 
     command(main, again="continues")
     assert capsys.readouterr().out == "stopped; the same command continues\n"
+
+
+def test_a_command_whose_output_nobody_reads_ends_without_a_word(monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        with pytest.raises(SystemExit):
+            command(lambda: print("a line of a table"))
+    assert capsys.readouterr() == ("", "")
+
+
+MODULES = (cells, compare, depth, figures, inspect, representation, results, search)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_help_says_what_a_command_does_and_what_each_option_means(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["command", "--help"])
+    with pytest.raises(SystemExit):
+        module.main()
+    said = capsys.readouterr().out
+    assert module.__doc__.splitlines()[0] in said
+    lines = said.partition("options:")[2].splitlines()
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        assert not line.startswith("  -") or "  " in line.strip() or after.startswith(" " * 10), line
 
 
 REFUSED = {

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from al_jax.analysis import tables
 from al_jax.analysis.results import CIFAR_10_NOTE, record, table
 from al_jax.training.config import default_config
 from al_jax.training.errors import RunError
@@ -30,6 +31,15 @@ def test_files_of_another_kind_have_no_row(tmp_path):
     record(tmp_path / "digits.json", [finished_run(tmp_path / "run", 0, 0.98)])
     (tmp_path / "depth.json").write_text(json.dumps({"runs": [{"rule": "backprop", "depth": 2, "test_accuracy": 0.9}]}))
     assert table([tmp_path / "depth.json", tmp_path / "digits.json"]) == table([tmp_path / "digits.json"])
+    with pytest.raises(RunError, match=r"no results of a config in .*depth\.json: give files that record wrote"):
+        table([tmp_path / "depth.json"])
+
+
+@pytest.mark.parametrize("content", [{"networks": {}}, {"runs": {}}, {"runs": []}, {"runs": [{"depth": 2}]}])
+def test_a_table_says_which_file_is_of_another_kind(content, tmp_path):
+    (tmp_path / "mnist_mlp.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"mnist_mlp\.json (is another kind of file|holds no results of a config)"):
+        tables.render(tmp_path)
 
 
 def test_several_seeds_of_one_run_count_each(tmp_path):
@@ -43,7 +53,7 @@ def test_several_seeds_of_one_run_count_each(tmp_path):
 
 def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
     runs = [finished_run(tmp_path / "a", 0, 0.9), finished_run(tmp_path / "b", 1, 0.9, epochs=7)]
-    with pytest.raises(RunError, match="differ in more than their seeds"):
+    with pytest.raises(RunError, match=r"differ in more than their seeds, in epochs \(60, 7\): record"):
         record(tmp_path / "x.json", runs)
 
 
