@@ -225,11 +225,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m al_jax.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--processes", type=int, required=True, help="how many, at least 1")
-    parser.add_argument("--program", type=Path, default=PROGRAM, help="train.py, by default the one beside al_jax")
-    parser.add_argument("--logs", type=Path, default=Path("runs", stamp), help="folder of the processes' logs")
+    parser.add_argument("--processes", type=int, required=True, metavar="N", help="how many, at least 1")
+    parser.add_argument(
+        "--program", type=Path, default=PROGRAM, metavar="FILE", help="by default the train.py beside al_jax"
+    )
+    logs = "folder of the processes' logs; by default a new one under runs/"
+    parser.add_argument("--logs", type=Path, default=Path("runs", stamp), metavar="DIR", help=logs)
     parser.add_argument("arguments", nargs="*", help="of train.py, behind --")
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    if others:
+        parser.error(f"unknown arguments {' '.join(others)}: those of train.py go behind --, as in the help")
     if options.processes < 1:
         parser.error(f"--processes is {options.processes}: it must be at least 1")
     if not options.program.is_file():

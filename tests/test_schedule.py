@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from al_jax.schedule import LOCAL, associated, backprop, draw, figure, gpipe, makespan, observed, units, utilisation
+from al_jax.schedule.pictures import WIDTH
 
 SIZES = [
     (components, devices, micro_batches)
@@ -135,7 +136,7 @@ def test_backprop_keeps_one_device_busy(components, devices, micro_batches):
     [
         ((2, 3, 1), "devices must be between 1 and components = 2, got 3"),
         ((2, 0, 1), "devices must be between 1 and components = 2, got 0"),
-        ((0, 1, 1), "devices must be between 1 and components = 0, got 1"),
+        ((0, 1, 1), "components must be at least 1, got 0"),
         ((2, 2, 0), "micro_batches must be at least 1, got 0"),
     ],
 )
@@ -212,6 +213,14 @@ def test_draw_writes_a_png(tmp_path):
     path = tmp_path / "schedule.png"
     draw({"Associated Learning": associated(3, 2, 4), "GPipe": gpipe(3, 2, 4, 2)}, path)
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_edges_do_not_hide_narrow_boxes():
+    schedule = gpipe(16, 8, 32, 8)
+    (axes,) = figure({"long": schedule}).axes
+    narrow = [box for box in axes.patches if box.get_width() == 1 and box.get_edgecolor() == (1, 1, 1, 1)]
+    points = 72 * WIDTH / makespan(schedule)  # that a forward pass is wide at most
+    assert 0 < max(box.get_linewidth() for box in narrow) < points / 4
 
 
 def test_figure_has_a_panel_for_each_schedule_with_device_1_on_top():

@@ -181,13 +181,14 @@ def main() -> None:
     to_run = [config for config in given.configs if not config.endswith(".json")]
     given.seeds = 5 if given.seeds is None and to_run else given.seeds
     # What is wrong in the command itself must not come out after hours of runs.
-    if (
-        (given.seeds is not None and given.seeds < 2)
-        or len(given.configs) < 2
-        or not 0 < given.level < 1
-        or not given.margin >= 0
-    ):
-        parser.error("give at least 2 configs, at least 2 seeds, a level between 0 and 1 and a margin from 0")
+    wrong = {
+        "give at least 2 configs or results files": len(given.configs) < 2,
+        f"--seeds is {given.seeds}: give at least 2": given.seeds is not None and given.seeds < 2,
+        f"--level is {given.level}: give a number between 0 and 1, as 0.95": not 0 < given.level < 1,
+        f"--margin is {given.margin}: give 0 or more": not given.margin >= 0,
+    }
+    if any(wrong.values()):
+        parser.error("; ".join(sentence for sentence, is_so in wrong.items() if is_so))
     if to_run:
         with stop_request() as stop:
             cells.work(to_run, of_train, given, stop)

@@ -52,5 +52,5 @@ def draw(found: Mapping[str, Any]) -> Figure:
             middle = np.median(points[labels == label], axis=0)
             axes.text(*middle, str(label), ha="center", va="center", fontsize=9, weight="bold", path_effects=[HALO])
         axes.set(title=name, xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
+        axes.spines[:].set_color("#DDDDDD")  # which panel a lonely point is in
     return figure

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from al_jax.training.plots import COLOURS, finish, line_style, percent
 
+LITTLE = 30  # what a logarithmic axis spans where numbers read better than powers of ten
 MOST_NUMBERS = 8  # blocks whose CKA is written into the map
 MOST_MAPS = 8  # blocks whose feature maps are shown
 Runs = Sequence[Mapping[str, Any]]
@@ -34,7 +35,11 @@ def exits(found: Sequence[Mapping[str, Any]], full: tuple[float, float]) -> Figu
             place = labelled / 1e6, one["accuracy"]
             axes.annotate(f"{one['threshold']:g}", place, textcoords="offset points", xytext=(3, -11), fontsize=8)
     axes.plot(full[0] / 1e6, full[1], "x", color=COLOURS[1], label="all components, no exits")
-    axes.set(title="exit at a confidence", xlabel="million multiply-accumulates an image", ylabel="test accuracy")
+    axes.set(
+        title="exit at the confidence beside a point",
+        xlabel="million multiply-accumulates an image",
+        ylabel="test accuracy",
+    )
     axes.set_xscale("log")
     _plain_ticks(axes.xaxis)
     axes.margins(0.1, 0.25)
@@ -59,6 +64,8 @@ def by_depth(runs: Runs) -> Figure:
         axes.yaxis.set_major_formatter(percent)
     accuracy.set(title="test accuracy", xlabel="components used")
     loss.set(title=title, xlabel="component", yscale="log")
+    if np.max(losses) < LITTLE * np.min(losses):
+        _plain_ticks(loss.yaxis)
     variance.set(title="variance of the code over classes", xlabel="component")
     decoded.set(title="codes that decode", xlabel="component", ylim=(-0.02, 1.04))
     for axes in (accuracy, loss, variance, decoded):
@@ -125,7 +132,8 @@ def cka(of: Mapping[str, np.ndarray], reference: str) -> Figure:
     The colours of all maps span the values that there are.
     """
     figure = Figure(figsize=(3.2 * len(of) + 0.6, 3.4), layout="constrained")
-    panels = figure.subplots(1, len(of), squeeze=False)[0]
+    widths = [max(columns, rows / 3) for rows, columns in map(np.shape, of.values())]  # as wide as their cells
+    panels = figure.subplots(1, len(of), squeeze=False, width_ratios=widths)[0]
     lowest, highest = min(map(np.min, of.values())), max(map(np.max, of.values()))
     for axes, (name, values) in zip(panels, of.items(), strict=True):
         rows, columns = values.shape
@@ -133,7 +141,7 @@ def cka(of: Mapping[str, np.ndarray], reference: str) -> Figure:
         axes.imshow(values, origin="lower", vmin=lowest, vmax=highest, cmap="viridis", extent=extent)
         axes.set(xlabel=f"block of {name}")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if max(values.shape) <= MOST_NUMBERS:
             for (row, column), value in np.ndenumerate(values):
                 colour = "black" if value > (lowest + 2 * highest) / 3 else "white"

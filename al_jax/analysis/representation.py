@@ -60,12 +60,12 @@ def represent(workdirs: Sequence[Path], out: Path, data_dir: str = "") -> dict[s
         raise RunError(f"{machines[0]} is of a learning machine, which has no blocks to compare: leave it out")
     runs = [_read(run, name, _cuts(run, loaded)) for run, name in zip(loaded, _names(workdirs), strict=True)]
     reference = runs[0]
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before anything is measured
     for other in runs[1:]:
         if (own := other.run.config.dataset) != (first := reference.run.config.dataset):
             raise RunError(f"{reference.name} was trained on {first}, but {other.name} on {own}: compare runs of one")
     entries = [_measure(trained, reference) for trained in runs]
     found = {"reference": reference.name, "runs": entries}
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / "representation.json", found)
     _draw(entries, out)
     for trained in runs:

@@ -7,6 +7,7 @@ one component at a time. Transfers between devices and the optimizer's step take
 """
 
 import argparse
+from pathlib import Path
 
 from al_jax.schedule import associated, backprop, draw, gpipe
 
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument("--per-update", type=int, default=4, metavar="N", help=gpipe_alone)
     parser.add_argument("--output", default="schedule.png", metavar="FILE", help="a PNG file; schedule.png by default")
     args = parser.parse_args()
+    if Path(args.output).suffix.lower() != ".png":
+        parser.error(f"--output is {args.output}: it is drawn as PNG, so give a name that ends in .png")
     sizes = args.components, args.devices, args.micro_batches
     try:
         schedules = {
@@ -35,6 +38,7 @@ def main() -> None:
         draw(schedules, args.output)
     except OSError as error:
         parser.error(f"cannot write {args.output} ({error.strerror}): choose another --output")
+    print(args.output)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ def _box(axes: Axes, task: Task, points: float) -> None:
         axes.barh(task.device, forward, left=left, height=BOX, color=light)
         left += forward
     axes.barh(task.device, end - left, left=left, height=BOX, color=colour)
-    edge = {"color": "none", "edgecolor": "white", "linewidth": 0.6}
+    line = min(0.6, 0.15 * points * task.duration)  # which must not hide a narrow box
+    edge = {"color": "none", "edgecolor": "white", "linewidth": line}
     axes.barh(task.device, task.duration, left=task.start, height=BOX, **edge)
     number = str(task.micro_batch + 1)
     size = min(7, points * (end - left) / (0.7 * len(number)))

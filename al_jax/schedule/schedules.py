@@ -207,6 +207,8 @@ def _check_accumulate(accumulate: int) -> None:
 
 def _block_sizes(components: int, devices: int, micro_batches: int) -> tuple[int, ...]:
     """How many components each device gets: as equal as possible, the larger blocks first."""
+    if components < 1:
+        raise ValueError(f"components must be at least 1, got {components}.")
     if not 1 <= devices <= components:
         raise ValueError(f"devices must be between 1 and components = {components}, got {devices}.")
     if micro_batches < 1:

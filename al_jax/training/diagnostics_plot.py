@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from al_jax.training.measures import MEASURES, Rows, part_of
-from al_jax.training.plots import finish, line_style
+from al_jax.training.plots import finish, line_style, marker_of
 
 COLUMNS = 2
 
@@ -41,7 +41,8 @@ def _draw(axes, rows: Rows, measure: str, parts: list[int]) -> None:
     for part in parts:
         name = f"component_{part}/{measure}"
         points = [(row["update"], row[name]) for row in rows if name in row]
-        axes.plot(*zip(*points, strict=True), label=f"part {part}", linewidth=1.2, **line_style(part - 1))
+        style = {"label": f"part {part}", "linewidth": 1.2, "marker": marker_of(points), **line_style(part - 1)}
+        axes.plot(*zip(*points, strict=True), **style)
     if neutral is not None:
         axes.axhline(neutral, color="#888888", linewidth=0.8, zorder=0)
     axes.set(title=title, xlabel="update", ylabel=unit)

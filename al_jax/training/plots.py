@@ -33,7 +33,8 @@ def plot_losses(rows: Rows, path: Path) -> None:
         for name in (name for name in names if part_of(name)[1] == kind):
             component, _ = part_of(name)
             points = [(row["update"], row[name]) for row in rows if name in row]
-            axes.plot(*zip(*points, strict=True), **of_depth(component, number, f"component {component}"))
+            style = of_depth(component, number, f"component {component}")
+            axes.plot(*zip(*points, strict=True), marker=marker_of(points), **style)
         axes.set(title=kind, xlabel="update", ylabel="loss, mean over the updates of a call", yscale="log")
         finish(axes)
     explain_depths(panels, number, "component")
@@ -60,8 +61,7 @@ def _accuracy_over_time(axes, rows: Rows) -> None:
     for depth in range(1, depths + 1):
         points = [(row["epoch"], row["accuracy_by_depth"][depth - 1]) for row in rows]
         label = None if depths == 1 else f"first {depth} components" if depth > 1 else "first component"
-        marker = "o" if len(points) == 1 else None
-        axes.plot(*zip(*points, strict=True), marker=marker, **of_depth(depth, depths, label))
+        axes.plot(*zip(*points, strict=True), marker=marker_of(points), **of_depth(depth, depths, label))
     explain_depths([axes], depths, "components used")
     axes.set(title="over training", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -74,6 +74,11 @@ def _accuracy_by_depth(axes, rows: Rows) -> None:
     axes.set(title=f"after epoch {rows[-1]['epoch']}", xlabel="components used")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(max(0, min(last) - 0.02), min(1, max(last) + 0.02))
+
+
+def marker_of(points: Sequence[Any]) -> str | None:
+    """A dot for a line of one point, which would not be seen."""
+    return "o" if len(points) == 1 else None
 
 
 def line_style(index: int) -> dict[str, Any]:

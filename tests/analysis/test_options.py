@@ -64,7 +64,7 @@ REFUSED = {
     "picture for record": (depth, ["--out", "depth.png"], "--out is depth.png: give a name that ends in .json"),
     "depth of a power": (depth, ["--depths", "²"], "--depths is ²: give whole numbers"),
     "no time": (cells, ["--minutes", "nan"], "--minutes: it is nan and must be 0 or more"),
-    "no margin": (compare, ["a.json", "b.json", "--margin", "nan"], "a margin from 0"),
+    "no margin": (compare, ["a.json", "b.json", "--margin", "nan"], "--margin is nan: give 0 or more"),
     "no seed": (search, ["configs/digits.py", "--seed", "-1"], "--seed is -1: give 0 or more"),
 }
 

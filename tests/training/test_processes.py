@@ -291,6 +291,10 @@ def test_gpus_are_dealt_out_unless_the_user_has_done_it(tmp_path, monkeypatch):
     ("words", "said"),
     [
         (["--processes=0", "--"], "--processes is 0: it must be at least 1"),
+        (
+            ["--processes=2", "--config.devices=2"],
+            "--config.devices=2: those of train.py go behind --",
+        ),
         (["--processes=2", "--program=nowhere.py", "--"], "there is no nowhere.py: give --program=PATH/TO/train.py"),
     ],
 )
