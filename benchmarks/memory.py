@@ -96,7 +96,8 @@ def rows_of(network: str, arms: Mapping[str, Mapping[str, Any]]) -> list[list[st
 def main():
     parser = timing.arguments_of(__doc__, "one small network")
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)}; all by default")
-    parser.add_argument("--arms", default="", help="a regular expression; end to end is always there")
+    kept = "a regular expression; end to end is always there"
+    parser.add_argument("--arms", type=timing.pattern, default="", metavar="PATTERN", help=kept)
     options = timing.parse(parser, "memory")
     if unknown := set(options.networks) - set(NETWORKS):
         parser.error(f"there is no network {min(unknown)}: choose from {', '.join(NETWORKS)}")

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from al_jax.analysis.options import positive
 from benchmarks import timing
 from benchmarks.compiled import total
 from benchmarks.memory import NETWORKS, QUICK, arms_of, compiled
@@ -103,9 +104,10 @@ def row(name: str, arm: Mapping[str, Any], predicted: Mapping[str, int] | None, 
 def main():
     parser = timing.arguments_of(__doc__, "one small network and update")
     parser.add_argument("network", nargs="?", default="resnet32", choices=sorted(NETWORKS))
-    parser.add_argument("--arms", default="", help="a regular expression; end to end is always there")
-    parser.add_argument("--updates", type=int, default=2, help="in one dispatch, whose images count as memory")
-    parser.add_argument("--rounds", type=int, default=10)
+    kept = "a regular expression; end to end is always there"
+    parser.add_argument("--arms", type=timing.pattern, default="", metavar="PATTERN", help=kept)
+    parser.add_argument("--updates", type=positive, default=2, help="in one dispatch, whose images count as memory")
+    parser.add_argument("--rounds", type=positive, default=10, help="in which the arms take turns; 10 by default")
     options = timing.parse(parser, "memory_measured")
     network = next(iter(QUICK)) if options.quick else options.network
     if options.quick:

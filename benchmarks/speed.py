@@ -30,6 +30,7 @@ import optax
 
 import al_jax as al
 from al_jax.analysis.macs import training_macs, update_macs
+from al_jax.analysis.options import positive
 from al_jax.components import with_prepare
 from al_jax.data import unit_range
 from al_jax.rules import Bridge
@@ -169,12 +170,15 @@ def row(result: dict, name: str) -> list[str]:
 def main():
     parser = timing.arguments_of(__doc__, "one tiny network")
     parser.add_argument("--accelerator", action="store_true", help="JAX's default device in place of one core")
-    parser.add_argument("--networks", default="", help="a regular expression")
+    parser.add_argument("--networks", type=timing.pattern, default="", metavar="PATTERN", help="a regular expression")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=DTYPES, help="what layers compute in")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--updates", type=int, default=2, help="in one dispatch")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=positive, default=32, help="images in an update; 32 by default")
+    parser.add_argument("--updates", type=positive, default=2, help="in one dispatch; 2 by default")
+    parser.add_argument("--rounds", type=positive, default=3, help="in which the arms take turns; 3 by default")
     options = timing.parse(parser, "speed")
+    known = (QUICK,) if options.quick else CASES
+    if not (cases := [case for case in known if re.search(options.networks, case.name)]):
+        parser.error(f"--networks {options.networks} is in none of {'; '.join(case.name for case in known)}")
     if not options.accelerator:
         timing.one_core()
     size = 256 if options.quick else 8192 if options.accelerator else 2048
@@ -187,7 +191,6 @@ def main():
         "rounds": options.rounds,
         "results": [],
     }
-    cases = [case for case in ((QUICK,) if options.quick else CASES) if re.search(options.networks, case.name)]
     for case, dtype in itertools.product(cases, options.dtypes):
         record["results"].append(compare(case, dtype, compile_arms(case, options, dtype), options, peaks[dtype]))
         timing.write(options.json, record)  # a borrowed device may go at any time

@@ -9,8 +9,10 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -121,10 +123,14 @@ def movement_apart(start, left, right) -> float:
     return length(right, left) / length(left, start)
 
 
+def program() -> str:
+    """How this command is called."""
+    return f"python -m {sys.modules['__main__'].__spec__.name.removesuffix('.__main__')}"
+
+
 def machine() -> dict[str, Any]:
     """What the numbers depend on besides the code."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-    module = sys.modules["__main__"].__spec__.name
     return {
         "hardware": {
             "processor": processor(),
@@ -138,7 +144,7 @@ def machine() -> dict[str, Any]:
             "jaxlib": jaxlib.__version__,
             "system": platform.platform(),
         },
-        "command": " ".join(["python -m", module.removesuffix(".__main__"), *_measured_arguments()]),
+        "command": " ".join([program(), *_measured_arguments()]),
     }
 
 
@@ -151,10 +157,21 @@ def _measured_arguments() -> list[str]:
 
 def arguments_of(doc: str, quick: str = "tiny sizes and few rounds") -> argparse.ArgumentParser:
     """`--quick` for sizes that show only that the benchmark runs, and where the JSON goes."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=program(), description=doc, formatter_class=kind)
     parser.add_argument("--quick", action="store_true", help=f"{quick}: a check, not a measurement")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="instead of the one in results/benchmarks")
+    record = "for the record, instead of one in results/benchmarks"
+    parser.add_argument("--json", type=Path, metavar="FILE", help=record)
     return parser
+
+
+def pattern(text: str) -> str:
+    """A regular expression in a command."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"it is {text!r}, which is no regular expression ({error})") from error
+    return text
 
 
 def parse(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
@@ -162,6 +179,11 @@ def parse(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
     options = parser.parse_args()
     file = f"{name}_quick.json" if options.quick else f"{name}.json"
     options.json = options.json or Path("results", "benchmarks", file)
+    try:  # what cannot be written is said before anything is measured
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=options.json.parent).close()
+    except OSError as error:
+        parser.error(f"cannot write {options.json} ({error.strerror}): choose another --json")
     return options
 
 

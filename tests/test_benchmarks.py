@@ -102,6 +102,29 @@ def test_quick_measured_memory_stands_beside_the_prediction(tmp_path):
     assert all(arm["ms_per_update"] > 0 and arm["peak"] is None for arm in arms.values())  # of a CPU's
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--json", "/dev/null/record.json"],
+            "cannot write /dev/null/record.json (File exists): choose",
+        ),
+        (["--arms", "("], "it is '(', which is no regular expression"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(arguments, said, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import timing
+
+    monkeypatch.setattr(timing, "program", lambda: "benchmark")
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    parser = timing.arguments_of("What it measures.")
+    parser.add_argument("--arms", type=timing.pattern)
+    with pytest.raises(SystemExit):
+        timing.parse(parser, "benchmark")
+    assert said in capsys.readouterr().err
+
+
 def test_of_disturbed_measurements_the_quietest_counts(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     from benchmarks import quiet

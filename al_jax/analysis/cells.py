@@ -105,8 +105,11 @@ def tasks_of(config: str, runs: Path, seeds: Sequence[int], together: bool) -> l
 
 def work(
     configs: Sequence[str], arguments: Sequence[str], given: argparse.Namespace, stop: Callable[[], int] = lambda: 0
-) -> None:
+) -> int:
     """Works through the cells until every one is recorded with so many seeds, or `stop` gives a signal.
+
+    Returns:
+      How many runs were to be trained or inspected.
 
     Raises:
       Stopped: before that; the same call continues.
@@ -140,6 +143,7 @@ def work(
     if failed:
         runs = ", ".join(f"{workdir} with exit status {status}" for workdir, status in failed.items())
         raise RunError(f"what these runs said stands above: {runs}")
+    return len(waiting)
 
 
 def _plan(config: str, path: Path, given: argparse.Namespace) -> tuple[list[Mapping[str, Any]], list[Task]]:
@@ -244,7 +248,9 @@ def main() -> None:
     add_options(parser)
     given = parser.parse_args(own)
     with stop_request() as stop:
-        work(given.configs, of_train, given, stop)
+        todo = work(given.configs, of_train, given, stop)
+    if not todo:
+        print(f"nothing to do: {given.results} has all of these seeds")
 
 
 if __name__ == "__main__":

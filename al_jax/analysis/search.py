@@ -175,7 +175,8 @@ def main() -> None:
     fields = _pairs([entry.removeprefix("--config.") for entry in of_train])
     fields = {"validation": str(given.validation), **fields}
     for rule, entry in best(search(given.config, given.trials, space, fields, given.seed, path)).items():
-        print(f"best of {rule}: {entry}")
+        shown = {name: value for name, value in entry.items() if name in space}
+        print(f"best of {rule}: trial {entry['trial']}, {entry['validation_accuracy']:.2%} with {shown}")
 
 
 if __name__ == "__main__":
