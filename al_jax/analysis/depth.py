@@ -134,7 +134,7 @@ def main() -> None:
     if given.out.suffix != ".json":
         parser.error(f"--out is {given.out}: give a name that ends in .json, beside which the figure goes")
     if not all(depth.isdecimal() and int(depth) for depth in given.depths.split(",")):
-        parser.error(f"--depths is {given.depths}: give whole numbers with commas between them")
+        parser.error(f"--depths is {given.depths}: give whole numbers from 1 on with commas between them")
     of = {"name": given.out.stem, "dataset": given.dataset, "epochs": given.epochs, "width": given.width}
     entries = _earlier(given.out, of)
     done = {(entry["rule"], entry["depth"], entry["seed"]) for entry in entries}
@@ -145,6 +145,7 @@ def main() -> None:
                     continue
                 fields = {**fields, "dataset": given.dataset, "data_dir": given.data_dir, "epochs": given.epochs}
                 fields |= {"components": depth, "width": given.width, "code": given.width, "seed": seed}
+                print(f"{NAMES[rule]}, {depth} components, seed {seed}", flush=True)
                 with tempfile.TemporaryDirectory() as workdir:
                     entries.append(measure(default_config(**fields, eval_every=given.epochs), Path(workdir)))
                 write_json(given.out, {**of, "runs": entries})

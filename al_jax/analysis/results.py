@@ -99,7 +99,7 @@ def analysed(workdir: Path, summary: Mapping[str, Any]) -> bool:
     path = workdir / "analysis.json"
     if not path.exists():
         return False
-    found = [analysis.get("digest") for analysis in read_json(path)["seeds"]]
+    found = [analysis.get("digest") for analysis in read_json(path, "seeds")["seeds"]]
     return found == [entry["digest"] for entry in seeds_of([summary])]
 
 
