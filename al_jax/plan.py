@@ -28,7 +28,7 @@ from al_jax.training import command_line
 from al_jax.training.config import from_text
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.plan import Plan, Stage, make_plan
-from al_jax.training.records import write_json
+from al_jax.training.records import writable, write_json
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "digits.py"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -159,7 +159,9 @@ def main(argv):
         exact.request()  # before the backend starts, as in train.py
     config.engine, config.devices = "pipelined", from_text("devices", options.devices)
     limit = bytes_from(options.memory) if options.memory else float("inf")
-    picture = picture_from(options.picture)
+    picture = writable(picture_from(options.picture))
+    if options.json:
+        writable(Path(options.json))
     console = Console(width=None if Console().is_terminal else 140)
     work = "compiling and timing" if options.measure else "compiling"
     with console.status(f"{work} components") as status:  # on a terminal

@@ -12,7 +12,6 @@ import platform
 import re
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +23,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from al_jax.training.errors import RunError
+from al_jax.training.records import writable
 from al_jax.training.summary import processor
 
 
@@ -179,11 +180,10 @@ def parse(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
     options = parser.parse_args()
     file = f"{name}_quick.json" if options.quick else f"{name}.json"
     options.json = options.json or Path("results", "benchmarks", file)
-    try:  # what cannot be written is said before anything is measured
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=options.json.parent).close()
-    except OSError as error:
-        parser.error(f"cannot write {options.json} ({error.strerror}): choose another --json")
+    try:
+        writable(options.json)
+    except RunError as error:
+        parser.error(str(error))
     return options
 
 

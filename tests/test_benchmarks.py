@@ -107,7 +107,7 @@ def test_quick_measured_memory_stands_beside_the_prediction(tmp_path):
     [
         (
             ["--json", "/dev/null/record.json"],
-            "cannot write /dev/null/record.json (File exists): choose",
+            "cannot write /dev/null/record.json (File exists): choose another place",
         ),
         (["--arms", "("], "it is '(', which is no regular expression"),
     ],

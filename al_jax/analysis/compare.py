@@ -32,6 +32,7 @@ from al_jax.analysis.results import (
 from al_jax.training.command_line import command, split_arguments, stop_request
 from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
+from al_jax.training.records import writable
 
 HEADER = (
     "run",
@@ -189,6 +190,8 @@ def main() -> None:
     }
     if any(wrong.values()):
         parser.error("; ".join(sentence for sentence, is_so in wrong.items() if is_so))
+    if given.out:
+        writable(given.out)
     if to_run:
         with stop_request() as stop:
             cells.work(to_run, of_train, given, stop)
@@ -196,7 +199,6 @@ def main() -> None:
     table = compare(paths, range(given.seeds) if given.seeds else None, given.margin, given.level)
     print(table)
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(table + "\n")
 
 

@@ -31,7 +31,7 @@ from al_jax.training.errors import RunError
 from al_jax.training.loop import Training
 from al_jax.training.plots import COLOURS, finish, percent
 from al_jax.training.recipes import BACKPROP
-from al_jax.training.records import read_json, write_json
+from al_jax.training.records import read_json, writable, write_json
 from al_jax.training.run import Run, set_up
 from al_jax.training.summary import summarise
 from al_jax.training.workdir import claimed
@@ -136,7 +136,7 @@ def main() -> None:
     if not all(depth.isdecimal() and int(depth) for depth in given.depths.split(",")):
         parser.error(f"--depths is {given.depths}: give whole numbers from 1 on with commas between them")
     of = {"name": given.out.stem, "dataset": given.dataset, "epochs": given.epochs, "width": given.width}
-    entries = _earlier(given.out, of)
+    entries = _earlier(writable(given.out), of)
     done = {(entry["rule"], entry["depth"], entry["seed"]) for entry in entries}
     for depth in map(int, given.depths.split(",")):
         for seed in range(given.seeds):

@@ -26,7 +26,7 @@ from al_jax.training.config import Config, default_config, from_text
 from al_jax.training.errors import ConfigError, Diverged, RunError
 from al_jax.training.limits import NEEDS
 from al_jax.training.loop import Training
-from al_jax.training.records import read_json, write_json
+from al_jax.training.records import read_json, writable, write_json
 from al_jax.training.run import set_up
 from al_jax.training.summary import machine
 from al_jax.training.validation import validate
@@ -171,6 +171,7 @@ def main() -> None:
     if given.seed < 0:
         parser.error(f"--seed is {given.seed}: give 0 or more")
     path = given.out or Path("results/search") / f"{name_of(given.config)}.json"
+    writable(path)
     space = _pairs(given.space)
     fields = _pairs([entry.removeprefix("--config.") for entry in of_train])
     fields = {"validation": str(given.validation), **fields}

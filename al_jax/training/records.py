@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,20 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
         raise RunError(f"{path} is a folder: give a file in it") from error
     except ValueError as error:
         raise RunError(f"{path} is damaged: it holds no JSON; take it from a copy, or train anew elsewhere") from error
+
+
+def writable(path: Path) -> Path:
+    """The file, for which a folder is made; called before anything is measured that would be lost without it.
+
+    Raises:
+      RunError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise RunError(f"cannot write {path} ({error.strerror}): choose another place for it") from error
+    return path
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -77,6 +77,21 @@ def test_options_that_cannot_be_are_refused(module, arguments, said, monkeypatch
     assert said in capsys.readouterr().err
 
 
+NOWHERE = "/dev/null/file.json"
+UNWRITABLE = {
+    "compare": (compare, ["configs/digits.py", "configs/digits.py:smoke", "--out", NOWHERE]),
+    "depth": (depth, ["--out", NOWHERE]),
+    "search": (search, ["configs/digits.py", "--out", NOWHERE]),
+}
+
+
+@pytest.mark.parametrize(("module", "arguments"), UNWRITABLE.values(), ids=UNWRITABLE)
+def test_what_cannot_be_written_is_said_before_anything_is_trained(module, arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    with pytest.raises(RunError, match=r"cannot write /dev/null/file\.json \(.*\): choose another place"):
+        module.main()
+
+
 @pytest.mark.parametrize("content", ["[]", "5"])
 def test_json_of_another_kind_is_no_result(content, tmp_path):
     (tmp_path / "a.json").write_text(content)
