@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 
 from al_jax.analysis import maps, pictures
 from al_jax.analysis.anytime import exits
@@ -167,7 +168,8 @@ def main() -> None:
     parser.add_argument("--data_dir", default="", metavar="DIR", help="where the data lies now, if it has moved")
     given = parser.parse_args()
     for workdir in given.workdirs:
-        first, *_ = inspect(workdir, given.data_dir)
+        with Console().status(f"inspecting {workdir}"):  # on a terminal
+            first, *_ = inspect(workdir, given.data_dir)
         left_out = f", without {first['left_out']}" if "left_out" in first else ""
         print(f"{workdir}/analysis.json{left_out}")
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from rich.console import Console
 
 from al_jax.analysis import pictures
 from al_jax.analysis.blocks import Outputs, block_outputs, in_batches
@@ -155,7 +156,8 @@ def main() -> None:
     parser.add_argument("--data_dir", default="", metavar="DIR", help="where the data lies now, if it has moved")
     given = parser.parse_args()
     out = given.out or given.workdirs[0]
-    represent(given.workdirs, out, given.data_dir)
+    with Console().status(f"comparing {', '.join(map(str, given.workdirs))}"):  # on a terminal
+        represent(given.workdirs, out, given.data_dir)
     print(f"{out}/representation.json")
 
 
