@@ -48,7 +48,8 @@ class Worker:
         """Moves all its threads to these cores."""
         if hasattr(os, "sched_setaffinity"):
             for thread in os.listdir(f"/proc/{self.process.pid}/task"):
-                os.sched_setaffinity(int(thread), cores)
+                with contextlib.suppress(ProcessLookupError):  # a thread that has ended meanwhile
+                    os.sched_setaffinity(int(thread), cores)
 
     def close(self) -> None:
         self.pipe.close()  # at which the process ends by itself
