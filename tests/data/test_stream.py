@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from processes import BOUND
 
 from al_jax.data import DataError, Split, Stream, crops, epoch_order, gather, load, validation_split
 from al_jax.data.stream import _draws
@@ -108,7 +109,7 @@ def test_examples_are_read_ahead_and_no_further_than_one_batch(stream):
 
     batches = dataclasses.replace(stream, source=Noted()).batches(np.arange(EXAMPLES).reshape(-1, 4))
     next(batches)
-    assert second.wait(10)
+    assert second.wait(BOUND)
     assert max(asked) < 4 + max(4, os.cpu_count())
     batches.close()
 
