@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import runpy
+import signal
 import sys
 import textwrap
 import traceback
@@ -172,7 +173,9 @@ def command(main: Callable[[], None], *stopping: type[BaseException], again: str
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[Callable[[], int]]:
-    """While open, SIGTERM, SIGHUP and the first Ctrl-C only note that the run shall stop; a second one interrupts.
+    """While open, SIGTERM, SIGHUP and the first Ctrl-C only note that the run shall stop; Ctrl-C after that interrupts.
+
+    A second SIGTERM does not: who ends all processes of a service asks a run and its launcher, who asks it again.
 
     Yields:
       A function that gives the signal's number, 0 before one came.
@@ -180,7 +183,7 @@ def stop_request() -> Iterator[Callable[[], int]]:
     noted = []
 
     def note(number, frame):
-        if noted:
+        if noted and number == signal.SIGINT:
             raise KeyboardInterrupt
         noted.append(number)
 

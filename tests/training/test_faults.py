@@ -10,6 +10,7 @@ import pytest
 from processes import FULL_DISK, digest_of, finish, kill, sentence, wait_for_checkpoint
 
 from al_jax.training.checkpoint import Checkpoints
+from al_jax.training.command_line import stop_request
 
 no_process_stays = processes.no_process_stays
 start = functools.partial(processes.start, 0, {}, engine="sequential", devices=1)
@@ -51,3 +52,12 @@ def test_a_signal_saves_and_says_how_to_continue(tmp_path, number):
     assert "Traceback" not in errors
     assert "and saved; the same command with --workdir=" in output
     assert f"stopped after update {Checkpoints(tmp_path, 3).steps()[0]} of" in output
+
+
+def test_a_run_that_is_asked_to_stop_twice_still_saves_but_for_ctrl_c():
+    with stop_request() as stop:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+        assert stop() == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
