@@ -17,68 +17,23 @@ accelerator.
 """
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from al_jax.analysis.options import add_options, parser_of, positive
 from al_jax.analysis.published import TABLES, USUAL, name_of, with_variants
-from al_jax.analysis.results import FREE, UNCOUNTED, analysed, numbers_of, record, runs_in, seeds_of
+from al_jax.analysis.results import FREE, UNCOUNTED, numbers_of, record, runs_in, seeds_of
+from al_jax.analysis.tasks import TRAIN, Stopped, Task, work_through
 from al_jax.training.command_line import command, read_config, split_arguments, stop_request
 from al_jax.training.config import MACHINES, default_config
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.records import read_json
 
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
-GRACE = 300.0  # seconds that a stopped run has for its checkpoint
-POLL = 0.2  # seconds
 OURS = ((), ("backprop",), USUAL, ("contrast",))
 AUTHORS = (("authors",), ("authors_backprop",))
-
-
-class Stopped(Exception):
-    """The time is over, or somebody stopped the list."""
-
-
-class Task(NamedTuple):
-    """One run of a config: its workdir and the seeds in it."""
-
-    config: str
-    workdir: Path
-    seed: int
-    num_seeds: int
-
-    @classmethod
-    def of(cls, config: str, runs: Path, seed: int, num_seeds: int = 1) -> "Task":
-        """The run of these seeds, where every list has it."""
-        last = f"-{seed + num_seeds - 1}" * (num_seeds > 1)
-        return cls(config, runs / f"{name_of(config)}-{seed}{last}", seed, num_seeds)
-
-    @property
-    def summary(self) -> Path:
-        return self.workdir / "summary.json"
-
-    @property
-    def trained(self) -> bool:
-        return self.summary.exists()
-
-    @property
-    def inspected(self) -> bool:
-        """Whether nothing is left to measure; of learning machines `inspect` measures nothing."""
-        summary = read_json(self.summary)
-        return summary["config"]["rule"] in MACHINES or analysed(self.workdir, summary)
-
-    def command(self, arguments: Sequence[str]) -> list[str]:
-        """What is to be done next, nothing where all is done."""
-        if self.trained:
-            return [] if self.inspected else [sys.executable, "-m", "al_jax.analysis.inspect", str(self.workdir)]
-        own = [f"--config={self.config}", f"--config.seed={self.seed}", f"--config.num_seeds={self.num_seeds}"]
-        return [sys.executable, str(TRAIN), *own, *arguments, f"--workdir={self.workdir}"]
 
 
 def all_cells() -> list[str]:
@@ -135,7 +90,7 @@ def work(
     def over() -> bool:
         return bool(stop()) or time.monotonic() >= deadline
 
-    for done in _work_through(waiting, arguments, given.jobs, over, failed):
+    for done in work_through(waiting, arguments, given.jobs, over, failed):
         for path, (kept, tasks) in cells.items():
             if done in tasks and not any(task.command(arguments) for task in tasks):
                 record(path, [task.workdir for task in tasks], kept)
@@ -167,54 +122,6 @@ def _plan(config: str, path: Path, given: argparse.Namespace) -> tuple[list[Mapp
     if missing := [seed for seed in range(given.seeds) if seed not in done]:
         tasks += tasks_of(config, given.runs, missing, given.together)
     return kept, tasks
-
-
-def _work_through(
-    tasks: Sequence[Task], arguments: Sequence[str], jobs: int, over: Callable[[], bool], failed: dict[Path, int]
-) -> Iterator[Task]:
-    """Yields each task when it is done; so many are worked on at a time, each in a process of its own.
-
-    A run that fails does not hold the others up: its workdir and exit status go into `failed`.
-    """
-    waiting, running = list(tasks), dict[Task, subprocess.Popen]()
-    # A process that shares a device must not take all of its memory.
-    environment = {**os.environ, **({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if jobs > 1 else {})}
-    try:
-        while waiting or running:
-            if over():
-                raise Stopped
-            while waiting and len(running) < jobs:
-                task = waiting.pop(0)
-                if command := task.command(arguments):
-                    print(task.workdir, flush=True)
-                    # In a session of its own, a Ctrl-C in the terminal reaches it only through us.
-                    running[task] = subprocess.Popen(command, start_new_session=True, env=environment)
-                else:
-                    yield task
-            for task in [task for task, process in running.items() if process.poll() is not None]:
-                status = running.pop(task).returncode
-                if status in (128 + signal.SIGTERM, 128 + signal.SIGINT):
-                    raise Stopped
-                if status:
-                    failed[task.workdir] = status
-                else:
-                    waiting.insert(0, task)  # there may be more to do of it
-            time.sleep(POLL)
-    finally:
-        _stop(running.values())
-
-
-def _stop(processes: Iterable[subprocess.Popen]) -> None:
-    """Asks processes once to save and stop."""
-    processes, until = list(processes), time.monotonic() + GRACE
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    for process in processes:
-        try:
-            process.wait(max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _refuse(arguments: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ from al_jax.analysis.results import (
     runs_in,
     seeds_of,
 )
+from al_jax.analysis.tasks import Stopped
 from al_jax.training.command_line import command, split_arguments, stop_request
 from al_jax.training.config import default_config, differences
 from al_jax.training.errors import RunError
@@ -203,4 +204,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main, cells.Stopped, again="continues")
+    command(main, Stopped, again="continues")

@@ -12,7 +12,7 @@ import processes
 import pytest
 from processes import BOUND
 
-from al_jax.analysis import cells, search
+from al_jax.analysis import cells, search, tasks
 from al_jax.analysis.published import ARMS, TABLES, name_of, with_variants
 from al_jax.training.config import default_config
 from al_jax.training.errors import ConfigError, RunError
@@ -36,7 +36,7 @@ def given(folder, seeds=2, minutes=float("inf"), jobs=1, together=False):
 def test_a_stopped_list_continues_and_ends_in_a_result(tmp_path, capsys):
     config, path = tmp_path / "tiny.py", tmp_path / "results" / "tiny.json"
     config.write_text(TINY)
-    with pytest.raises(cells.Stopped):
+    with pytest.raises(tasks.Stopped):
         cells.work([str(config)], [], given(tmp_path, minutes=0.0))
     assert not path.exists()
     cells.work([str(config)], ["--config.keep=1"], given(tmp_path, seeds=1))
@@ -99,11 +99,11 @@ def test_a_list_that_is_asked_to_stop_while_it_starts_a_run_stops_that_one_too(t
         return begun
 
     begin = subprocess.Popen
-    monkeypatch.setattr(cells.subprocess, "Popen", popen)
+    monkeypatch.setattr(tasks.subprocess, "Popen", popen)
     (tmp_path / "tiny.py").write_text(TINY)
     folders = [f"--{name}={tmp_path / name}" for name in ("runs", "results")]
     monkeypatch.setattr(sys, "argv", ["cells", str(tmp_path / "tiny.py"), *folders])
-    with pytest.raises(cells.Stopped):
+    with pytest.raises(tasks.Stopped):
         cells.main()
     assert [process.returncode for process in processes.STARTED] == [-signal.SIGTERM]
 
@@ -177,7 +177,7 @@ def test_a_run_that_fails_does_not_hold_up_the_others(tmp_path, monkeypatch):
         def poll(self):
             return self.returncode
 
-    monkeypatch.setattr(cells.subprocess, "Popen", Ended)
+    monkeypatch.setattr(tasks.subprocess, "Popen", Ended)
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text(TINY)
     configs = [str(tmp_path / f"{name}.py") for name in ("one", "two")]
