@@ -2,8 +2,6 @@
 
 import socket
 
-KEPT: list[socket.socket] = []
-
 
 def free_port() -> int:
     """A port of the loopback interface that is free for whoever is told of it, as long as this process lives.
@@ -13,5 +11,6 @@ def free_port() -> int:
     keeper = socket.socket()
     keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # others with this option may listen there
     keeper.bind(("127.0.0.1", 0))
-    KEPT.append(keeper)
-    return keeper.getsockname()[1]
+    port = keeper.getsockname()[1]
+    keeper.detach()  # it stays open until this process ends
+    return port
