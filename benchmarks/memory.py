@@ -8,10 +8,13 @@ its authors' head here, with three dense layers (`mlp_sr`); `configs/local_learn
   python -m benchmarks.memory [NETWORK ...] [--arms PATTERN] [--quick] [--json FILE]
 
 Arms that the JSON has already are not compiled again, so delete it after changes of the code. Each says which command
-and versions counted it, but for those recorded so far, which are from several days, before arms said so; those of the
-record itself are the latest arm's. Rematerialisation needs one thing of the CPU
-compiler, which only this benchmark asks for: by default it drops the barriers that keep the second forward pass apart
-from the first one before it merges equal work, and nothing is saved on a CPU.
+and versions counted it, but for those of ResNet-32 and ResNet-101, which are from several days, before arms said so;
+those of the record itself are the latest arm's. The arms of the ImageNet networks take four to ten minutes and up to 15
+GB each on one core.
+
+Rematerialisation needs one thing of the CPU compiler, which only this benchmark asks for: by default it drops the
+barriers that keep the second forward pass apart from the first one before it merges equal work, and nothing is saved on
+a CPU.
 """
 
 import json
