@@ -447,6 +447,7 @@ def draw_memory(name, entry):
     named = "rule alone", "with MAN", "end to end, computed anew"
     panels[1].legend(handles, named, frameon=False, fontsize=8, loc="lower right")
     figure.suptitle(f"{name}, {entry['batch']} images of {' x '.join(map(str, entry['image'][:2]))}", fontsize=10)
+    figure.set_dpi(80)  # for a light notebook
     plt.show()
 
 
