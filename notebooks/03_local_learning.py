@@ -463,8 +463,8 @@ else:
 # line, not only against the grey bar on the left. On ResNet-32, without rematerialisation, only DGL alone in 16
 # components reaches it; with rematerialisation, local rules need 11 to 35 % more than end to end. On ResNet-101 with
 # balanced cuts and rematerialisation they need 9 to 13 % less, on ResNet-152 39 to 40 % less, and on ResNeXt-101 4 to
-# 22 % more. More components help until the auxiliary networks and the largest component are what is left: on ResNet-101,
-# four components of equal length need as much as two (16.7 and 16.5 GB).
+# 22 % more. More components help until the auxiliary networks and the largest component are what is left: on
+# ResNet-101, four components of equal length need as much as two (16.7 and 16.5 GB).
 
 # %% [markdown]
 # ## 5. What the components represent
