@@ -71,14 +71,15 @@ class AssociatedComponent(nn.Module):
             code = one_hot(signal["label"], self.classes)
             signal = {"features": signal["image"], "code": code, "label": signal["label"]}
         associated_loss, autoencoder_loss = self.losses
+        code_below = jax.lax.stop_gradient(signal["code"])  # also where al.leak lets gradients through the features
 
         features = self.lift(signal["features"], train)
-        code, decoded = self.autoencode(signal["code"], signal["label"], train)
+        code, decoded = self.autoencode(code_below, signal["label"], train)
         code_of_features, target = self.associate(features, train), jax.lax.stop_gradient(code)
         made = "the bridge makes the first and the encoder the second"
         associated = _compared(associated_loss, code_of_features, target, made)
         made = "the decoder makes the first, and the second is the code below"
-        autoencoder = _compared(autoencoder_loss, decoded, signal["code"], made)
+        autoencoder = _compared(autoencoder_loss, decoded, code_below, made)
 
         losses = {"associated": associated, "autoencoder": autoencoder}
         if self.l2:

@@ -4,7 +4,7 @@ The autoencoder losses of all components, `mean((h_i(g_i(t_{i-1})) - t_{i-1})^2)
 the g's and h's alone. As a chain of its own they train on a batch of the C labels, one of each, in seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from al_jax.arguments import several, whole
 from al_jax.components import call_block, component, compose
 from al_jax.losses import mean_squared_error, one_hot
 from al_jax.rules.parts import CodeLayer, Loss, Parts, parts_of, up_to
-from al_jax.types import ComponentState, Network
+from al_jax.types import ComponentState, Network, PyTree
 
 
 class CodeComponent(nn.Module):
@@ -124,8 +124,14 @@ def with_codes(components: Sequence[ComponentState], codes: Sequence[ComponentSt
 
 
 def _with_code(own: ComponentState, trained: ComponentState, number: int) -> ComponentState:
-    merged = {name: {**own.variables[name], **tree} for name, tree in trained.variables.items()}
-    if jax.tree.map(jnp.shape, merged) != jax.tree.map(jnp.shape, {name: own.variables[name] for name in merged}):
+    merged = _over(own.variables, trained.variables)
+    if jax.tree.map(jnp.shape, merged) != jax.tree.map(jnp.shape, own.variables):
         raise ValueError(f"the codes of component {number} are not of its network: give label_codes the same widths")
-    params = merged.pop("params", {})
-    return own._replace(params=params, model_state={**own.model_state, **merged})
+    return own._replace(params=merged.pop("params", {}), model_state=merged)
+
+
+def _over(tree: PyTree, other: PyTree) -> PyTree:
+    """The tree with what the other one has in its place, at any depth: `al.leak` puts components into one."""
+    if not isinstance(tree, Mapping) or not isinstance(other, Mapping):
+        return other
+    return {**tree, **{name: _over(tree.get(name), own) for name, own in other.items()}}

@@ -35,8 +35,8 @@ def leak(rule: Rule, alpha: float) -> Rule:
     """Lets `alpha` of the gradient through each cut: 0 is the local rule, 1 end-to-end training with every loss.
 
     Components that wait for each other's gradients cannot train by themselves, so the network is one single component,
-    as under `al.backprop`. Its prediction still has the rule's depths. Under Associated Learning the losses above then
-    train the codes below too, so what an autoencoder has to decode keeps changing.
+    as under `al.backprop`. Its prediction still has the rule's depths. Under Associated Learning gradients go through
+    the features alone: codes still learn from their own autoencoders, and can be trained beforehand.
 
     Args:
       rule: `(blocks, classes, ...) -> Network`, whose components are Flax modules and tell each other nothing.

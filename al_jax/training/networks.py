@@ -138,7 +138,13 @@ def _of_large_images(config: Config) -> bool:
 def build_codes(config: Config, classes: int) -> Network:
     """The chain of encoders and decoders of the network, for pre-trained codes."""
     layer = functools.partial(rules.CodeLayer, dtype=dtype_of(config))
-    return rules.label_codes(classes, (config.code,) * config.components, encoder=layer, decoder=layer)
+    codes = (config.code,) * config.components
+
+    def chain(blocks, classes):
+        return rules.label_codes(classes, codes, encoder=layer, decoder=layer)
+
+    # One component, as the network is; no share of a code's gradient goes down, before training or in it.
+    return (rules.leak(chain, 0.0) if config.leak else chain)(codes, classes)
 
 
 def _bridges(config: Config, facts: DataFacts, activation, hidden) -> list[PartFactory]:

@@ -128,10 +128,6 @@ def _validate_rule(config: Config) -> None:
                 f"config.{field} is {_text(config[field])}, which compares the examples of a slice of a micro-batch, "
                 "and here each has one: raise batch_size, or lower accumulate or shards"
             )
-    if config.leak and config.codes == "pretrained":
-        raise ConfigError(
-            "config.leak lets codes learn from losses above, so they cannot be pretrained: set codes='online'"
-        )
     for field in ("momentum", "leak"):
         if config[field] and config.rule == "backprop":
             raise ConfigError(f"config.{field} is for rules with components: rule=backprop has one, give another rule")

@@ -1,6 +1,7 @@
 """A leak puts a share of the gradient from above beside a component's own."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -100,6 +101,23 @@ def test_predictions_and_effective_parameters_are_the_rules():
     assert len(evaluated.by_depth) == 3
     assert evaluated.full == hits.mean()
     assert network.effective == ({f"parts_{i}": entry for i, entry in enumerate(local.effective)},)
+
+
+def test_under_associated_learning_features_leak_and_codes_do_not():
+    found = {}
+    for alpha in (0.0, 1.0):
+        network = al.leak(lambda blocks, classes: al.associated(blocks, classes, (4, 5, 6)), alpha)(blocks(), 3)
+        (variables,) = random_variables(network, BATCH)
+
+        def loss(params, network=network, variables=variables):
+            return sum(network.components[0].apply({**variables, "params": params}, BATCH, KEY, True)[1].values())
+
+        found[alpha] = jax.jit(jax.grad(loss))(variables["params"])
+    for name, part in itertools.product(("parts_0", "parts_1", "parts_2"), "fbgh"):
+        local, leaking = (jax.tree.leaves(found[alpha][name][part]) for alpha in (0.0, 1.0))
+        apart = max(np.abs(a - b).max() for a, b in zip(local, leaking, strict=True))
+        largest = max(np.abs(leaf).max() for leaf in local)
+        assert (apart > 0.01 * largest) == (part == "f" and name != "parts_2"), (name, part, apart, largest)
 
 
 def test_associated_learning_keeps_its_rates():

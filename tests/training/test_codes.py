@@ -11,7 +11,7 @@ from support import assert_same_bits
 import al_jax as al
 from al_jax.analysis.inspect import code_statistics
 from al_jax.training import loop
-from al_jax.training.codes import pretrain
+from al_jax.training.codes import decoded_shares, pretrain
 from al_jax.training.config import default_config
 from al_jax.training.networks import build_codes
 from al_jax.training.run import per_seed, set_up
@@ -56,6 +56,15 @@ def test_codes_decode_before_the_first_update_and_are_kept(tmp_path):
     assert_same_bits(after, pipelined)
     both, _, of_both = trained(tmp_path / "both", num_seeds=2)
     assert_same_bits(after, per_seed(both, of_both)[0])
+
+
+def test_codes_are_trained_beforehand_where_a_leak_makes_one_component_of_all(tmp_path):
+    run, (before,), (after,) = trained(tmp_path, leak=0.5)
+    chain = build_codes(run.config, 10)
+    apart = {name: {part: own[part] for part in "gh"} for name, own in before.params.items()}
+    assert decoded_shares(chain, [{"params": apart}], 10) == [1.0, 1.0]
+    for name, own in after.params.items():
+        assert_same_bits({part: own[part] for part in "gh"}, apart[name])
 
 
 def test_it_is_said_whether_codes_decode(capsys):

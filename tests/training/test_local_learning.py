@@ -186,7 +186,6 @@ def test_associated_learning_learns_digits_with_momentum(tmp_path):
         ),
         ({"rule": "infopro", "augmentation": "authors"}, "config.augmentation is 'authors', whose images"),
         ({"rule": "greedy", "l2": 1e-4}, "config.l2 is for associated and backprop: set weight_decay"),
-        ({"leak": 0.1, "codes": "pretrained"}, "config.leak lets codes learn from losses above"),
         ({"cuts": "memory"}, "config.cuts is 'memory': an mlp has one layer a component"),
         (
             {"rule": "infopro", "infopro_first": "nan,1"},
