@@ -1,9 +1,11 @@
 """What rows of metrics.jsonl have beside losses where a run is diagnosed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
+PART = re.compile(r"^(?:component_1/)?component_(\d+)[/_](.+)")
 # Titles, units, and the value at which a measure says nothing, if there is one.
 MEASURES = {
     "angle": ("gradients of parameters", "degrees to the true gradient", 90),
@@ -23,6 +25,9 @@ def without_measures(rows: Rows) -> Rows:
 
 
 def part_of(name: str) -> tuple[int, str]:
-    """The component of a loss or measure, from 1, and what it is called there: of `component_2/angle` 2 and `angle`."""
-    component, _, kind = name.removeprefix("component_").partition("/")
+    """The component of a loss or measure, from 1, and what it is called there: of `component_2/angle` 2 and `angle`.
+
+    Where `al.leak` made one component of several, `component_1/component_2_angle` is theirs, too.
+    """
+    component, kind = PART.findall(name)[0]
     return int(component), kind

@@ -6,6 +6,7 @@ import pytest
 
 from al_jax.training.errors import RunError
 from al_jax.training.losses import LossLog, refuse_infinite
+from al_jax.training.measures import part_of
 from al_jax.types import ComponentState, Metrics
 
 
@@ -53,3 +54,15 @@ def test_a_number_that_is_not_finite_is_named():
     broken = state._replace(params={"f": {"kernel": jnp.array([1, jnp.inf, 1])}})
     with pytest.raises(RunError, match="params/f/kernel of component 2 is not finite after update 7: start anew with"):
         refuse_infinite([state, broken], 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("component_12/associated", (12, "associated")),
+        ("component_1/infopro_share", (1, "infopro_share")),
+        ("component_1/component_2_associated", (2, "associated")),  # as al.leak calls it
+    ],
+)
+def test_a_loss_is_known_by_its_component_and_kind(name, part):
+    assert part_of(name) == part
