@@ -96,6 +96,8 @@ def main() -> None:
     if not given.results.is_dir():
         parser.error(f"there is no folder {given.results}")
     found, missing = figures(given.results)
+    if not found:
+        parser.error(f"{given.results} has no run to draw: python -m al_jax.analysis.cells makes some")
     given.out.mkdir(parents=True, exist_ok=True)
     for name, draw in found.items():
         draw().savefig(given.out / f"{name}.png", dpi=140)

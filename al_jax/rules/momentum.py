@@ -96,7 +96,8 @@ def momentum(
         above = [tuple(itertools.chain(*layers[i + 1 :]))[:depth] for i in range(len(layers))]
         if len(above[0]) < depth:
             raise ValueError(
-                f"depth is {depth}, but there are {len(above[0])} layers above component 1: a branch is made of those"
+                f"momentum makes a branch of the next {depth} layers, but above component 1 there are {len(above[0])}: "
+                "give a smaller depth"
             )
         passes = [0, *(max(0, len(wanted) - own) for wanted, own in zip(above, counts[1:], strict=False))]
         branches = [

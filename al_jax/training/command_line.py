@@ -17,10 +17,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from al_jax.data import DataError
+from al_jax.engines import distributed
 from al_jax.signals import answered
 from al_jax.training.config import Config, default_config, from_text, nearest, wrong_type
 from al_jax.training.errors import ConfigError, RunError
 from al_jax.training.limits import with_given
+
+STOPPING = "stopping: what is in progress is done and saved first; Ctrl-C (again) does not wait for it"
 
 
 def define_workdir() -> None:
@@ -185,6 +188,9 @@ def stop_request() -> Iterator[Callable[[], int]]:
     def note(number, frame):
         if noted and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not noted and distributed.first():
+            with contextlib.suppress(OSError, RuntimeError):  # nobody reads it, or it would be in the middle of a line
+                print(STOPPING, file=sys.stderr, flush=True)
         noted.append(number)
 
     with answered(note):

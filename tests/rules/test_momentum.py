@@ -195,7 +195,7 @@ def test_a_layer_without_parameters_tells_nothing():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: al.momentum(al.greedy, 4)(blocks(), 3), "depth is 4, but there are 3 layers above component 1"),
+        (lambda: al.momentum(al.greedy, 4)(blocks(), 3), "the next 4 layers, but above component 1 there are 3"),
         (lambda: al.momentum(al.backprop), "momentum takes a local rule with branches="),
         (lambda: al.momentum(al.momentum(al.greedy))(blocks(), 3), "this rule has momentum already"),
         (lambda: al.momentum(al.greedy(blocks(), 3)), "al.momentum takes a rule, not the network of one"),

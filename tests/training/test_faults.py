@@ -54,10 +54,11 @@ def test_a_signal_saves_and_says_how_to_continue(tmp_path, number):
     assert f"stopped after update {Checkpoints(tmp_path, 3).steps()[0]} of" in output
 
 
-def test_a_run_that_is_asked_to_stop_twice_still_saves_but_for_ctrl_c():
+def test_a_run_that_is_asked_to_stop_twice_still_saves_but_for_ctrl_c(capfd):
     with stop_request() as stop:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
             signal.raise_signal(number)
         assert stop() == signal.SIGTERM
+        assert capfd.readouterr().err.count("stopping: what is in progress is done and saved first") == 1
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_refused(fields, message):
     [
         ({"rule": "infopro", "infopro_first": "5"}, "config.infopro_first is '5': it must be two numbers"),
         ({"rule": "infopro", "infopro_shares": "0,1"}, "2 shares for 3 components below the top one"),
-        ({"rule": "greedy", "momentum": True, "momentum_depth": 4}, "depth is 4, but there are 3 layers above"),
+        ({"rule": "greedy", "momentum": True, "momentum_depth": 4}, "the next 4 layers, but above component 1"),
         ({"network": "resnet32", "cuts": "infopro", "rule": "greedy"}, "infopro cuts resnet32 into 8 or 16 components"),
         ({"network": "vanilla_cnn", "cuts": "man", "rule": "greedy"}, "man cuts .*, not 'vanilla_cnn'"),
         ({"network": "resnet8", "cuts": "memory", "components": 5}, "4 layers cannot be cut into 5 blocks"),
