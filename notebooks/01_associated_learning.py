@@ -20,8 +20,7 @@
 #
 # Associated Learning ([Kao and Chen, 2021](https://arxiv.org/abs/1906.05560)) cuts a network into
 # components. Each of them trains on losses of its own, and no gradient passes from one to another. All
-# components can therefore train at the same time, each on a different micro-batch, as a small batch of images
-# is called here.
+# components can therefore train at the same time, each on a different micro-batch (a small batch of images).
 #
 # This notebook builds one component by hand, chains four of them, trains the chain on one device and on
 # four, and checks that both runs end with the same parameters, bit for bit. It ends with a component that
@@ -49,8 +48,8 @@ from al_jax.training.digest import digest
 
 # %% [markdown]
 # Three settings must be made before JAX computes anything. Section 4 compares one device with four, bit for
-# bit. So the compiler is asked for code that rounds in the same way in every program (`exact.request`), and
-# JAX for four CPU devices. A GPU, if there is one, stays unused. To run this cell again, restart the runtime
+# bit. So we ask the compiler for code that rounds in the same way in every program (`exact.request`), and JAX
+# for four CPU devices. A GPU is not used, even if there is one. To run this cell again, restart the runtime
 # first.
 
 # %%
@@ -113,7 +112,7 @@ schedule.figure(
 #   \ell_i^{\text{autoencoder}} = \operatorname{mean}\,(\tilde t_{i-1} - \bar t_{i-1})^2.$$
 #
 # The *associated loss* trains $f_i$ and $b_i$ to predict the code of the label from the image. The
-# *autoencoder loss* trains $g_i$ and $h_i$, so that the code keeps what it takes to recover the label.
+# *autoencoder loss* trains $g_i$ and $h_i$, so that the code keeps what is needed to recover the label.
 #
 # The data are the 1797 handwritten digits of scikit-learn, 8 by 8 pixels, which need no download.
 
@@ -186,9 +185,9 @@ for name, (parts, s_below, t_below) in gradients.items():
     print(f"{name:20}" + "".join(f"{'0' if norm == 0 else f'{norm:.1e}':>10}" for norm in norms))
 
 # %% [markdown]
-# `al.associated` makes the same component of the same layers. A component is in essence two pure functions,
-# `init` and `apply`. `apply` takes the variables, the signal from below, a random key and whether it
-# trains. It returns the signal for the component above, the named losses and the new model state, such as
+# `al.associated` makes the same component from the same layers. A component is in essence two pure functions,
+# `init` and `apply`. `apply` takes the variables, the signal from below, a random key and a flag that is true
+# in training. It returns the signal for the component above, the named losses and the new model state, such as
 # batch statistics (here there are none). With the same parameters it computes the same losses.
 
 # %%
@@ -221,8 +220,8 @@ print("signal up   ", {name: x.shape for name, x in signal_up.items()})
 # $$\hat y = h_1 \circ h_2 \circ h_3 \circ h_4 \circ b_4 \circ f_4 \circ f_3 \circ f_2 \circ f_1 (s_0)$$
 #
 # A backbone is a tuple of Flax blocks, and the rule folds each block into a component. The bridges,
-# encoders and decoders are the paper's unless others are given, and as in the authors' code the updates of
-# $g$ and $h$ are made twice as large as those of $f$ and $b$.
+# encoders and decoders are the paper's unless others are given, and as in the authors' code, the updates of $g$
+# and $h$ are twice as large as those of $f$ and $b$.
 
 # %%
 blocks = al.networks.mlp([128] * 4)
@@ -323,10 +322,10 @@ plt.show()
 # variance, its component tells the classes apart. A small loss alone says little: it must be read against
 # the variance of its target.
 #
-# The test accuracy at each depth shows the same order. Depth 1 leaves chance (10 %) first and depth 4 last,
-# when the codes that its inference path decodes have come apart. In the run that is stored here, the four
-# end within three of the 360 test images of each other. In runs with the seeds 1 to 4, which are not stored,
-# depth 4 ended between 96.7 % and 98.6 %.
+# The test accuracy at each depth shows the same order. Depth 1 rises above chance (10 %) first and depth 4
+# last, once the codes that its inference path decodes have moved apart. In the run that is stored here, the
+# four end within three of the 360 test images of each other. In runs with the seeds 1 to 4, which are not
+# stored, depth 4 ended between 96.7 % and 98.6 %.
 
 # %%
 figure, panel = plt.subplots(figsize=(6, 3.4), layout="constrained")
@@ -359,9 +358,9 @@ for epoch in range(EPOCHS):
 print("devices:", *devices)
 
 # %% [markdown]
-# `trainer.components` returns what training knows of each component, in one form for all engines:
+# `trainer.components` returns the whole training state of each component, in one form for all engines:
 # parameters, other model state, optimizer state, the number of updates and the random key. In a pipeline it
-# first finishes the work still in flight. `digest` is a SHA-256 over all of this but the key, so it tells
+# first finishes the work still in flight. `digest` is a SHA-256 over all of this except the key, so it tells
 # whether the two runs arrived at the same place.
 
 # %%
@@ -400,8 +399,8 @@ print(updates)
 
 # %% [markdown]
 # The three components above the first are one, two and three updates behind it. The second call finds the
-# pipeline full, so the idle time at its start (the *bubble*) is not repeated. Written as tasks of a schedule,
-# these numbers can be compared with the computed schedule and drawn next to it. The picture counts
+# pipeline full, so the idle time at the start of the run (the *bubble*) is not repeated. Written as tasks of a
+# schedule, these numbers can be compared with the computed schedule and drawn next to it. The picture counts
 # micro-batches from 1.
 
 # %%
@@ -465,7 +464,7 @@ def predict(variables, images, depth=None):
 own_network = al.compose([al.component(module) for module in modules], predict=predict)
 
 # %% [markdown]
-# The engines take it as they take `al.associated`.
+# The engines take it as they take a network of `al.associated`.
 
 # %%
 trainer = al.pipelined(own_network, optax.adam(1e-3), devices[:3], prepare=data.unit_range())

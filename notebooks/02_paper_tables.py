@@ -19,8 +19,8 @@
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/al-jax/al_jax/blob/main/notebooks/02_paper_tables.ipynb)
 #
 # Associated Learning ([Kao and Chen, 2021](https://arxiv.org/abs/1906.05560)) cuts a network into components. Each
-# component trains its own layers, and a *bridge* beside them, to predict a *code* of the label, which an autoencoder
-# learns; no gradient passes from one component to another.
+# component trains its own layers, and a *bridge* beside them, to predict a *code* of the label. An autoencoder learns
+# the code, and no gradient passes from one component to another.
 # [The first notebook](https://github.com/al-jax/al_jax/blob/main/notebooks/01_associated_learning.ipynb) builds one.
 #
 # This notebook sets the paper's tables and figures beside what was measured here. All of it but the last section is
@@ -78,9 +78,9 @@ display(Markdown(tables.render(RESULTS)))
 #
 # The MLP of three components on MNIST; points are means over three seeds, bars reach from the lowest to the highest.
 # Raw associated losses of different components cannot be compared. At the start of training, the variance of the codes
-# over classes is about ten times less with every component, so even a constant prediction has a tiny loss in the upper
-# ones. Divided by this variance, a loss of 1 is what the best constant reaches. The last panel is the share of classes
-# whose code the decoders turn back into that class.
+# over classes falls about tenfold with every component, so even a constant prediction has a tiny loss in the upper
+# ones. So losses are divided by this variance: 1 is what the best constant reaches. The last panel is the share of
+# classes whose code the decoders turn back into that class.
 
 # %%
 three = read_json(RESULTS / "mnist_mlp_three.json")["runs"]
@@ -103,9 +103,9 @@ display(pictures.distances({"Associated Learning": three, "backpropagation": bac
 #
 # Every component can predict by itself. An image stops at the first one whose decoded class is confident enough; each
 # point is one threshold, from 0.3 to 0.99 (seed 0). Asking every component on the way costs more than going to the top
-# at once: with 0.99 no image stops before the top, and the cost is 37.5 million multiply-accumulates in place of 15.5.
-# With 0.97 and less, at least 95 % of the images stop at the first component, and the network costs less than without
-# exits.
+# at once: with a threshold of 0.99 no image stops before the top, and the cost is 37.5 million multiply-accumulates in
+# place of 15.5. With 0.97 and less, at least 95 % of the images stop at the first component, and the network costs
+# less than without exits.
 
 # %%
 first = three[0]["analysis"]
@@ -117,7 +117,7 @@ display(pictures.exits(first["early_exit"], (first["macs"]["inference"][-1], thr
 # Ever deeper networks on digits, without normalisation or shortcuts (`python -m al_jax.analysis.depth`; means of two
 # seeds, bars from one to the other). Under backpropagation the gradient of the first layer has passed all layers
 # above it. Under Associated Learning every layer has a loss right above it, behind the two layers of its bridge. With
-# 32 components Associated Learning keeps 96.8 %, and backpropagation has 10 and 57 %. With 64, Associated Learning
+# 32 components Associated Learning keeps 96.8 %, and backpropagation reaches 10 and 57 %. With 64, Associated Learning
 # fails in part, too (48 and 87 %).
 
 # %%
@@ -130,7 +130,7 @@ display(figure)
 #
 # The paper's Figures 5 and 6 map layers by t-SNE: every point is a test image, coloured by class, and images with
 # similar activations lie close together. The number of a class stands at the median of its points. Axes have no
-# meaning, and neither have distances between far groups. Here are MNIST's MLP and convolutional network after two
+# meaning, nor do distances between groups that are far apart. Here are MNIST's MLP and convolutional network after two
 # epochs by either rule. `python -m al_jax.analysis.figures` draws those of the other networks, and the figures above
 # for all of them.
 
@@ -162,9 +162,9 @@ for name in ("test_accuracy", "accuracy_by_depth"):
     print(name, "now", summary[name], "and recorded, by seed", [entry[name] for entry in recorded])
 
 # %% [markdown]
-# `inspect` measures what the tables above are made of. Printed are Table 7's distances for this network's output,
-# between classes (`inter`), within (`intra`), and their ratio. Then some of its layers, mapped with t-SNE as in
-# section 6.
+# `inspect` measures what the tables above are made of. First we print Table 7's distances for this network's output,
+# between classes (`inter`) and within classes (`intra`), and their ratio. Then we map some of its layers with t-SNE,
+# as in section 6.
 
 # %%
 (analysis,) = inspect(workdir)

@@ -19,9 +19,9 @@
 # [![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/al-jax/al_jax/blob/main/notebooks/03_local_learning.ipynb)
 #
 # A network is cut into components. Each of them learns from a small *auxiliary network* beside it, such as a classifier
-# of its features, and no gradient passes a cut. A component then needs its activations only while it is being updated,
-# and need not wait for those above. The price is that a lower component learns what serves its own loss, not what the
-# components above could use.
+# of its features, and no gradient crosses a cut. A component then needs its activations only while it is being
+# updated, and need not wait for those above. The price is that a lower component learns what serves its own loss, not
+# what the components above could use.
 #
 # This notebook trains networks by three such rules on the digits of scikit-learn, adds the Momentum Auxiliary Network
 # (MAN) to them, compares them with end-to-end backpropagation over a few hundred updates, looks at memory and at what
@@ -67,9 +67,9 @@ from al_jax.training.plots import COLOURS, finish
 # %matplotlib inline
 
 # %% [markdown]
-# Some settings must be made before JAX computes anything. Section 8 compares one device with four, bit for bit, so JAX
-# is asked for four CPU devices, and the compiler for code that rounds in the same way in every program. A GPU stays
-# unused.
+# Some settings must be made before JAX computes anything. Section 8 compares one device with four, bit for bit, so we
+# ask JAX for four CPU devices, and the compiler for code that rounds in the same way in every program. A GPU is not
+# used.
 
 # %%
 exact.request()
@@ -101,12 +101,12 @@ blocks = al.networks.cut(layers[:COMPONENTS], COMPONENTS)
 # loss on $h_k$. The rules differ in this loss:
 #
 # - DGL ([Belilovsky et al. 2020](https://arxiv.org/abs/1901.08164)): cross-entropy of a classifier.
-# - PredSim ([Nøkland & Eidnes 2019](https://arxiv.org/abs/1901.06656)): 1 % of that, and 99 % of the squared error
-#   between two matrices. One says how similar the features of the images of a micro-batch are to each other, the other
-#   how similar their labels are.
-# - InfoPro ([Wang et al. 2021](https://arxiv.org/abs/2101.10832)): cross-entropy of a classifier, and the cross-entropy
-#   between the image and what a decoder reconstructs of it, pixel by pixel. This keeps what the components above may
-#   need. The decoder's weight falls with depth.
+# - PredSim ([Nøkland & Eidnes 2019](https://arxiv.org/abs/1901.06656)): 1 % of that cross-entropy, and 99 % of the
+#   squared error between two matrices. One says how similar the features of the images of a micro-batch are to each
+#   other, the other how similar their labels are.
+# - InfoPro ([Wang et al. 2021](https://arxiv.org/abs/2101.10832)): cross-entropy of a classifier, and the pixel-wise
+#   cross-entropy between the image and a decoder's reconstruction of it. The second keeps what the components above
+#   may need. The decoder's weight falls with depth.
 #
 # The top component has plain cross-entropy under all of them. By default, DGL and InfoPro have classifiers of their
 # own, with convolutions and several dense layers. Here all three have PredSim's, one dense layer on averages over
@@ -123,8 +123,8 @@ networks = {name: rule(blocks, classes=10) for name, rule in rules.items()}
 
 # %% [markdown]
 # Any of them can be combined with the Momentum Auxiliary Network, the subject of section 2. End-to-end backpropagation
-# trains the same backbone as one component, below the classifier that the top component has elsewhere. `al.backprop`
-# can put layers between the two; with `NoBridge` there are none.
+# trains the same backbone as one component, under the classifier that the top component has in the other networks.
+# `al.backprop` can put layers between the two; with `NoBridge` there are none.
 
 # %%
 networks |= {f"{name} + MAN": al.momentum(rule)(blocks, classes=10) for name, rule in rules.items()}
@@ -181,7 +181,7 @@ for name in ("DGL", *(name for name in networks if name in ("PredSim", "InfoPro"
 #
 # $$\eta'' \leftarrow 0.995 \, \eta'' + 0.005 \, \theta_{\text{next}}.$$
 #
-# Gradients pass through $\eta''$ to $x$. What goes up is $x$, so inference with the whole network has neither branch.
+# Gradients pass through $\eta''$ to $x$. What goes up is $x$, so inference with the whole network uses neither branch.
 #
 # In the library, η' is part of the parameters, and η'' of the model state, which no optimizer touches. `tell` is the
 # function by which the component above hands its weights down.
@@ -226,9 +226,9 @@ for name, components in {"before": before, "after": after}.items():
 # there, the component above works one micro-batch behind, so when its weights are needed they are exactly these
 # (section 8).
 #
-# The average follows slowly. Both start from weights of their own, and after $n$ updates a share of $0.995^n$ is left
-# of the weights that η'' started with. How far is it from what it follows? We measure the distance in units of the
-# norm of the next component's weights.
+# The average follows slowly. It starts from weights of its own, of which a share of $0.995^n$ is left after $n$
+# updates. How far is it from the weights that it follows? We measure the distance in units of the norm of the next
+# component's weights.
 
 
 # %%
@@ -259,8 +259,8 @@ finish(axes)
 plt.show()
 
 # %% [markdown]
-# At the end, after 352 updates, 17 % of the start is left, and the distance is about 0.2: most of the training has
-# passed with an average that was still partly random.
+# At the end, after 352 updates, 17 % of the start is left, and the distance is about 0.2: for most of the training the
+# average was still partly random.
 #
 # Every part has a switch:
 #
@@ -310,10 +310,10 @@ trained = {name: train(network, trainers[name]) for name, network in networks.it
 print(f"{updates} updates of {BATCH} images, {SEEDS} seeds, {len(digits.test.label)} test images")
 
 # %% [markdown]
-# Points are means over seeds, bars reach from the lowest to the highest seed. The grey band is the same for end to
-# end, and its line the mean. The top component has no auxiliary network, so the errors at full depth compare what the
-# lower components have learned. Errors need not fall with depth: the classifiers below see averages over windows, the
-# top sees global ones, and MAN puts a convolution in front of each auxiliary classifier.
+# Points are means over seeds, bars reach from the lowest to the highest seed. The grey band is the same range for end
+# to end, the line in it the mean. The top component has no auxiliary network, so the errors at full depth compare what
+# the lower components have learned. Errors need not fall with depth: the lower classifiers see averages over windows,
+# the top one sees global averages, and MAN puts a convolution in front of each auxiliary classifier.
 
 
 # %%
@@ -381,7 +381,7 @@ figure.supxlabel("test error of DGL, a point for each seed", fontsize=10)
 plt.show()
 
 # %% [markdown]
-# Compare "bias alone" with "bias and average" before a gain is put down to momentum: a deeper auxiliary network alone
+# Compare "bias alone" with "bias and average" before crediting momentum with a gain: a deeper auxiliary network alone
 # can lower the error. In the stored run it does, at every depth (means over seeds), and with the average added the
 # error is higher than with neither. But in a run as short as this one, η'' is partly random to the end (section 2).
 # The question needs long runs, see section 6.
@@ -392,9 +392,9 @@ plt.show()
 # Under backpropagation the activations of all layers wait for the gradient from the top. With a stopped gradient at
 # every cut, a component can finish its update and drop its activations before the next one makes its own, so the
 # largest component decides how much memory is needed. Two things eat into this: auxiliary networks have activations
-# too (under MAN, of one more layer twice over), and early layers see large images, so cuts of equal length leave most
-# of the memory at the bottom. `al.networks.balanced_cuts` (`balanced` in the plots) chooses cuts by what the backward
-# pass of each layer keeps.
+# too (each of MAN's two branches has those of one more layer), and early layers see large images, so cuts of equal
+# length leave most of the memory at the bottom. `al.networks.balanced_cuts` (`balanced` in the plots) chooses cuts by
+# what the backward pass of each layer keeps.
 #
 # [`benchmarks/memory.py`](https://github.com/al-jax/al_jax/blob/main/benchmarks/memory.py) compiles one update ahead of
 # time and reads the compiler's account of it: arguments (parameters, optimizer state, a micro-batch) and temporaries.
@@ -470,8 +470,8 @@ else:
 # ## 5. What the components represent
 #
 # The MAN paper looks at features in three ways: feature maps, linear probes, and similarity to a network trained end to
-# end. They need two controls: the same network before training (`untrained`), and a network trained end to end from
-# another seed. All networks but that one are of seed 0.
+# end. These comparisons need two controls: the same network before training (`untrained`), and a network trained end
+# to end from another seed. All other networks are of seed 0.
 
 # %%
 chosen = ("end to end", "DGL", "DGL + MAN", "InfoPro")
@@ -486,8 +486,8 @@ compared = {
 
 # %% [markdown]
 # A *linear probe* is a linear classifier, trained on the features of one block while the network stays as it is. It
-# asks how much of the class these features hold, here averaged over the image. The auxiliary classifiers see windows
-# and the probe does not, so a block can serve its own classifier well and the probe badly.
+# asks how much these features, here averaged over the image, say about the class. The auxiliary classifiers see
+# windows and the probe does not, so a block can serve its own classifier well and the probe badly.
 
 
 # %%
@@ -514,7 +514,7 @@ show_with_legend_beside(pictures.cka_by_block({name: np.diag(own) for name, own 
 
 # %% [markdown]
 # In block 1 the untrained network is as similar as the trained ones (0.97), so only the upper blocks tell something.
-# That was each block with the one at its height; here are all pairs.
+# So far each block was compared with the block at its own height; here are all pairs.
 
 # %%
 display(pictures.cka({name: maps[name] for name in ("DGL", "DGL + MAN", "untrained")}, "end to end"))
@@ -540,8 +540,8 @@ display(figure)
 #
 # Test errors in per cent from the files in `results/`, beside those of the paper. K is the number of components. A cell
 # without a run says `not run`, and most do; a run with fewer epochs than the config's says so. MAN's published code
-# differs from its paper in places, such as 15 components for K = 16; such rows are named. The paper gives no standard
-# deviations, and its baselines may have had other cuts, see
+# differs from its paper in places, such as 15 components for K = 16; rows that follow the code say so. The paper gives
+# no standard deviations, and its baselines may have had other cuts, see
 # [`al_jax/analysis/published_local.py`](https://github.com/al-jax/al_jax/blob/main/al_jax/analysis/published_local.py).
 
 # %%

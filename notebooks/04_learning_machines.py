@@ -20,8 +20,9 @@
 #
 # A *learning machine* is a layer with an update rule of its own, and with its own way to tell the layer below
 # what that layer should have put out. The idea is that of Zenkai ([Short,
-# 2023](https://arxiv.org/abs/2311.09663)), a framework for PyTorch. A network of such layers may contain what
-# has no gradient, such as a decision tree, or layers that may not use the weights of others to compute one.
+# 2023](https://arxiv.org/abs/2311.09663)), a framework for PyTorch. A network of such layers may contain layers
+# that have no gradient, such as decision trees, or layers that may not use the weights of others to compute
+# one.
 #
 # This notebook trains networks of layers that follow different rules, measures how far their updates are from
 # the true gradient, mixes them with `jax.grad`, wires them into a graph, and ends with the experiments of
@@ -222,7 +223,7 @@ plt.show()
 # How do layers learn from feedback that is not the gradient? `al.machines.diagnostics` measures angles. On the
 # left is the angle between what moves a layer's parameters and the true gradient of the loss with respect to
 # them. On the right is the angle between the `delta` which a layer hands down and the true gradient at its
-# input. At 90° the two have nothing in common. Below 90°, a small step against the one also lowers the loss.
+# input. At 90° the two have nothing in common. Below 90°, a small step by the rule also lowers the loss.
 
 # %%
 MEASURES = {"angle": "update of the layer", "feedback_angle": "feedback to the layer below"}
@@ -247,12 +248,12 @@ figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outsid
 plt.show()
 
 # %% [markdown]
-# Layers 4 and 5 are told the true gradient, so their updates are at 0°. What layer 4 hands down is at 90° to the true
-# gradient at first, as a random direction would be, and in the run stored here falls to about 57°. Yet its
-# feedback matrix never changes, nor does that of layer 1: it is the weights that turn until the feedback is
-# useful. Feedback that has passed more than one rule is further from the gradient, about 73° below layer 3 and
-# 78° below layer 2. This is enough: the network learns more slowly than by backpropagation and ends within a few
-# images of it.
+# Layers 4 and 5 are told the true gradient, so their updates are at 0°. What layer 4 hands down is at 90° to
+# the true gradient at first, as a random direction would be; in the run stored here, this angle falls to about
+# 57°. Yet its feedback matrix never changes, nor does that of layer 1: it is the weights that turn until the
+# feedback is useful. Feedback that has passed more than one rule is further from the gradient, about 73° below
+# layer 3 and 78° below layer 2. This is enough: the network learns more slowly than by backpropagation and ends
+# within a few images of it.
 #
 # ## 3. What a least-squares step does
 #
@@ -262,8 +263,8 @@ plt.show()
 # $$|\delta x\,W - d|^2 + \lambda\,|\delta x|^2.$$
 #
 # We take an untrained layer of 64 units with a ReLU and an output layer above it, and the error of one batch.
-# `with_step` multiplies what a machine hands down, here by 32: the loss is a mean over 32 examples, and times 32
-# its gradient is that of each example's own loss.
+# `with_step` multiplies what a machine hands down, here by 32: the loss is a mean over 32 examples, and 32
+# times its gradient is that of each example's own loss.
 
 # %%
 lower = machines.from_linen(machines.Layer(64, ()))
@@ -307,20 +308,20 @@ panel.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The horizontal axis is how far the input has to move, the vertical axis how much of $d$ is left then. Of all
-# changes of a given length, those of least squares leave the least of $d$; $\lambda$ chooses the length. One
-# gradient step cannot follow this curve. $W$ stretches some directions much more than others, and a step that is
-# long enough for the weak ones overshoots in the strong ones. Many steps come close (the green numbers say how
-# many), each at the price of a pass through the layer. Least squares solves one linear system, whose
-# factorisation serves the whole batch. It can also ask for too much: with a small $\lambda$, the input would have
-# to move further than its own length.
+# The horizontal axis shows how far the input has to move, the vertical axis how much of $d$ is then left. Of
+# all changes of a given length, those of least squares leave the least of $d$; $\lambda$ chooses the length.
+# One gradient step cannot follow this curve. $W$ stretches some directions much more than others, and a step
+# that is long enough for the weak ones overshoots in the strong ones. Many steps come close (the green numbers
+# say how many), each at the price of a pass through the layer. Least squares solves one linear system, whose
+# factorisation serves the whole batch. It can also ask for too much: with a small $\lambda$, the input would
+# have to move further than its own length.
 #
 # ## 4. Machines and `jax.grad`
 #
-# `al.machines.differentiable` turns a machine into a function for `jax.grad`. As the gradient of its parameters,
-# `jax.grad` then gets what the machine's `backward` finds, and as the gradient at its input the `delta` that the
-# machine hands down. Any optimizer may then train machine and plain layers together. Here the middle one of
-# three layers does feedback alignment.
+# `al.machines.differentiable` turns a machine into a function for `jax.grad`. `jax.grad` then gets what the
+# machine's `backward` finds as the gradient of its parameters, and the `delta` that the machine hands down as
+# the gradient at its input. Any optimizer may then train the machine and plain layers together. Here the middle
+# one of three layers does feedback alignment.
 
 # %%
 first_layer, middle, last_layer = nn.Dense(WIDTH), machines.feedback_alignment(nn.Dense(WIDTH)), nn.Dense(10)
@@ -367,11 +368,11 @@ for name in ("first", "middle", "last"):
 
 # %% [markdown]
 # The rule changes what passes down through the middle layer, so only the first layer's gradient differs from the
-# true one. It turns towards it in the course of training, which gives feedback alignment its name.
+# true one. It turns towards the true one in the course of training, which gives feedback alignment its name.
 #
 # The other way round, `from_linen` makes a machine of any module that `jax.grad` can differentiate, however deep
-# it is. Here two convolutions, trained by backpropagation between them, lie below a layer that does feedback
-# alignment.
+# it is. Here two convolutions lie below a layer that does feedback alignment; within the convolutions, errors
+# travel by backpropagation.
 
 
 # %%
@@ -490,8 +491,8 @@ by_trees_above, _, _, climb = fit(trees_above, TREE_EPOCHS, TREE_BATCH)
 
 # %% [markdown]
 # The plot on the right shows what each of the nine tree layers of *trees below* reaches alone, a point for each
-# seed. How votes become an answer is an argument of `ensemble`, so this needs no training: the state is the same,
-# and one vote counts.
+# seed. How votes become an answer is an argument of `ensemble`, so this needs no training: we take the same
+# state and count only one vote.
 
 # %%
 variables = [part.variables for part in tree_trainer.components(tree_state)]
@@ -518,10 +519,10 @@ right.legend(frameon=False, loc="center left")
 plt.show()
 
 # %% [markdown]
-# Trees of one batch know little, and the mean of nine much more. (The linear layer was trained on that mean, which
-# puts a single vote at a disadvantage.) All of them learn the same targets here. With `boost`, the newest corrects
-# what the other eight get wrong. This needs larger batches than these; on MNIST it is worth about one percentage
-# point (`decision_linear` below).
+# Trees grown on one batch know little, the mean of nine much more. (The linear layer was trained on that mean,
+# which puts a single vote at a disadvantage.) All of them learn the same targets here. With `boost`, the newest
+# corrects what the other eight get wrong. This needs larger batches than these; on MNIST it is worth about one
+# percentage point (`decision_linear` below).
 #
 # ## 7. The experiments of the paper
 #
@@ -536,8 +537,8 @@ display(Markdown(machine_tables.table_1(ROOT / "results")))
 # %% [markdown]
 # ## 8. From Zenkai to al_jax
 #
-# [`docs/zenkai.md`](https://github.com/al-jax/al_jax/blob/main/docs/zenkai.md) says which name here stands for which
-# of Zenkai's, what differs, and what was left out. Its first table:
+# [`docs/zenkai.md`](https://github.com/al-jax/al_jax/blob/main/docs/zenkai.md) translates Zenkai's names to
+# those here, and says what differs and what was left out. Its first table:
 
 # %%
 _, section, *_ = (ROOT / "docs" / "zenkai.md").read_text().split("\n## ")

@@ -21,10 +21,10 @@
 # Associated Learning ([Kao and Chen, 2021](https://arxiv.org/abs/1906.05560)) promises that n layers train on l
 # mini-batches in O(n + l) steps, because no layer waits for a gradient from above. Its authors did not build the
 # pipeline that this needs. Here it is. We go from one jitted update to a pipeline of several devices that gives the
-# same bits, look at the schedule as it really ran, see what happens when a process dies, and why backpropagation
-# cannot be pipelined this way. [The first
-# notebook](https://github.com/al-jax/al_jax/blob/main/notebooks/01_associated_learning.ipynb) explains components and
-# their losses.
+# same bits, look at the schedule as it really ran, and see what happens when a process dies and why backpropagation
+# cannot be pipelined this way.
+# [The first notebook](https://github.com/al-jax/al_jax/blob/main/notebooks/01_associated_learning.ipynb) explains
+# components and their losses.
 #
 # It runs on a CPU in about two minutes, on four devices that JAX makes of this one CPU. They share its cores, so
 # nothing here measures speed; `python -m benchmarks.pipeline` does, with one process for each device, pinned to a
@@ -173,10 +173,10 @@ schedule.figure({
 # ## 4. A process dies
 #
 # `python -m al_jax.launch` starts several processes that train one network, each with its share of the stages. When
-# one is killed, the others cannot save: they hold only a part of the network, somewhere between two updates. So
-# they say so and end. The run then continues from its last checkpoint, on whatever devices are left. The cell below
+# one is killed, the others cannot save: they hold only a part of the network, somewhere between two updates. So they
+# report this and exit. The run then continues from its last checkpoint, on whatever devices are left. The cell below
 # starts two processes, kills the second one after the first checkpoint, continues on one device, and compares the
-# result with that of an undisturbed run. `saved` are the updates of which there are checkpoints.
+# result with that of an undisturbed run. `saved` lists the updates that have checkpoints.
 
 
 # %%
@@ -312,10 +312,10 @@ right.legend(frameon=False)
 figure.tight_layout()
 
 # %% [markdown]
-# At small learning rates the weights hardly move between the two passes, and the mixture is nearly the gradient. The
-# rates at which training is fast make it wrong: in the stored run both reach about 89 % at a rate of 0.01, but at 0.1
-# the gradient reaches about 97 % and the mixture about 59 %, and at 0.3 the mixture stays at chance. (An angle of 0
-# at that rate is no success: the last ReLUs have died, and only the last bias still has a gradient.) There are
+# At small learning rates the weights hardly move between the two passes, and the mixture is nearly the gradient. At
+# rates where training is fast, the mixture goes wrong: in the stored run both reach about 89 % at a rate of 0.01, but
+# at 0.1 the gradient reaches about 97 % and the mixture about 59 %, and at 0.3 the mixture stays at chance. (An angle
+# of 0 at that rate is no success: the last ReLUs have died, and only the last bias still has a gradient.) There are
 # remedies: PipeDream ([Harlap et al., 2018](https://arxiv.org/abs/1806.03377)) keeps a copy of the weights for every
 # micro-batch that is under way, GPipe waits. Local losses need neither, because forward pass, loss, backward pass and
 # update of a component are one piece of work in one tick.
