@@ -1,4 +1,4 @@
-"""The signals that ask a program to end, while something else shall answer them."""
+"""The signals that ask a program to end, answered by a handler inside a `with` block."""
 
 import contextlib
 import signal

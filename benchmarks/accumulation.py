@@ -5,12 +5,12 @@ the gradient of the first one comes back, so it keeps the activations of p; its 
 with a local loss goes backward at once, so it keeps those of one, and its only bubble is where a run is filled and
 drained.
 
-Activations are what grows with the batch: temporaries of the program compiled for micro-batches of b examples less
-those for b/2, twice. For 1F1B it is the same first block without any local loss, p forward passes before the first
-backward pass; for a component its forward, local losses, backward and accumulation. All devices of the pipelined
-engine run one program, whose temporaries are those of the component that needs most, so that one counts; component 1,
-which has the very block of 1F1B's first stage, stands beside it, and the ratio of these two is 1/p and what the local
-loss adds. Signals that wait in buffers between stages are counted apart. Nothing is run.
+Activations are what grows with the batch: twice the difference between the temporaries of the program compiled for
+micro-batches of b examples and those for b/2. For 1F1B it is the same first block without any local loss, p forward
+passes before the first backward pass; for a component its forward, local losses, backward and accumulation. All devices
+of the pipelined engine run one program, whose temporaries are those of the component that needs most, so that one
+counts. Component 1, which has the very block of 1F1B's first stage, stands beside it; its ratio to that stage is 1/p
+plus what the local loss adds. Signals that wait in buffers between stages are counted apart. Nothing is run.
 
   python -m benchmarks.accumulation [--quick] [--json FILE]
 """

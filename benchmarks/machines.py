@@ -10,7 +10,7 @@ that of `lstsq`; the target is at most 0.2.
 
 Of an ensemble of nine members the newest is grown and all are asked, by `al.machines.ensemble` and by scikit-learn's
 trees. `ratio` is the time over that of scikit-learn. The trees are not the same, as ties and random cuts fall
-otherwise: no time is measured if those of machines miss more of their targets, by 5 % of the variance.
+differently: no time is measured if those of machines miss a larger share of the targets' variance, by 5 points.
 
   python -m benchmarks.machines [--quick] [--json FILE]
 """

@@ -1,19 +1,19 @@
 """Bytes that one update needs, ahead of time: end-to-end backpropagation, with remat, and the local rules.
 
-Every arm is compiled for the CPU, whatever there is, and never run. A row is what XLA's own accounting says of the
-program: its arguments (parameters, optimizer state, one micro-batch) and its temporaries, of which activations are the
-most. A GPU's convolutions have other work space: `benchmarks.memory_measured` measures it, on no GPU so far. DGL has
-its authors' head here, with three dense layers (`mlp_sr`); `configs/local_learning.py` takes AugLocal's of two.
+Every arm is compiled for the CPU, whatever devices there are, and never run. A row is what XLA's own accounting says of
+the program: its arguments (parameters, optimizer state, one micro-batch) and its temporaries, which are mostly
+activations. A GPU's convolutions have other work space: `benchmarks.memory_measured` measures it, on no GPU so far. DGL
+has its authors' head here, with three dense layers (`mlp_sr`); `configs/local_learning.py` takes AugLocal's of two.
 
   python -m benchmarks.memory [NETWORK ...] [--arms PATTERN] [--quick] [--json FILE]
 
 Arms that the JSON has already are not compiled again, so delete it after changes of the code. Each says which command
-and versions counted it, but for those of ResNet-32 and ResNet-101, which are from several days, before arms said so;
-those of the record itself are the latest arm's. The arms of the ImageNet networks take four to ten minutes and up to 15
-GB each on one core.
+and versions counted it, except those of ResNet-32 and ResNet-101, which were counted on several days, before arms said
+so; the command and versions of the record itself are the latest arm's. The arms of the ImageNet networks take four to
+ten minutes and up to 15 GB each on one core.
 
-Rematerialisation needs one thing of the CPU compiler, which only this benchmark asks for: by default it drops the
-barriers that keep the second forward pass apart from the first one before it merges equal work, and nothing is saved on
+Rematerialisation needs an option of the CPU compiler that only this benchmark sets: by default the compiler first drops
+the barriers that keep the second forward pass apart from the first one, then merges equal work, and nothing is saved on
 a CPU.
 """
 

@@ -5,8 +5,8 @@
 The arms are those of `benchmarks.memory` whose names match the pattern, and the prediction is its JSON's. `peak` is the
 most that a process had allocated on the device at any time. Each arm has two processes of its own: the compiler tries
 out kernels with memory of its own, so the first one compiles and the second takes the program from JAX's cache. The
-arms' times are taken one after another, with nothing else on the device. On a CPU there is no peak, which JAX does not
-count there.
+arms' times are taken one after another, with nothing else on the device. On a CPU there is no peak, since JAX does not
+count it there.
 """
 
 import functools

@@ -1,10 +1,10 @@
 """What the pipeline's machinery costs: `al.pipelined` on p devices that share one core, against `al.sequential`.
 
-On one core a pipeline can win nothing, so what it takes longer than the sequential engine is its overhead: packing,
+On one core a pipeline can gain nothing, so the time it takes beyond the sequential engine's is its overhead: packing,
 the belt, the collectives, the loop over stages. `overhead` is its time over that of `al.sequential` in the same
 process, less one; the target for balanced components is at most 15 %. JAX's thread pool grows with the number of
-devices, which costs something on one core and is no fault of the pipeline's; `over one device` is the overhead
-against `al.sequential` in a process of its own with one device, and contains that too.
+devices, which costs something on one core and is no fault of the pipeline's; `over one device` is the overhead against
+`al.sequential` in a process of its own with one device, and contains that too.
 
 Before any time is measured, every p trains under `exact` to the digest of the sequential engine; the arms that are
 timed, compiled without `exact`, must agree to rounding (`apart`, in units of how far training moved). If either

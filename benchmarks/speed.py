@@ -1,11 +1,11 @@
 """Images a second and memory of Associated Learning and backpropagation, for the networks of the paper.
 
 Every arm trains on the same random 32x32 colour images with Adam, `--updates` of them in one dispatch. `MACs` are the
-multiply-accumulates of an image in the forward pass of all losses; an update takes three times as many, but twice in
-the first layers of every component, whose inputs have no gradient. `of peak` is the share that all of an update's make
-of the matrix products which the device does in the same time. `memory` is what the program of the updates needs in
-XLA's accounting: parameters, the optimizer's state, images, activations. Backpropagation trains the inference network
-of the pooled arm.
+multiply-accumulates of an image in the forward pass of all losses; an update takes three times as many, but only twice
+as many in the first layers of every component, whose inputs have no gradient. `of peak` is the share of the device's
+speed in matrix products that the MACs of an update reach. `memory` is what the program of the updates needs in XLA's
+accounting: parameters, the optimizer's state, images, activations. Backpropagation trains the inference network of the
+pooled arm.
 
   python -m benchmarks.speed [--quick] [--accelerator] [--networks PATTERN] [--dtypes float32 bfloat16]
       [--batch 32] [--updates 2] [--rounds 3] [--json FILE]

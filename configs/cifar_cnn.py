@@ -11,7 +11,7 @@
 
 Variants add up, in any order, as in `:cifar100,backprop,short` or `:authors,short`.
 
-How it was chosen: three random learning rates for each rule, the same ones, on 5000 validation images, seed 0, after 2
+How it was chosen: three random learning rates, the same for both rules, on 5000 validation images, seed 0, after 2
 epochs of 20,000 images (`python -m al_jax.analysis.search`, `results/search/cifar_cnn.json`): Associated Learning
 reaches 42.4, 50.5 and 10.0 % with 3.8e-4, 2.0e-3 and 4.3e-3, backprop 44.7, 43.0 and 10.1 %; each takes its best.
 
@@ -46,7 +46,7 @@ features divided by their root mean square on the way from component to componen
 70.3 and 69.3 %. Batch norm in the bridges ends saturation, but features then grow without bound, and it and layer norm
 before the bridges learn less in an epoch.
 
-Contrast (`al.code_contrast`) has 50.4 % of the validation images in the search above at 2e-3, squares 50.5 (a first
+Contrast (`al.code_contrast`) reaches 50.4 % of the validation images in the search above at 2e-3, squares 50.5 (a first
 version, not recorded; by depth 50.6, 53.0, 52.2 and 49.6 % of the test images): it does not repair the fourth
 component.
 """

@@ -10,7 +10,7 @@
 
 Variants add up, in any order, as in `:cifar100,backprop,short` or `:authors,short`.
 
-How it was chosen: three random learning rates for each rule, the same ones, on 5000 validation images, seed 0, after 2
+How it was chosen: three random learning rates, the same for both rules, on 5000 validation images, seed 0, after 2
 epochs of 10,000 images (`python -m al_jax.analysis.search`, `results/search/cifar_mlp.json`): with 4.0e-5, 2.8e-4 and
 6.8e-4 Associated Learning reaches 33.0, 28.4 and 15.2 %, backprop 35.6, 33.8 and 30.0 %. Both take the lowest, at the
 edge of what was searched. In runs that were not recorded, codes of 3000 units decode after 200 updates at 3e-4, and

@@ -15,10 +15,10 @@ Variants add up, in any order, as in `:resnet32,cifar100,backprop,short` or `:au
 
 Not run at its full length yet. ResNet-20 after five epochs of all images (`:short`, last epoch, seed 0, one core of an
 Intel Xeon for each, an hour; `results/cifar_resnet_short*.json`): Associated Learning 76.09 % of the test images, by
-its first 1 to 4 components 55.0, 68.3, 74.2 and 76.1, backprop on the same inference network 66.16. That network's
-head, six dense layers without batch norm over 1024 pooled features, is Associated Learning's, and holds backprop back:
-a usual ResNet-20, with a global average and one dense layer and a ninth of the parameters in inference, reaches 76.79
-at the same rate (`usual_backprop`). None of them is near convergence.
+its first 1 to 4 components 55.0, 68.3, 74.2 and 76.1, backprop on the same inference network 66.16. That network has
+Associated Learning's head, six dense layers without batch norm over 1024 pooled features, which holds backprop back: a
+usual ResNet-20, with a global average and one dense layer and a ninth of the parameters in inference, reaches 76.79 at
+the same rate (`usual_backprop`). None of them is near convergence.
 
 How it was chosen: ResNet-8 on 10,000 images, 10 epochs, batches of 64, codes of 128 units, on 5000 validation images
 (`results/ablations/resnet8_*.json`, with all their fields; `python -m al_jax.analysis.results table
@@ -37,10 +37,10 @@ results/ablations/*.json` makes a table). With four components, bridges pooled t
 | backprop, the usual network | 63.9 (seed 0); at 1e-2 64.2, 64.2, 65.6 (seeds 0 to 2) | 63.6 |
 
 So hidden sigmoids hold a ResNet back as they do the vanilla network (`cifar_cnn.py`). With ELUs, Associated Learning is
-ahead of backprop on the same inference network after short trainings, even if that has batch norm in its dense layers,
-which costs Associated Learning four points in its bridges (65.3 %, at 1e-2 64.1; seed 0, not recorded), although the
-first component gains two (53.5 % of the test images). With ResNet-8 it is also ahead of backprop on the usual network,
-with ResNet-20 nearly level with it. After longer trainings it is not, see below.
+ahead of backprop on the same inference network after short trainings, even if backprop has batch norm in its dense
+layers. In the bridges of Associated Learning batch norm costs four points (65.3 %, at 1e-2 64.1; seed 0, not recorded),
+although the first component gains two (53.5 % of the test images). With ResNet-8 Associated Learning is also ahead of
+backprop on the usual network, with ResNet-20 nearly level with it. After longer trainings it is behind, see below.
 
 With MAN's momentum the lower components, whose bridges then see one unit more, are ahead by 6, 7 and 4 points. The
 whole network, whose bridge sees what it saw without momentum, is not.
@@ -54,8 +54,8 @@ After 20 epochs of all 45,000 images that are not held out (seed 0, at 3e-3 and 
 and 82.0 of the test images by the first 1 to 4; the usual network by backprop has 84.3 and 83.7. So the lead of short
 trainings does not last, though the training images are fitted no worse (87.3 and 86.8 %). Neither rate was tried again.
 
-Bridges, earlier and with the authors' units and sigmoids, at 3e-3, seed 0 (MACs are those of an image in the forward
-pass of all losses, parameters those that train and those of inference):
+Bridges in earlier runs, with the authors' units and sigmoids, at 3e-3, seed 0 (MACs are those of an image in the
+forward pass of all losses, parameters those that train and those of inference):
 
 | bridge | validation | MACs | parameters |
 |---|---|---|---|
@@ -65,9 +65,9 @@ pass of all losses, parameters those that train and those of inference):
 | a block like the next one, global average | 56.6; at 1e-3 51.0 | 25.1 M | 0.70 M, 0.25 M |
 | the paper's, flat | see below | 41.7 M | 29.3 M, 2.83 M |
 
-With ELUs and standard units the paper's bridges have 55.6 % at that rate, where pooled to 4x4 they have 69.6: the first
-two components, whose bridges see the most pixels, stay at chance (10.1, 10.0, 50.3 and 55.1 % of the test images). The
-authors train them at 1e-4; that was not tried here.
+With ELUs and standard units the paper's bridges reach 55.6 % at that rate, where those pooled to 4x4 reach 69.6: the
+first two components, whose bridges see the most pixels, stay at chance (10.1, 10.0, 50.3 and 55.1 % of the test
+images). The authors train them at 1e-4; that was not tried here.
 
 With contrast (`al.code_contrast` in the place of squares alone) CIFAR-10 gains little, 69.9 % (seed 0; by depth 52.2,
 60.7, 64.9, 69.7), and CIFAR-100 much. ResNet-8 as above, codes of 256 units, means of seeds 0 to 2 where there is a

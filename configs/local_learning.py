@@ -10,19 +10,19 @@
 Variants add up, in any order: a rule (`predsim`, `infopro`), a network and its cuts (`resnet110`, `k8`, `k32`;
 `man_cuts` cuts like MAN's code, where K = 16 and 55 have 15 and 54 components), data (`svhn`, `stl10`), momentum
 (`man`) or one of its controls (`average_only`, `bias_only`, `copied`, `frozen`, `two_branches`, `scaled`), the layers
-of its branches (`depth2`, `depth3`, beside it), heads (`wide_head`, `2c2f`), `short` or `smoke`. Three controls cost
-what `man` does in one way: `two_branches`; `equal_parameters`, DGL with 16 components and without momentum, whose heads
-are so wide that as many parameters train; and `equal_macs`, whose forward pass takes as many multiply-accumulates. With
-backward passes `two_branches` and `equal_macs` take 13 % more than `man`, whose averaged weights need no gradient.
-Its heads are InfoPro's, since AugLocal's, on 8x8 pixels at most, would need 90 million parameters for that. All arms,
-paired by seed:
+of its branches (`depth2`, `depth3`, beside it), heads (`wide_head`, `2c2f`), `short` or `smoke`. Three controls each
+cost what `man` does in one respect: `two_branches`; `equal_parameters`, DGL with 16 components and without momentum,
+whose heads are so wide that as many parameters train; and `equal_macs`, whose forward pass takes as many
+multiply-accumulates. Counting backward passes, `two_branches` and `equal_macs` take 13 % more than `man`, whose
+averaged weights need no gradient. The heads of `equal_macs` are InfoPro's, since AugLocal's, on 8x8 pixels at most,
+would need 90 million parameters for that. All arms, paired by seed:
 
     python -m al_jax.analysis.compare configs/local_learning.py:{backprop,man,equal_parameters,equal_macs} \
         configs/local_learning.py:backprop,remat configs/local_learning.py --seeds 3 -- --config.data_dir=DIR
 
 InfoPro's weights are set with the variants, before fields of the command line: with `--config.network`,
 `--config.components` or `--config.dataset`, also give `--config.infopro_first` and `--config.infopro_last`.
-`man_weights` are those of MAN's code, `infopro,man_cuts,2c2f,man_weights,man` thus what its InfoPro numbers are from,
+`man_weights` are those of MAN's code; so `infopro,man_cuts,2c2f,man_weights,man` is what its InfoPro numbers are from,
 as far as that is known: its one published command is for K = 16.
 
 The recipe is that of InfoPro and AugLocal over MAN's 400 epochs: batches of 1024, SGD with Nesterov's step, a cosine by

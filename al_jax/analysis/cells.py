@@ -3,17 +3,16 @@
     python -m al_jax.analysis.cells [CONFIG[:VARIANT] ...] [--seeds 3] [--jobs 4] [--minutes 9]
                                     [--runs runs] [--results results]
 
-Without a config it works on all cells of the tables, the most informative first. Seeds that `results/NAME.json` has
-already are not run again, but refused if their config has changed since; only missing ones are run and put beside them;
+Without a config it works on all cells of the tables, the most informative first. Seeds that `results/NAME.json` already
+has are not run again, but refused if their config has changed since; only missing ones are run and added. NAME of
 `configs/cifar_cnn.py:cifar100,short` is `cifar_cnn_cifar100_short`. Every run is inspected when it is done. A recorded
-seed without an analysis is inspected if `--runs` still has its run, whose checkpoint that takes; else it stays as it
-is, and the list says so. The list can be stopped at any moment and takes up where it was; `--minutes` stops
-it by itself, after a checkpoint. What follows `--` goes to train.py, and can only be fields that do not change what is
+seed without an analysis is inspected if `--runs` still has its run, whose checkpoint is needed; otherwise it stays as
+it is, and the list says so. The list can be stopped at any moment and takes up where it was; `--minutes` stops it by
+itself, after a checkpoint. What follows `--` goes to train.py, and can only be fields that do not change what is
 trained: `-- --config.data_dir=DIR`.
 
-`--jobs` runs share the device, which a small network alone does not fill; their examples per second are then not what
-one of them reaches. With `--together` the seeds of a config are one run, which trains them under vmap on an
-accelerator.
+`--jobs` runs share the device, which a small network alone does not fill; their examples per second are then not those
+of a run alone. With `--together` the seeds of a config are one run, which trains them under vmap on an accelerator.
 """
 
 import argparse

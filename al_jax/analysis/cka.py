@@ -1,8 +1,8 @@
 """Linear CKA: how alike are the representations that layers of two networks have of the same images?
 
 Minibatch version of Nguyen, Raghu & Kornblith 2021 (arXiv 2010.15327): three HSICs are averaged over batches before
-they are divided, each by the unbiased estimator HSIC_1 of Song et al. 2012, so that the batch size has no say in what
-is estimated. HSIC_1 is computed as an inner product of U-centred kernels (Székely & Rizzo 2014):
+they are divided, each by the unbiased estimator HSIC_1 of Song et al. 2012, so that what is estimated does not depend
+on the batch size. HSIC_1 is computed as an inner product of U-centred kernels (Székely & Rizzo 2014):
 
     HSIC_1(K, L) = <U(K), U(L)> / (n (n - 3)).
 """

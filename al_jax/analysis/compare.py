@@ -4,8 +4,8 @@
         [--margin 0.5] [--level 0.95] [--out FILE] [--minutes M] [--runs runs] [--results results] [--together]
 
 The first is the reference. What `results/NAME.json` lacks is run as `al_jax.analysis.cells` does, with seeds 0, 1, …;
-stopped, the same command continues, and what follows `--` goes to train.py. A results file in the place of a config is
-taken as it is; of files alone, all seeds count. The table is Markdown: differences in percentage points of test
+after a stop the same command continues, and what follows `--` goes to train.py. A results file in place of a config is
+taken as it is; if all are files, all their seeds count. The table is Markdown: differences in percentage points of test
 accuracy after the last epoch.
 """
 

@@ -5,8 +5,8 @@
 draws every figure whose runs are in the results, and says which are not. For each network of the paper: accuracy,
 losses and codes by depth, early exits, and distances between and within classes under both rules; for networks of 2 to
 64 components, accuracy and gradients. Where the full run was not inspected its `:short` variant is drawn, and the title
-says `(short)`. For networks of the kinds in the paper's Figures 5 and 6 the same maps of layers by t-SNE, of each rule:
-of the longest run that has some, and if that is the one on embedded digits, the title says `(smoke)`.
+says `(short)`. For networks of the kinds in the paper's Figures 5 and 6 it draws the same maps of layers by t-SNE, for
+each rule from the longest run that has some; if that is the one on embedded digits, the title says `(smoke)`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

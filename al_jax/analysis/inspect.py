@@ -4,8 +4,8 @@
 
 writes `analysis.json` and pictures into each workdir: distances between and within classes for every layer, statistics
 of the codes, the cost of every depth, accuracy against computation with early exits, and t-SNE maps of some layers.
-Pictures and maps are of the first seed. Of images that stay on disk there are only the costs and the codes, which need
-none.
+Pictures and maps are of the first seed. For images that stay on disk it writes only the costs and the codes, which need
+no images.
 """
 
 from collections.abc import Mapping, Sequence

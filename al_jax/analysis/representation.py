@@ -5,8 +5,8 @@
 writes `representation.json` and pictures into DIR, by default the first workdir: for every run the test accuracy of a
 linear probe on each block and the linear CKA of its blocks with those of the first run, on test images; and maps of the
 features of convolutions. A block is what one component has of the backbone. A network trained end to end as a single
-component has one block; it is looked into where the first run that cuts the same layers has cut them. Of several seeds
-the first is taken.
+component has one block; it is looked into at the cuts of the first run that cuts the same layers. Of several seeds the
+first is taken.
 """
 
 from collections import Counter

@@ -2,10 +2,10 @@
 
     python -m al_jax.analysis.tables [RESULTS]
 
-Cells come from the files in `results/`, as mean ± standard deviation over seeds after so many epochs, always the last,
-and say `not run` where there is none. The paper trains for 200 epochs. Runs of a config's `:short` variant are marked
-as such: in Tables 2 to 4 they stand beside those of full length, so that arms can be compared at the same budget, and
-in Table 7 in their place where those are missing or were not inspected.
+Cells come from the files in `results/`: mean ± standard deviation over seeds after the last epoch, with the number of
+epochs, or `not run` where there is no file. The paper trains for 200 epochs. Runs of a config's `:short` variant are
+marked as such: in Tables 2 to 4 they stand beside those of full length, so that arms can be compared at the same
+budget, and in Table 7 they replace those that are missing or were not inspected.
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """Several processes as one machine, through `jax.distributed`.
 
-Every process runs the same program and makes the same calls in the same order; what only one of them knows, a signal,
-the time or a file, is made common here. A process that is alone needs none of this and pays nothing for it.
+Every process runs the same program and makes the same calls in the same order; what only one of them knows (a signal,
+the time, a file) is shared here. A process that is alone needs none of this and pays nothing for it.
 """
 
 import pickle

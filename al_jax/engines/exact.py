@@ -1,9 +1,9 @@
 """Bit-for-bit equality between engines: what the compiler must leave undone, on CPU in float32.
 
-Two things of XLA's depend on the program around an operation. The algebraic simplifier rewrites batch norm differently
-when a program has several partitions; it is switched off for each compilation. And fusion decides where a multiply and
-an add become one fused multiply-add, which rounds once instead of twice; code without such instructions settles that,
-but only for a whole process, before its backend starts.
+Two things that XLA does to an operation depend on the program around it. The algebraic simplifier rewrites batch norm
+differently when a program has several partitions; it is switched off for each compilation. And fusion decides where a
+multiply and an add become one fused multiply-add, which rounds once instead of twice; a compiler flag rules out such
+instructions, but only for a whole process, before its backend starts.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""Leaf slots: trees of different shapes as one list of equally shaped vectors, one list a stage.
+"""Leaf slots: trees of different shapes as lists of equally shaped vectors, one list per stage.
 
-`shard_map` gives every device arrays of one shape, so a slot is as long on every stage. A leaf that fills its slot
-moves by a free reshape and is updated in place; any other uses the slot's beginning, and XLA copies it several times a
-tick. Exact slots are for leaves of one size and always filled, but stages whose leaves differ need many of them. Ranked
-slots take leaves of several sizes, so that they are few. What no leaf uses holds NaN, so that reading it by mistake
-cannot go unseen.
+`shard_map` gives every device arrays of one shape, so a slot has the same length on every stage. A leaf that fills its
+slot moves by a free reshape and is updated in place; any other uses the slot's beginning, and XLA copies it several
+times a tick. Exact slots are for leaves of one size, which fill them, but stages whose leaves differ need many of them.
+Ranked slots take leaves of several sizes, so few are enough. What no leaf uses holds NaN, so that reading it by mistake
+cannot go unnoticed.
 """
 
 from collections import Counter, defaultdict

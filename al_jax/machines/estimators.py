@@ -1,6 +1,6 @@
 """scikit-learn estimators as layers, whose fitted state is bytes in an array.
 
-The bytes are pickles: loading a checkpoint of such a machine and running it executes what they say. Never run those of
+The bytes are pickles: loading a checkpoint of such a machine and running it executes what they say. Never run one from
 people whom you do not trust.
 """
 

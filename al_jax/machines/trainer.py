@@ -1,4 +1,4 @@
-"""The trainer of a machine: the same face that engines give to a network of components."""
+"""The trainer of a machine, with the interface that engines give to a network of components."""
 
 import functools
 from collections.abc import Callable, Sequence

@@ -7,11 +7,11 @@ Sources, read in their public code:
 
 - `infopro`: InfoPro (Wang et al. 2021) and AugLocal (Ma et al. 2024), which share their partitions; where the stem is
   cut from the first unit, it is a component of its own. ResNet-110 into 55 and VGG13 into 10 are AugLocal's, the latter
-  also DGL's. Neither cuts ResNet-110 into 32 or the ImageNet networks into 4; there MAN's partitions are taken, so
-  that baselines have the partition of what they are compared with.
+  also DGL's. Neither cuts ResNet-110 into 32 or the ImageNet networks into 4; there MAN's partitions are taken, so that
+  baselines and what they are compared with have the same partition.
 - `man`: MAN (Su et al. 2024), where the first component always has the stem and at least one unit. What it calls K = 16
-  and K = 55 has therefore 15 and 54 components, and that is what they are named here. Its ImageNet networks in 4 are
-  those of its first upload, which it took back; which partition made its tables is not known.
+  and K = 55 therefore has 15 and 54 components, and is named by these numbers here. Its partitions of ImageNet networks
+  into 4 are those of its first upload, which was withdrawn; which partitions made its tables is not known.
 - `man++`: the ImageNet partitions of its sequel (Su et al. 2025), which differ from MAN's for 4 components.
 """
 

@@ -6,9 +6,9 @@ some of what lies above reaches a component that receives no gradient from there
 
     η'' <- decay · η'' + (1 - decay) · next,
 
-once an update, from the weights before that update's step. Gradients go through η'' to x. Its batch norm averages over
-the micro-batch as everywhere, and has statistics of its own for inference. It starts from weights of its own, as in the
-authors' code.
+once per update, from the weights before that update's step. Gradients go through η'' to x. The batch norm of η''
+averages over the micro-batch as everywhere, and has statistics of its own for inference. It starts from weights of its
+own, as in the authors' code.
 
 Where the next component has fewer layers than a branch, the branch continues with those of the component above that. A
 component hears only from the next one, so weights from higher up are passed on, and arrive two updates late on every

@@ -2,7 +2,7 @@
 
 A process that waits in a collective for one that died or hangs cannot save what it holds, since the components are
 spread over all of them. So it leaves within a bounded time and says why; the run goes on from its last checkpoint. Up
-to JAX 0.9.0 the runtime ends such a process by itself, with status 1 and words of its own.
+to JAX 0.9.0 the runtime ends such a process by itself, with status 1 and a message of its own.
 """
 
 import contextlib

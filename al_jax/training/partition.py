@@ -1,4 +1,4 @@
-"""Which components each stage of a run's pipeline has: measured once, kept while its stages are as many."""
+"""Which components each stage of a run's pipeline has: measured once, kept while the number of stages is the same."""
 
 import math
 from collections.abc import Mapping

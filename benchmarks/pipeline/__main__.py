@@ -9,12 +9,13 @@ and say what they saw.
 
 Nothing is printed unless sequential and pipelined AL end in the same digest of parameters and optimizer state (under
 `exact`), and all arms but mixed versions and torch's have, after a few updates, the parameters of their rule on one
-core, to rounding. That is checked with ELUs for ReLUs: rounding opens and shuts ReLUs, and trainings go apart.
+core, to rounding. This is checked with ELUs in place of ReLUs: rounding opens and shuts ReLUs, and trainings drift
+apart.
 
   python -m benchmarks.pipeline [--quick] [--json FILE]
 
-With --quick only the three arms of `pipelined_speedup`, briefly, without waiting for idle cores, and compiled `exact`,
-so that the digests are those of the very runs that are timed. The figure lies beside the JSON.
+With --quick it runs only the three arms of `pipelined_speedup`, briefly, without waiting for idle cores, and compiled
+`exact`, so that the digests are those of the very runs that are timed. The figure lies beside the JSON.
 """
 
 import os

@@ -1,8 +1,9 @@
 """Depth: time for an update by the number of components, on one, two and as many devices as components.
 
 The paper's O(n + l): n mini-batches through l layers, each on its own device, take n + l ticks, where backpropagation
-takes n * l. One core and two are measured. For p = K devices there are no cores here, so a tick is modelled: the
-slowest component measured by itself on one core, and the transfer measured between two processes, whatever the depth.
+takes n * l. One core and two are measured. There are not enough cores here for p = K devices, so their tick is
+modelled, whatever the depth: the slowest component, measured by itself on one core, and the transfer, measured between
+two processes.
 """
 
 import functools

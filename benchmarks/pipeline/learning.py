@@ -1,13 +1,13 @@
-"""What the arms learn: test accuracy on digits by the number of updates, and what mixed versions lose of it.
+"""What the arms learn: test accuracy on digits by the number of updates, and how much of it mixed versions lose.
 
 All exact engines make the same network of the same updates, so a rule is trained once, and the time to an accuracy is
 its updates times what an arm takes for one. Mixed versions depend on the number of stages, so they are trained on 2, 4
-and 8 host devices, where only their speed would mean nothing; they are drained every few updates to be
-evaluated, which flatters them.
+and 8 host devices, where everything but their speed is meaningful; they are drained every few updates to be evaluated,
+which flatters them.
 
-Associated Learning starts with codes that were trained on the ten labels before, as no image reaches them; without, its
-upper components wait long for codes that tell classes apart. The seconds that takes on one core are recorded, and
-count.
+Associated Learning starts with codes that were trained on the ten labels beforehand, as no image reaches them;
+otherwise its upper components wait long for codes that tell classes apart. The seconds that this takes on one core are
+recorded, and count.
 """
 
 import statistics

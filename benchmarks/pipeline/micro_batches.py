@@ -1,6 +1,6 @@
 """How many micro-batches an update of one device has: the number that is fastest there.
 
-Small ones are faster by themselves, as more of them fits into a cache. That shall not count as the speed-up of a
+Small ones are faster by themselves, as more of them fits into a cache. This must not count as the speed-up of a
 pipeline, which has micro-batches anyway, so every arm on one device is given the number that suits it.
 """
 

@@ -1,5 +1,5 @@
-"""Pipelines of backpropagation under `shard_map`, with the machinery of `al.pipelined`: leaf slots, a switch on the
-stage that runs the own branch alone, and one `ppermute` a tick and direction.
+"""Pipelines of backpropagation under `shard_map`, with the machinery of `al.pipelined`: leaf slots, a switch that runs
+the stage's own branch alone, and one `ppermute` a tick and direction.
 
 GPipe: the micro-batches of an update go forward, then all go backward, then the optimizer steps. With one micro-batch
 it is naive model parallelism. Mixed versions: every tick brings a stage a batch to go forward and another to go
