@@ -18,7 +18,7 @@ OTHER_FLAGS = {"training", "is_training", "is_train", "inference", "deterministi
 def component(
     module: nn.Module, *, labels: PyTree = "parameters", rates: Mapping[str, float] | None = None
 ) -> Component:
-    """Makes a component of a Linen module `(signal, train) -> (signal_up, losses)`.
+    """Makes a component from a Linen module `(signal, train) -> (signal_up, losses)`.
 
     The gradient of the incoming signal is stopped here, so nothing a module does can train what lies below it.
 
@@ -30,7 +30,7 @@ def component(
       rates: factor on the optimizer's updates of each group, 0 or more; 1 for groups not named.
 
     Raises:
-      ValueError: `module` is no module, or `rates` has a group that `labels` does not, or a negative factor.
+      ValueError: `module` is not a Linen module, or `rates` has a group that `labels` does not, or a negative factor.
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"al.component takes a Flax module, not {module!r}; of a class, give an instance")
@@ -67,7 +67,7 @@ def compose(components: Iterable[Component], predict: Callable[..., jax.Array] |
         asking it for a prediction raises a `ValueError`.
 
     Raises:
-      ValueError: there is no component, one is none, or `predict` takes no depth.
+      ValueError: there is no component, one is not a component, or `predict` takes no depth.
     """
     if isinstance(components, Network):
         raise ValueError("al.compose takes components, and this is a network already")
@@ -173,7 +173,7 @@ def anytime_scores(network: Network, variables, images, depth: int | None = None
 
 
 def groups_of(prefix: PyTree, tree: PyTree) -> PyTree:
-    """The part of a prefix of nested dicts that is in this tree, which lacks modules without parameters.
+    """The part of a prefix of nested dicts whose names are in this tree, which lacks modules without parameters.
 
     Example:
       An optimizer for each group that a component names, whether or not all its parts have parameters:

@@ -25,9 +25,9 @@ def code_contrast(prediction: ArrayLike, target: ArrayLike, sharpness: float = 1
     Σ_j q_ij log(q_ij / p_ij) (for codes far apart, the cross-entropy over the classes of the micro-batch), plus
     `squares` times the mean squared error divided by the codes' variance. It is 0 where every prediction is its code.
 
-    Squares alone learn many classes slowly (`configs/cifar_resnet.py`). Use it with codes that are trained beforehand:
-    while codes move, upper components learn later than with squares. Softmaxes over distances are those of stochastic
-    neighbour embedding (Hinton and Roweis 2002) and of prototypical networks (Snell et al. 2017).
+    Squares alone learn many classes slowly (`configs/cifar_resnet.py`). Use contrast with codes that are trained
+    beforehand: while codes move, upper components learn later than with squares. Softmaxes over distances are those of
+    stochastic neighbour embedding (Hinton and Roweis 2002) and of prototypical networks (Snell et al. 2017).
 
     Args:
       prediction: b, `(B, n)`.

@@ -77,7 +77,7 @@ def pipelined(
     prepare: Prepare | None = None,
     exact: bool = False,
 ) -> Trainer:
-    """Trains the components of a network on several devices at once, each device on another micro-batch.
+    """Trains the components of a network on several devices at once, each device on a different micro-batch.
 
     The result is the sequential engine's, bit for bit under `exact`. `metrics.updates` tells for each loss which update
     it belongs to, since the upper components are behind the lower ones until `flush`.

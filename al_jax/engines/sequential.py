@@ -43,7 +43,7 @@ def sequential(
       exact: compile so that every engine computes the same bits (CPU, float32; see `al_jax.engines.exact`).
 
     Raises:
-      ValueError: `devices` are none, or `shards` or `accumulate` does not fit.
+      ValueError: `devices` is empty, or `shards` or `accumulate` does not fit.
     """
     if devices is not None:
         checks.check_are_devices(devices)

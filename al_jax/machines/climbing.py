@@ -29,10 +29,10 @@ def climbed(
 ) -> Machine:
     """Chains two machines, of which the lower one learns from how the upper one scores its random draws.
 
-    The lower machine runs again with `candidates` keys. For every sample, of these outputs and that of the forward
-    pass, the one whose score above is best, the first of equals, becomes the lower machine's target. The upper machine,
-    which may have no gradient, learns from its own feedback, and what it hands down is not used
-    (Short 2023, arXiv 2311.09663, experiment 7).
+    The lower machine runs again with `candidates` keys. For every sample, these outputs and that of the forward pass
+    compete: the one with the best score above, the first of equals, becomes the lower machine's target. The upper
+    machine, which may have no gradient, learns from its own feedback, and what it hands down is not used (Short 2023,
+    arXiv 2311.09663, experiment 7).
 
     Args:
       incoming: a machine that is random in training. Prefer noise on its output to dropout inside it: it learns to

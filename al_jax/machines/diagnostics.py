@@ -50,7 +50,7 @@ def diagnostics(
     A vector of zeros is at 90 degrees to all others, with a norm ratio of 0. Where inputs are whole numbers they have
     no targets, so the measures of inputs are left out.
 
-    Each part learns once more, and twice more everything above it runs forward: time grows with the square of depth.
+    Each part learns once more, and everything above it runs forward twice more: time grows with the square of depth.
 
     Args:
       machine: `chain(...)`, or a machine without parts.

@@ -14,15 +14,15 @@ def differentiable(machine: Machine):
     evolution strategies take part in any `jax.grad`, and any optimizer may move the parameters. For the other way
     round, see `al.machines.from_linen`.
 
-    Only a derivative comes back. What an update does besides does not happen: `fixed` stays as given, including batch
+    Only a derivative comes back. Nothing else that an update does takes place: `fixed` stays as given, including batch
     statistics, averages, moving feedback matrices and the counters of schedules. What belongs to feedback and gradients
     does happen: the steps of `repeat_input`, and the phases and noise of target propagation as at update number `step`.
     `repeat_params`, `with_phase`, `step_then_feedback` and `masked(params=...)` have no effect.
 
     Raises:
       ValueError: the machine needs the network's error or the label, of which a layer inside `jax.grad` hears nothing;
-        or, when a derivative is traced, what it finds has not the form of its parameters, as in trees, estimators,
-        ensembles, `searched` and `feedback_only`: it learns by its own update alone.
+        or, when a derivative is traced, what it finds does not have the form of its parameters, as in trees,
+        estimators, ensembles, `searched` and `feedback_only`: it learns by its own update alone.
     """
     refuse_no_machine("differentiable", machine)
     if machine.needs:

@@ -29,12 +29,12 @@ def direct_feedback_alignment(
     classes: int,
     name: str | None = None,
 ) -> Machine:
-    """Makes a machine of a Linen module that learns by a fixed random projection of the network's error.
+    """Makes a machine from a Linen module that learns by a fixed random projection of the network's error.
 
     The cotangent at its output `(B, *features)` is `error @ matrix`, with the gradient of the loss at the network's
     output, `(B, classes)`, and `fixed["feedback"]["matrix"]`, `(classes, *features)`, of variance `1 / classes`; the
-    module's own activation and weights are differentiated truly (Nøkland 2016, DFA). What lies above plays no part but
-    through the error. The output layer itself hears the error as it is: `from_linen`.
+    module's own activation and weights are differentiated truly (Nøkland 2016, DFA). What lies above matters only
+    through the error. The output layer itself hears the error as it is: make it with `from_linen`.
 
     It hands down a delta of zero: no error passes such a layer, so machines below must hear the error or the label
     themselves; one that relies on feedback from above would not move, and `chain` refuses it.
@@ -68,7 +68,7 @@ def local_classifier(
     loss: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy,
     name: str | None = None,
 ) -> Machine:
-    """Makes a machine of a Linen module that learns by the loss of a fixed random classifier of its output.
+    """Makes a machine from a Linen module that learns by the loss of a fixed random classifier of its output.
 
     The cotangent at its output `(B, *features)` is the gradient of `loss(y @ matrix, label)`, with
     `fixed["classifier"]["matrix"]`, `(*features, classes)`, of variance one over the number of features, and the rest

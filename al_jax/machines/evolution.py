@@ -37,7 +37,7 @@ def evolved(
     weigh: Callable[[jax.Array], jax.Array] | None = None,
     name: str | None = None,
 ) -> Machine:
-    """Makes a machine of a Linen module that estimates both its gradients from evaluations alone.
+    """Makes a machine from a Linen module that estimates both its gradients from evaluations alone.
 
     Its parameters and its input are moved by Gaussian noise and by the same with the other sign; the differences of the
     local errors estimate the gradients of `0.5 * |y - target|²` (evolution strategies with antithetic draws,
@@ -116,7 +116,7 @@ class Strategy(NamedTuple):
 
 
 def searched(module: nn.Module, strategy: Strategy, *, feedback: InputRule | None, name: str | None = None) -> Machine:
-    """Makes a machine of a Linen module whose parameters a strategy searches by the local error of each batch.
+    """Makes a machine from a Linen module whose parameters a strategy searches by the local error of each batch.
 
     Args:
       module: as in `al.machines.from_linen`.

@@ -52,7 +52,7 @@ def feedback_alignment(
     decay: float | None = None,
     name: str | None = None,
 ) -> Machine:
-    """Makes a machine of a Linen module whose errors travel down through a matrix `B` in place of each kernel `W`.
+    """Makes a machine from a Linen module whose errors travel down through a matrix `B` in place of each kernel `W`.
 
     The gradients are those of the local target; activations and norms are differentiated as they ran. Only where an
     error passes a dense or convolutional layer does `B`, of the kernel's shape, stand for `W`: what a dense layer hands

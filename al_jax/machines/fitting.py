@@ -29,7 +29,7 @@ class Fitted(NamedTuple):
 def fitted(
     init: Callable, predict: Callable, fit: Callable, width: int, *, label: bool, feedback: InputRule | None, name: str
 ) -> Machine:
-    """Makes a machine of a model that every update fits to the batch, `(B, ...) -> (B, width)`.
+    """Makes a machine from a model that every update fits to the batch, `(B, ...) -> (B, width)`.
 
     Args:
       init: `(key, x) -> model`, with `x` float32 `(B, features)` here and below.

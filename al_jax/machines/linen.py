@@ -25,10 +25,10 @@ class Residuals(NamedTuple):
 def from_linen(
     module: nn.Module, optimizer: optax.GradientTransformation = ADAM, *, name: str | None = None
 ) -> Machine:
-    """Makes a machine of a Linen module `x -> y` or `(x, train) -> y`.
+    """Makes a machine from a Linen module `x -> y` or `(x, train) -> y`.
 
-    It descends the gradient of `0.5 * |y - target|²` and hands the gradient at its input down, so a chain of such
-    machines is backpropagation, to rounding, whatever their number: the chain rule works on `feedback.delta`.
+    It descends the gradient of `0.5 * |y - target|²` and hands down the gradient at its input, so a chain of any number
+    of such machines is backpropagation, to rounding: the chain rule works on `feedback.delta`.
 
     Args:
       module: any; it may use batch norm and draw random numbers.

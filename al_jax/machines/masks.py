@@ -85,7 +85,7 @@ def _only(mask: Mask | None, stream: int, value: jax.Array, feedback: Feedback, 
 
 
 def some_examples(count: int) -> Mask:
-    """So many examples, drawn anew in every update.
+    """Selects `count` examples, drawn anew in every update.
 
     Raises:
       ValueError: when an update is traced, there are not so many, or none is asked for.
@@ -95,7 +95,7 @@ def some_examples(count: int) -> Mask:
 
 
 def some_units(count: int) -> Mask:
-    """So many units of the last axis, drawn anew in every update.
+    """Selects `count` units of the last axis, drawn anew in every update.
 
     Raises:
       ValueError: when an update is traced, there are not so many, or none is asked for.

@@ -14,7 +14,7 @@ def with_noise(machine: Machine, scale: Schedule, *, explore: bool = False) -> M
       machine: whose input it is.
       scale: standard deviation, a number or a function of the number of the update.
       explore: whether the noisy input is what the machine below should have put out, so that its target is the noisy
-        input less the feedback; else the noise is the machine's own affair.
+        input less the feedback; otherwise feedback passes on as if without noise.
 
     Raises:
       ValueError: the scale is negative; or, from `init`, the input is not real numbers.

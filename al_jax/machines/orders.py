@@ -7,7 +7,7 @@ from al_jax.machines.types import Feedback, Machine, learn, refuse_moving, refus
 
 
 def step_then_feedback(machine: Machine) -> Machine:
-    """Updates the machine first; what it hands down it finds anew, at its new parameters.
+    """Updates the machine first, then finds what it hands down at its new parameters.
 
     Zenkai's `StepPriority`. The forward pass runs a second time, with the draws of the first.
     """

@@ -18,7 +18,7 @@ def repeat_input(
     optimizer: optax.GradientTransformation,
     loss: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Machine:
-    """Searches the input that a machine wants by several steps of an optimizer; the last one is the target below.
+    """Searches, by several optimizer steps, for the input that a machine wants; the last one is the target below.
 
     The machine learns from the input that it really had; the search runs at the parameters before its update.
 
@@ -61,7 +61,7 @@ def repeat_params(
     batch: int | None = None,
     loss: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Machine:
-    """Lets a machine learn several times from one batch; what it hands down it finds first, as it was.
+    """Lets a machine learn several times from one batch; what it hands down is found first, by the machine as it was.
 
     Args:
       machine: any; its input stays.

@@ -38,7 +38,7 @@ def _unchanged(state, residuals, gradients, context):
 
 
 def back_target(function: Callable, *, name: str = "back_target") -> Machine:
-    """A machine of a function that only moves elements: reshapes, transposes, takes some by their index.
+    """A machine from a function that only moves elements: reshapes, transposes, takes some by their index.
 
     Each element of the input hears the target of its place in the output, exactly, or the mean of its places; one that
     has none keeps its value.

@@ -13,7 +13,7 @@ from al_jax.machines.types import Context, Feedback
 @partial(jax.tree_util.register_dataclass, data_fields=["value"], meta_fields=["maximise"])
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Scores of which either the greater or the lesser are better; those of both kinds do not mix.
+    """Scores of which either the greater or the lesser are better; the two kinds do not mix.
 
     Attributes:
       value: any shape; in searches `(candidates,)`, or `(candidates, B)` where every sample chooses for itself.

@@ -24,7 +24,7 @@ def target_propagation(
     reverse_when: When | None = None,
     name: str | None = None,
 ) -> Machine:
-    """Makes a machine of a Linen module `f: x -> y` and of `g: y -> x`, which learns to undo it.
+    """Makes a machine from a Linen module `f: x -> y` and another, `g: y -> x`, which learns to undo it.
 
     `f` descends the gradient of `0.5 * |y - target|²`; `g` that of the mean over the batch of
     `|g(f(x + e)) - (x + e)|² + regularisation * |g(y) - g(target)|²`, with Gaussian `e` (Lee et al. 2015, Difference
@@ -45,8 +45,8 @@ def target_propagation(
       difference: whether to correct for what `g` fails to undo.
       noise: standard deviation of `e`, or a schedule of the number of updates.
       regularisation: a factor, or a schedule.
-      forward_when: from the number of an update whether `f` learns; its parameters and optimizer else stay exactly as
-        they are, its batch statistics follow the batches. None: always.
+      forward_when: maps the number of an update to whether `f` learns; otherwise its parameters and optimizer stay
+        exactly as they are, but its batch statistics follow the batches. None: always.
       reverse_when: the same of `g`.
       name: what errors and metrics call it.
 

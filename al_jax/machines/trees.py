@@ -23,8 +23,8 @@ def tree_layer(
 ) -> Machine:
     """A layer of regression trees, `(B, ...) -> (B, width)`, that every update grows anew for the batch's targets.
 
-    The trees of one batch alone: `al.machines.ensemble` keeps those of several. Until the first update a fixed random
-    linear map answers.
+    It has the trees of one batch alone: `al.machines.ensemble` keeps those of several. Until the first update a fixed
+    random linear map answers.
 
     Args:
       width: units, with a tree for each.

@@ -53,8 +53,8 @@ class Feedback(NamedTuple):
     Both have the output's types, where those are real numbers: a machine of bfloat16 may stand below one of float32.
 
     Attributes:
-      delta: what to take away from the output, as the loss's gradient is. Rules that compute gradients use it alone,
-        since the difference of two large numbers loses digits.
+      delta: what to subtract from the output, as one subtracts the loss's gradient. Rules that compute gradients use it
+        alone, since the difference of two large numbers loses digits.
       target: what the output should have been, `output - delta`.
     """
 
@@ -99,7 +99,7 @@ class Machine(NamedTuple):
     """A layer, or a network of them, that knows how to learn. Pure functions throughout.
 
     Attributes:
-      init: `(key, x) -> MachineState(params, fixed, opt_state)`; of `x` shapes and types alone count.
+      init: `(key, x) -> MachineState(params, fixed, opt_state)`; only shapes and types of `x` count.
       forward: `(params, fixed, x, key, train) -> (y, residuals)`. Residuals are what backward and update need of it.
       backward: `(params, fixed, residuals, feedback, context) -> (gradients, feedback_below, metrics)`. Gradients are
         any pytree that `update` understands, metrics a dict of scalars, nested where machines are.

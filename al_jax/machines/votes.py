@@ -32,6 +32,6 @@ def majority_vote(votes: jax.Array, weights: jax.Array | None = None) -> jax.Arr
 
 
 def stochastic_votes(machine: Machine, params: PyTree, fixed: PyTree, x: PyTree, key: jax.Array, voters: int) -> PyTree:
-    """What a machine says to one input with `voters` keys, in its mode of training: `(voters, B, ...)`."""
+    """What a machine answers to one input with `voters` keys, in training mode: `(voters, B, ...)`."""
     forward = jax.vmap(lambda key: machine.forward(params, fixed, x, key, True)[0])
     return forward(jax.random.split(key, voters))

@@ -59,7 +59,7 @@ def label_codes(
       loss: of the decoded code and the code below.
 
     Raises:
-      ValueError: there is no class, `code` gives no widths, or parts are not one for each.
+      ValueError: there is no class, `code` gives no widths, or there is not one part for each.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, al_jax as al

@@ -20,7 +20,7 @@ def greedy(
     loss: Loss = cross_entropy,
     branches: Branches | None = None,
 ) -> Network:
-    """Makes a component of each block and an auxiliary classifier; one block alone is end-to-end backpropagation.
+    """Makes a component from each block and an auxiliary classifier; one block alone is end-to-end backpropagation.
 
     Args:
       blocks: of the backbone, Flax modules `(x)` or `(x, train)`, from the input upwards.

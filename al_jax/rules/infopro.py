@@ -177,7 +177,7 @@ def infopro(
     restore: Callable[[jax.Array], jax.Array] = lambda image: image,
     branches: Branches | None = None,
 ) -> Network:
-    """Makes a component of each block, a decoder and a target; the image travels up with the features.
+    """Makes a component from each block, a decoder and a target; the image travels up with the features.
 
     Losses are reported as weighted.
 
@@ -197,7 +197,7 @@ def infopro(
 
     Raises:
       ValueError: there is no block or class, not one share in 0..1 for each component but the top one, a weight is
-        negative, or `decoder` no module.
+        negative, or `decoder` is not a module.
 
     Example:
       >>> import al_jax as al

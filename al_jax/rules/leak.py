@@ -46,7 +46,8 @@ def leak(rule: Rule, alpha: float) -> Rule:
       A rule with the same arguments.
 
     Raises:
-      ValueError: `alpha` is no fraction; and, from the rule made, components as under `al.momentum` or `al.freeze`.
+      ValueError: `alpha` is not a fraction; or, when the new rule is called, its components are as under `al.momentum`
+        or `al.freeze`.
 
     Example:
       >>> import al_jax as al

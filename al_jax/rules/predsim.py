@@ -106,7 +106,7 @@ def predsim(
     top: PartFactory = PooledClassifier,
     branches: Branches | None = None,
 ) -> Network:
-    """Makes a component of each block, a similarity loss and a classifier; losses are reported as weighted.
+    """Makes a component from each block, a similarity loss and a classifier; losses are reported as weighted.
 
     Under slices (`shards`), examples are compared within their slice.
 
@@ -121,7 +121,7 @@ def predsim(
       branches: for each component, what its objective sees the features through; see `al.momentum`.
 
     Raises:
-      ValueError: there is no block or class, `beta` is no share, or `compared` no module.
+      ValueError: there is no block or class, `beta` is not a share, or `compared` is not a module.
 
     Example:
       >>> import jax, jax.numpy as jnp, al_jax as al
