@@ -1,6 +1,6 @@
 """Maps of layers by t-SNE (van der Maaten & Hinton 2008), as results keep them and as figures: the paper's 5 and 6.
 
-A map is one line of text in JSON, its points' coordinates one after another; a figure shows no more digits than that.
+A map is one line of text in JSON, its points' coordinates one after another, with as many digits as a figure shows.
 """
 
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ def direct_feedback_alignment(
 
     The cotangent at its output `(B, *features)` is `error @ matrix`, with the gradient of the loss at the network's
     output, `(B, classes)`, and `fixed["feedback"]["matrix"]`, `(classes, *features)`, of variance `1 / classes`; the
-    module's own activation and weights are differentiated truly (Nøkland 2016, DFA). What lies above matters only
+    module's own activation and weights are differentiated exactly (Nøkland 2016, DFA). What lies above matters only
     through the error. The output layer itself hears the error as it is: make it with `from_linen`.
 
     It hands down a delta of zero: no error passes such a layer, so machines below must hear the error or the label
@@ -72,8 +72,8 @@ def local_classifier(
 
     The cotangent at its output `(B, *features)` is the gradient of `loss(y @ matrix, label)`, with
     `fixed["classifier"]["matrix"]`, `(*features, classes)`, of variance one over the number of features, and the rest
-    differentiated truly (Mostafa et al. 2018; what Zenkai calls direct feedback alignment). Nothing else of the network
-    counts, and it hands down a delta of zero, as `direct_feedback_alignment` does. Metric `local_loss` is that loss.
+    differentiated exactly (Mostafa et al. 2018; what Zenkai calls direct feedback alignment). Nothing else of the
+    network counts, and it hands down a delta of zero, as `direct_feedback_alignment` does. Metric `local_loss` is that loss.
 
     Args:
       module: `x -> y` or `(x, train) -> y`, an array with a leading batch.

@@ -3,8 +3,8 @@ the stage's own branch alone, and one `ppermute` a tick and direction.
 
 GPipe: the micro-batches of an update go forward, then all go backward, then the optimizer steps. With one micro-batch
 it is naive model parallelism. Mixed versions: every tick brings a stage a batch to go forward and another to go
-backward, each followed by an update at once; the backward pass then meets parameters that have changed since the
-forward pass, so this computes something else than backpropagation.
+backward, whose gradient updates the stage at once; so a backward pass meets parameters that have changed since its
+forward pass, and this computes something else than backpropagation.
 """
 
 import functools
