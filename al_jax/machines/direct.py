@@ -73,7 +73,8 @@ def local_classifier(
     The cotangent at its output `(B, *features)` is the gradient of `loss(y @ matrix, label)`, with
     `fixed["classifier"]["matrix"]`, `(*features, classes)`, of variance one over the number of features, and the rest
     differentiated exactly (Mostafa et al. 2018; what Zenkai calls direct feedback alignment). Nothing else of the
-    network counts, and it hands down a delta of zero, as `direct_feedback_alignment` does. Metric `local_loss` is that loss.
+    network counts, and it hands down a delta of zero, as `direct_feedback_alignment` does. Metric `local_loss` is
+    that loss.
 
     Args:
       module: `x -> y` or `(x, train) -> y`, an array with a leading batch.
