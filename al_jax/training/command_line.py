@@ -93,6 +93,8 @@ def _file_first(arguments: Sequence[str]) -> list[str]:
 
 def _refuse_unknown(arguments: Sequence[str], configs: Path) -> None:
     fields = default_config().keys()
+    if len(files := [argument for argument in arguments if re.match("--?config=", argument)]) > 1:
+        raise ConfigError(f"{files[0]} and {files[1]} are two config files: give one, with its variants as in :a,b")
     for argument in arguments:
         if (match := re.match(r"--?config\.([^=]*)", argument)) and match[1] not in fields:
             raise ConfigError(f"there is no field config.{match[1]}{nearest(match[1], fields)}")

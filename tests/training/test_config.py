@@ -256,6 +256,7 @@ COMMANDS = {
     "unknown field": (["--config.lerning_rate=1"], "no field config.lerning_rate; did you mean learning_rate?"),
     "wrong type": (["--config.epochs=2.5"], "config.epochs is '2.5': it must be a whole number"),
     "no such file": (["--config=configs/nix.py"], "no config file configs/nix.py"),
+    "two files": (["--config=configs/digits.py", "--config", "configs/mnist_mlp.py"], "are two config files: give one"),
     "fields before the file, and no data": (
         ["--config.data_dir=/nowhere", "--config", "configs/mnist_mlp.py"],
         "mnist is not prepared",
