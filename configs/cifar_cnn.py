@@ -18,9 +18,9 @@ reaches 42.4, 50.5 and 10.0 % with 3.8e-4, 2.0e-3 and 4.3e-3, backprop 44.7, 43.
 Result (last epoch, seed 0, an NVIDIA H200 shared with three other runs): 78.50 % test accuracy in 5 minutes, 84.25 % by
 the first three components; backprop 85.71 % in 4 (`results/cifar_cnn*.json`). The fourth component fits only 81 % of
 the training images. Its codes are not the cause: trained beforehand, those of every depth decode to their classes
-(`results/cifar_cnn_short.json`, which has the same ones). The cause is the bridges, though not its own. With ELUs in
-place of all hidden sigmoids (`elu_bridges`) the fourth component is the best, as it should be. With ELUs in the upper
-bridges alone nothing is gained, since the features below were learned under sigmoids. At half the width
+(`results/cifar_cnn_short.json`, which has the same ones). The cause seems to be the bridges, though not its own. With
+ELUs in place of all hidden sigmoids (`elu_bridges`) the fourth component is the best, as it should be. With ELUs in the
+upper bridges alone nothing is gained, since the features below were learned under sigmoids. At half the width
 (`width_factor=0.5`, 8 epochs, 5000 validation images, seed 0, `results/ablations/cifar_cnn_half_*.json`), by the first
 1 to 4 components:
 

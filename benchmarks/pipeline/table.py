@@ -88,7 +88,7 @@ def caption(record: Mapping[str, Any], case: Mapping[str, Any]) -> str:
 
 
 def _lost(learnt: Mapping[str, Any]) -> str:
-    """What mixed versions of weights cost in accuracy."""
+    """What Associated Learning, and backprop with mixed versions of weights, lose against backprop in accuracy."""
     last, updates = learnt["last"], learnt["updates"][-1]
-    lost = [f"{100 * (last['backprop'] - last[rule]):.1f} ({rule})" for rule in last if rule.startswith("mixed")]
+    lost = [f"{100 * (last['backprop'] - last[rule]):.1f} ({rule})" for rule in last if rule != "backprop"]
     return f"After {updates} updates backprop has {last['backprop']:.1%} accuracy, less by points: {', '.join(lost)}."
