@@ -1,6 +1,8 @@
 """Whole runs on a shrunk config: what they leave, and that stopping, moving and resuming change nothing."""
 
 import json
+import re
+import subprocess
 
 import jax
 import numpy as np
@@ -214,3 +216,21 @@ def test_a_run_can_start_from_another_and_freeze_what_it_took(undisturbed, tmp_p
 def test_a_warm_start_that_does_not_fit_is_refused(undisturbed, tmp_path):
     with pytest.raises(RunError, match=r"component 1 of config\.warm_start"):
         train(tmp_path, warm_start=str(undisturbed[0].workdir), width=13)
+
+
+def test_a_result_says_when_it_was_made_and_of_which_commit_where_the_code_is_in_a_repository(tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
+
+    module = tmp_path / "summary.py"
+    module.write_text("")
+    monkeypatch.setattr(summary, "__file__", str(module))
+    assert list(summary.source()) == ["made"]
+    git("init", "-q")
+    assert list(summary.source()) == ["made"]  # the repository does not have it
+    git("add", "summary.py")
+    git("commit", "-qm", "all")
+    commit = summary.source()["commit"]
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    module.write_text("changed = True")
+    assert summary.source()["commit"] == f"{commit}-dirty"
