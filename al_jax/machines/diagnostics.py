@@ -37,9 +37,8 @@ def diagnostics(
 
     The global error is the loss of the batch; a local error is the mean distance of a part's outputs to their targets.
     A change is the error after a step less that before, all else as it was (Short 2023, Equations 4 and 5). Local
-    errors are left out for parts that do not learn from feedback, as under direct feedback alignment, local
-    classifiers, trees that learn the label or what climbs by it, and for parts that never change: the target from above
-    is not theirs.
+    errors are left out where the target from above is not what a part learns: under direct feedback alignment, for
+    local classifiers, for trees that learn the label, for `climbed` by it, and for parts that never change.
     Of each part, by its name in metrics:
       angle, norm_ratio: the angle in degrees between the part's gradients and the true gradient of the loss, and the
         ratio of their norms, over the parameters that the forward pass uses, where gradients have the parameters' form.
@@ -62,7 +61,7 @@ def diagnostics(
       `(state, image, key_forward, context) -> {part: {measure: scalar}}`.
 
     Raises:
-      ValueError: there is no machine, or no such part.
+      ValueError: `machine` is not a machine, or `differentiable_from` is not a number of its parts, or one more.
     """
     refuse_no_machine("diagnostics", machine)
     parts = machine.parts or (machine,)

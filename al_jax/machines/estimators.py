@@ -50,7 +50,9 @@ def estimator(
       name: what errors and metrics call it.
 
     Raises:
-      ValueError: nothing makes an estimator, or it cannot do that, or is not a function of its data.
+      ValueError: `make_estimator` is not a function; what it makes is not a regressor, or not a classifier with
+        `label`, or has no `partial_fit` with `partial`, or one output without `separate`; or its `random_state` is no
+        integer, so that its fit is not a function of the data.
       jax.errors.JaxRuntimeError: when an update runs, a fit fails on the host, as of a classifier that sees one class
         or labels beyond its width, or the fitted estimators need more bytes than there are.
     """

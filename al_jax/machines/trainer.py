@@ -42,9 +42,10 @@ def trainer(
         CPU, together under `vmap` on accelerators.
 
     Raises:
-      ValueError: there is no machine, `loss` is no function, `diagnose` is of another machine. From `init`: a machine
-        does not take such images, or the output below it, or cannot learn from such batches; the message names it. From
-        `step`, `place`, `predict`: what does not fit; from `step` alone, which has images, states of other optimizers.
+      ValueError: `machine` is not a machine, `loss` is not a function, or `diagnose` is of another machine. From
+        `init`: a machine does not take such images, or the output below it, or cannot learn from such batches; the
+        message names it. From `step`, `place` and `predict`: batches, components or images do not fit the machine. From
+        `step` alone: the state is of other optimizers, which `place`, without images, cannot see.
     """
     refuse_no_machine("trainer", machine)
     if not callable(loss):
