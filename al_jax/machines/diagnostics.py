@@ -38,8 +38,9 @@ def diagnostics(
     The global error is the loss of the batch; a local error is the mean distance of a part's outputs to their targets.
     A change is the error after a step less that before, all else as it was (Short 2023, Equations 4 and 5). Local
     errors are left out where a part does not learn the target from above (`Machine.hears`): under direct feedback
-    alignment, for local classifiers, for trees that learn the label and a `climbed` pair with such trees, and for parts that
-    never change.
+    alignment, for local classifiers, for trees that learn the label and a `climbed` pair with such trees, and
+    for parts that never change.
+
     Of each part, by its name in metrics:
       angle, norm_ratio: the angle in degrees between the part's gradients and the true gradient of the loss, and the
         ratio of their norms, over the parameters that the forward pass uses, where gradients have the parameters' form.
