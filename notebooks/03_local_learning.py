@@ -384,7 +384,7 @@ plt.show()
 # Compare "bias alone" with "bias and average" before crediting momentum with a gain: a deeper auxiliary network alone
 # can lower the error. In the stored run it does, at every depth (means over seeds), and with the average added the
 # error is higher than with neither. But in a run as short as this one, η'' is partly random to the end (section 2).
-# The question needs long runs, see section 6.
+# A larger network does not repeat all of this (`docs/results.md`). The question needs long runs, see section 6.
 
 # %% [markdown]
 # ## 4. Memory
