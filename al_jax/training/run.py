@@ -25,6 +25,7 @@ from al_jax.training.facts import DataFacts
 from al_jax.training.machines import build_machine
 from al_jax.training.networks import build_network
 from al_jax.training.optimizers import build_optimizer, steps_in_run
+from al_jax.training.source import commit
 from al_jax.training.validation import validate
 from al_jax.types import ComponentState, Network, Trainer
 
@@ -46,6 +47,7 @@ class Run(NamedTuple):
       evaluate: `(variables, split) -> Accuracy`, of images that nothing has prepared.
       updates_per_epoch: full batches in the training set.
       partition: components of each stage of a pipeline; None for other engines, and before `settled` measured.
+      commit: of the code, as it was when the run was set up; later it may be another one.
     """
 
     config: Config
@@ -61,6 +63,7 @@ class Run(NamedTuple):
     evaluate: Evaluate
     updates_per_epoch: int
     partition: tuple[int, ...] | None = None
+    commit: str = ""
 
     @property
     def updates(self) -> int:
@@ -130,7 +133,7 @@ def set_up(config: Config, workdir: Path) -> Run:
         raise ConfigError(f"these fields make no network: {error}") from error
     evaluate = make_evaluate(with_prepare(network, prepare))
     parts = network, optimizer, prepare, trainer, shapes, evaluate
-    return Run(config, workdir, dataset, facts, held_out, *parts, updates_per_epoch, partition)
+    return Run(config, workdir, dataset, facts, held_out, *parts, updates_per_epoch, partition, commit())
 
 
 def updates_in_epoch(config: Config, examples: int) -> int:

@@ -1,13 +1,10 @@
 """summary.json and the plots: what a finished run leaves."""
 
 import datetime
-import functools
 import json
 import platform
 import statistics
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +19,6 @@ from al_jax.training.records import read_rows, write_json
 from al_jax.training.run import Finished, Run, per_seed
 
 SHOWN_MICRO_BATCHES = 12  # in the picture of the schedule
-GIT_SECONDS = 10.0  # for each question to git
 
 
 def summarise(run: Run, finished: Finished, alive: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -54,7 +50,8 @@ def summarise(run: Run, finished: Finished, alive: Callable[[], None] = lambda: 
         **({"partition": list(finished.partition)} if finished.partition else {}),
         **_parameters(run),
         **machine(),
-        **source(),
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **({"commit": run.commit} if run.commit else {}),
         "config": json.loads((run.workdir / "config.json").read_text()),  # as it was trained
     }
 
@@ -115,19 +112,6 @@ def machine() -> dict[str, str]:
         "device": jax.devices()[0].device_kind,
         "processor": f"{processor()}, {platform.machine()}",
     }
-
-
-def source() -> dict[str, str]:
-    """When a result was made, and the commit of the code, if that lies in a repository; `-dirty` if it was changed."""
-    made = {"made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
-    run = functools.partial(subprocess.run, capture_output=True, text=True, check=True, timeout=GIT_SECONDS)
-    try:
-        run([*git, "ls-files", "--error-unmatch", Path(__file__).name])  # else it is the repository of something else
-        commit = run([*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return made
-    return {**made, "commit": commit}
 
 
 def processor() -> str:

@@ -10,7 +10,7 @@ import pytest
 
 import al_jax as al
 from al_jax.data import load as load_data
-from al_jax.training import load, loop, partition, summary
+from al_jax.training import load, loop, partition, source, summary
 from al_jax.training.checkpoint import Checkpoints
 from al_jax.training.config import default_config
 from al_jax.training.digest import digest
@@ -218,19 +218,19 @@ def test_a_warm_start_that_does_not_fit_is_refused(undisturbed, tmp_path):
         train(tmp_path, warm_start=str(undisturbed[0].workdir), width=13)
 
 
-def test_a_result_says_when_it_was_made_and_of_which_commit_where_the_code_is_in_a_repository(tmp_path, monkeypatch):
+def test_a_run_knows_the_commit_of_its_code_where_that_is_in_a_repository(tmp_path, monkeypatch):
     def git(*arguments):
         subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
 
-    module = tmp_path / "summary.py"
+    module = tmp_path / "source.py"
     module.write_text("")
-    monkeypatch.setattr(summary, "__file__", str(module))
-    assert list(summary.source()) == ["made"]
+    monkeypatch.setattr(source, "__file__", str(module))
+    assert source.commit() == ""
     git("init", "-q")
-    assert list(summary.source()) == ["made"]  # the repository does not have it
-    git("add", "summary.py")
+    assert source.commit() == ""  # the repository does not have it
+    git("add", "source.py")
     git("commit", "-qm", "all")
-    commit = summary.source()["commit"]
+    commit = source.commit()
     assert re.fullmatch("[0-9a-f]{40}", commit)
     module.write_text("changed = True")
-    assert summary.source()["commit"] == f"{commit}-dirty"
+    assert source.commit() == f"{commit}-dirty"
