@@ -1,9 +1,11 @@
-"""The standard crops of photographs of any size, on the host; `side` is the height and width of what comes out."""
+"""The standard crops of photographs of any size, on the host; `side` is the height and width of what comes out.
+
+Pillow is imported where it is used: whoever lacks it is told so when images are to be decoded.
+"""
 
 import math
 
 import numpy as np
-from PIL import Image
 
 AREA = (0.08, 1.0)  # of the photograph, of a random crop
 RATIO = (3 / 4, 4 / 3)  # width by height
@@ -20,6 +22,8 @@ def central(image: np.ndarray, side: int) -> np.ndarray:
     Returns:
       uint8 `(side, side, 3)`.
     """
+    from PIL import Image
+
     height, width = image.shape[:2]
     edge = round(side * 8 / 7)
     short = min(height, width)
@@ -42,6 +46,8 @@ def random_resized(image: np.ndarray, side: int, draws: np.ndarray) -> np.ndarra
     Returns:
       uint8 `(side, side, 3)`.
     """
+    from PIL import Image
+
     left, top, width, height = _rectangle(image.shape[0], image.shape[1], draws[1:].reshape(TRIES, 4))
     cut = Image.fromarray(image[top : top + height, left : left + width])
     scaled = np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR))

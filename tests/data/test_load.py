@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -233,6 +234,12 @@ def test_pillow_is_missing(mnist, monkeypatch, tmp_path):
     monkeypatch.setattr("tensorflow_datasets.core.features.image_feature.PIL_Image", None)
     monkeypatch.setattr("tensorflow_datasets.core.features.image_feature.cv2", None)
     assert "pip install pillow" in data_error("mnist", tmp_path)
+
+
+def test_without_pillow_what_needs_none_is_read():
+    """In a process of its own, which has not imported it before."""
+    code = "import sys; sys.modules['PIL'] = None; from al_jax.data import load; load('digits')"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_not_prepared_and_no_tensorflow(monkeypatch, tmp_path):
