@@ -268,6 +268,7 @@ CONVOLUTIONS = {  # height and width, kernel, strides, padding
     "shortcut": ((8, 8), (1, 1), (2, 2), "SAME"),
     "nothing around": ((9, 10), (5, 3), (3, 2), "VALID"),
     "uneven": ((10, 10), (3, 2), (2, 1), ((2, 1), (0, 3))),
+    "wider around than the kernel": ((5, 6), (3, 3), (3, 2), ((3, 3), (3, 3))),
 }
 
 

@@ -47,6 +47,11 @@ def _is_plain(x: jax.Array, options: Mapping[str, Any]) -> bool:
 
 
 def _plain(x, kernel, strides, padding):
+    if min(map(min, padding)) < 0:  # as in gradients of padding by a whole kernel and more
+        # XLA's CPU kernel reads beyond an image that is cropped at its beginning and padded at its end.
+        crop = [(min(low, 0), min(high, 0), 0) for low, high in padding]
+        x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
+        padding = [(max(low, 0), max(high, 0)) for low, high in padding]
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
 
 
