@@ -71,4 +71,4 @@ def _as_key(kind: jax.Array, numbers: jax.Array) -> jax.Array:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)

@@ -82,12 +82,17 @@ def draw_component(part: Component, optimizer, key: jax.Array, signal: Signal) -
     params = model_state.pop("params", {})
     # Drawn as bits, so that the stream is the same threefry key whatever kind of key the user brought.
     stream = jax.random.bits(key_stream, (2,), jnp.uint32)
-    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(model_state)):
+    if any(jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in jax.tree.leaves(model_state)):
         raise ValueError(
             f"the model state of {part.name} holds a typed random key, which cannot be packed or saved: keep "
             "jax.random.key_data(key) in it"
         )
-    return ComponentState(params, model_state, optimizer.init(params), jnp.int32(0), stream)
+    return strong(ComponentState(params, model_state, optimizer.init(params), jnp.int32(0), stream))
+
+
+def strong(tree: PyTree) -> PyTree:
+    """The tree without numbers of Python and weak types: an update makes both strong, so the next would trace anew."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)
 
 
 def hold(state: ComponentState, accumulate: int) -> Held:

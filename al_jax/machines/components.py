@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.components import check_variables
+from al_jax.engines.update import strong
 from al_jax.machines.chain import joined, split
 from al_jax.machines.types import Machine, MachineState, begin
 from al_jax.types import Component, ComponentState, Network
@@ -43,7 +44,7 @@ def begun(machine: Machine, prepare: Callable | None, key: jax.Array, batch) -> 
         ComponentState(own.params, {"fixed": own.fixed}, own.opt_state, jnp.int32(0), stream)
         for own in (split(states) if machine.parts else [states])
     )
-    return components, scores
+    return strong(components), scores
 
 
 def state_of(machine: Machine, components: Components) -> MachineState:

@@ -64,3 +64,31 @@ def test_an_optimizer_is_told_the_objective_and_its_gradient_of_the_whole_update
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), one.opt_state, other.opt_state
         )
+
+
+def counting():
+    """An optimizer of a user's own, whose state begins as Python's numbers and weakly typed ones."""
+
+    def update(updates, state, params=None):
+        moved = jax.tree.map(lambda gradient: -state["rate"] * gradient, updates)
+        return moved, {"count": state["count"] + 1, "rate": state["rate"] * jnp.float32(0.5)}
+
+    return optax.GradientTransformation(lambda params: {"count": 0, "rate": jnp.asarray(0.1)}, update)
+
+
+@pytest.mark.parametrize("machine", [False, True], ids=("network", "machine"))
+def test_an_optimizers_state_may_begin_as_pythons_numbers_and_no_step_but_the_first_traces(network, machine):
+    traced = []
+
+    def prepare(image, key, train):
+        traced.append(train)
+        return image
+
+    layers = [al.machines.from_linen(al.machines.Layer(width), counting()) for width in (3, 4)]
+    of_machine = functools.partial(al.machines.trainer, al.machines.chain(*layers))
+    trainer = (of_machine if machine else functools.partial(al.sequential, network, counting()))(prepare=prepare)
+    state, _ = trainer.step(trainer.init(jax.random.key(0), first(BATCHES)), BATCHES)
+    before = len(traced)
+    state, _ = trainer.step(state, BATCHES)
+    assert len(traced) == before
+    assert [int(part.opt_state["count"]) for part in trainer.components(state)] == [8, 8]
