@@ -1,6 +1,7 @@
 """The sequential engine: every component on one device, one micro-batch after another."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,8 @@ def sequential(
       network: what a rule or `al.compose` made.
       optimizer: one optax transformation for all components, or a function of the component's index that gives one.
         Each is given the value of its component's objective, but cannot evaluate it anew, as line searches do.
-      devices: one device by default; several are a data axis that shares each micro-batch.
+      devices: by default the one that `jax.default_device` says, or this process's first; several are a data axis that
+        shares each micro-batch.
       shards: slices of a micro-batch. Batch norm sees a slice; gradients are averaged over slices in order. A multiple
         of the number of devices.
       accumulate: micro-batches for one update, their gradients averaged in order.
@@ -61,7 +63,7 @@ def sequential(
     checks.check_cut(shards, 1, accumulate)
     network = with_prepare(network, prepare)
     optimizers = optimizers_of(network, optimizer)
-    device = devices[0] if devices else jax.devices()[0]
+    device = default_device() if devices is None else devices[0]
     draw = drawing(network, optimizers)
     run = make_run(network, optimizers, shards, accumulate)
     compiled = jax.jit(run, donate_argnums=0, compiler_options=exactness.compiler_options(exact))
@@ -95,6 +97,12 @@ def sequential(
             return predict_compiled(variables, jax.device_put(images, device), depth=depth)
 
     return Trainer(init, step, lambda state: state, components, place, predict)
+
+
+def default_device() -> jax.Device:
+    """Where JAX puts what it makes: the device of `jax.default_device`, else the first of this process."""
+    chosen: Any = jax.config.jax_default_device  # pyrefly: ignore[missing-attribute]
+    return chosen if isinstance(chosen, jax.Device) else jax.local_devices(backend=chosen)[0]
 
 
 def make_run(network: Network, optimizers, shards: int, accumulate: int) -> Run:

@@ -234,6 +234,14 @@ def test_a_pipeline_prepares_images_alike(prepared):
 # Freezing.
 
 
+def test_the_default_device_is_that_of_jax():
+    batches = make_batches(1, size=2, shape=(3,))
+    with jax.default_device(jax.devices()[1]):
+        trainer = al.sequential(al.compose([al.component(Local(2))]), optax.sgd(0.1))
+    state, _ = trainer.step(trainer.init(jax.random.key(0), first(batches)), batches)
+    assert {leaf.device for leaf in jax.tree.leaves(state)} == {jax.devices()[1]}
+
+
 def test_frozen_components_do_not_change_a_bit_while_others_train():
     network = al.freeze(al.compose([al.component(Local(8, norm=True)) for _ in range(3)]), [0, 2])
     # A mean over three slices that are equal can differ from them in the last bit.

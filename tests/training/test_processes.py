@@ -30,6 +30,7 @@ from al_jax import launch
 from al_jax.training.company import LOST
 
 no_process_stays = real.no_process_stays
+SHORT = {"epochs": 2, "shards": 2, "codes": "pretrained", "code_updates": 100, "checkpoint_seconds": 100}
 
 
 def launched(workdir, *words, logs=None):
@@ -41,7 +42,7 @@ def launched(workdir, *words, logs=None):
 def undisturbed(tmp_path_factory):
     """One process, one device, in the slices that the others share."""
     workdir = tmp_path_factory.mktemp("alone")
-    fields = {"epochs": 2, "shards": 2, "engine": "sequential", "devices": 1, "checkpoint_seconds": 100}
+    fields = {**SHORT, "engine": "sequential", "devices": 1}
     subprocess.run([sys.executable, "train.py", *arguments(workdir, **fields)], cwd=ROOT, check=True, timeout=BOUND)
     return workdir
 
@@ -51,7 +52,7 @@ def undisturbed(tmp_path_factory):
     "fields", [{"devices": 2}, {"devices": 4, "data_parallel": 2}], ids=["2-stages", "2-stages-x-2-devices"]
 )
 def test_two_processes_end_in_the_digest_of_one(undisturbed, tmp_path, fields):
-    shared = arguments(tmp_path, epochs=2, shards=2, checkpoint_seconds=100, **fields)
+    shared = arguments(tmp_path, **SHORT, **fields)
     status, output, errors = finish(launched(tmp_path, "--", *shared))
     assert status == 0, errors
     assert digest_of(tmp_path) == digest_of(undisturbed)
