@@ -154,8 +154,8 @@ def _types_of_state(init: Callable[[PyTree], PyTree], structure: Any, types: tup
 
 
 def check_are_devices(devices: Sequence[jax.Device]) -> None:
-    """Refuses what is no sequence of devices, and one that has a device twice."""
-    if not hasattr(devices, "__len__") or not all(isinstance(device, jax.Device) for device in devices):
+    """Refuses what is no sequence of devices, an empty one, and one that has a device twice."""
+    if not hasattr(devices, "__len__") or not len(devices) or not all(isinstance(own, jax.Device) for own in devices):
         raise ValueError(f"devices is {devices!r}: give the devices themselves, as jax.devices()[:2]")
     if twice := [device for device in devices if list(devices).count(device) > 1]:
         raise ValueError(f"{twice[0]!r} is there twice in devices: give each device once")
@@ -164,7 +164,7 @@ def check_are_devices(devices: Sequence[jax.Device]) -> None:
 def check_devices(devices: Sequence[jax.Device], data: int, components: int) -> int:
     """Refuses devices that do not make whole stages, or more stages than components; returns the stages."""
     check_are_devices(devices)
-    if not len(devices) or len(devices) % whole("data", data):
+    if len(devices) % whole("data", data):
         raise ValueError(f"{len(devices)} devices do not divide into stages of {data}")
     stages = len(devices) // data
     if stages > components:
