@@ -33,7 +33,7 @@ from al_jax.engines.packing import Layout, Slots, empty, in_place_layout, pack, 
 from al_jax.engines.partition import blocks_of, even_partition
 from al_jax.engines.placement import AXES, fed_here, feed, gather, home, spread
 from al_jax.engines.program import Layouts, make_program
-from al_jax.engines.update import Slices, drawing, hold
+from al_jax.engines.update import Slices, copied, drawing, hold
 from al_jax.types import Batch, Metrics, Network, Prepare, Signal, Trainer
 
 Shapes = tuple[tuple[str, jax.ShapeDtypeStruct], ...]  # a dict of shapes, hashable
@@ -188,7 +188,7 @@ def pipelined(
     def components(state):
         checks.check_state(state, InFlight)
         if in_flight(state):
-            state = flush(jax.device_put(state, may_alias=False))
+            state = flush(copied(state))
         blocks = [unpack(state.layout, stage, slots) for stage, slots in enumerate(gather(state.held, stages))]
         return jax.device_put(tuple(held.state for block in blocks for held in block), here)
 

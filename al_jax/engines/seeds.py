@@ -10,7 +10,7 @@ from al_jax.engines import checks
 from al_jax.engines import exact as exactness
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.sequential import make_run
-from al_jax.engines.update import Held, drawing, hold
+from al_jax.engines.update import Held, copied, drawing, hold
 from al_jax.types import Network, Prepare, PyTree, Trainer
 
 
@@ -51,12 +51,11 @@ def over_seeds(
 
     def place(components):
         checks.check_number(components, len(network.components))
-        own = jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
-        return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(own)
+        return jax.vmap(lambda states: tuple(hold(state, accumulate) for state in states))(copied(tuple(components)))
 
     def components(states):
         checks.check_state(states, Held)
-        return jax.device_put(tuple(held.state for held in states), may_alias=False)
+        return copied(tuple(held.state for held in states))
 
     def step(states, batches, valid=None):
         of_one = {name: x[0] for name, x in batches.items()}

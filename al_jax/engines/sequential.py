@@ -13,7 +13,7 @@ from al_jax.engines import exact as exactness
 from al_jax.engines.messages import make_workers, work_through
 from al_jax.engines.optimizers import Optimizer, optimizers_of
 from al_jax.engines.pipelined import pipelined
-from al_jax.engines.update import Held, Slices, drawing, hold
+from al_jax.engines.update import Held, Slices, copied, drawing, hold
 from al_jax.types import Batch, Metrics, Network, Prepare, Trainer
 
 State = tuple[Held, ...]
@@ -76,11 +76,11 @@ def sequential(
     def place(components):
         checks.check_components(components, network, optimizers)
         held = tuple(hold(state, accumulate) for state in components)
-        return jax.device_put(held, device, may_alias=False)  # copies, since a step consumes its state
+        return copied(held, device)
 
     def components(state):
         checks.check_state(state, Held)
-        return jax.device_put(tuple(held.state for held in state), device, may_alias=False)
+        return copied(tuple(held.state for held in state), device)
 
     def step(state, batches, valid=None):
         valid = checks.check_batches(batches, shards, accumulate, valid)

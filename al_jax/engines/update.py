@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from al_jax.chain import signal_shapes
@@ -93,6 +94,15 @@ def draw_component(part: Component, optimizer, key: jax.Array, signal: Signal) -
 def strong(tree: PyTree) -> PyTree:
     """The tree without numbers of Python and weak types: an update makes both strong, so the next would trace anew."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)
+
+
+def copied(tree: PyTree, device: jax.Device | None = None) -> PyTree:
+    """The arrays anew on a device, JAX's default one for None, as a step consumes a state.
+
+    NumPy's are copied beforehand: on a CPU JAX would share their memory with whoever still has them.
+    """
+    own = jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
+    return jax.device_put(own, device, may_alias=False)
 
 
 def hold(state: ComponentState, accumulate: int) -> Held:

@@ -11,6 +11,7 @@ from al_jax.arguments import reason
 from al_jax.components import with_prepare
 from al_jax.engines import checks
 from al_jax.engines.seeds import over
+from al_jax.engines.update import copied
 from al_jax.losses import cross_entropy
 from al_jax.machines.chain import label
 from al_jax.machines.components import Components, after, as_network, begun, state_of
@@ -81,7 +82,7 @@ def trainer(
 
     def place(components):
         checks.check_number(components, number)
-        return jax.device_put(tuple(components), may_alias=False)  # copies, since a step consumes its state
+        return copied(tuple(components))
 
     @functools.lru_cache  # tracing takes longer than the rest of a step
     def expected(types):

@@ -242,6 +242,24 @@ def test_the_default_device_is_that_of_jax():
     assert {leaf.device for leaf in jax.tree.leaves(state)} == {jax.devices()[1]}
 
 
+def as_jax_shares_it(leaf):
+    """A NumPy array where it begins at a multiple of 64 bytes, so that JAX on a CPU would share its memory."""
+    memory = np.zeros(leaf.nbytes + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    own = memory[begin : begin + leaf.nbytes].view(leaf.dtype).reshape(leaf.shape)
+    own[...] = leaf
+    return own
+
+
+def test_a_state_shares_no_memory_with_the_components_that_were_placed():
+    trainer = al.sequential(al.compose([al.component(Local(3))]), optax.adam(0.1))
+    start = jax.device_get(trainer.components(trainer.init(jax.random.key(0), BATCH)))
+    placed = jax.tree.map(as_jax_shares_it, start)
+    state = trainer.place(placed)
+    jax.tree.map(lambda leaf: leaf.fill(7), placed)
+    assert_same_bits(trainer.components(state), start)
+
+
 def test_frozen_components_do_not_change_a_bit_while_others_train():
     network = al.freeze(al.compose([al.component(Local(8, norm=True)) for _ in range(3)]), [0, 2])
     # A mean over three slices that are equal can differ from them in the last bit.
