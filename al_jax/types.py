@@ -113,7 +113,7 @@ class Trainer(NamedTuple):
     """What an engine makes of a network, an optimizer and devices. Its state is opaque.
 
     Attributes:
-      init: `(key, batch) -> state`, with one micro-batch, or its shapes. On one device and without `exact`, `init` and
+      init: `(key, batch) -> state`, with one micro-batch, or its shapes. Without a pipeline and `exact`, `init` and
         `step` may be traced by `jax.jit`, `jax.vmap` and `jax.eval_shape`.
       step: `(state, batches, valid=None) -> (state, metrics)`. Consumes the state and trains on `(M, B, ...)`
         micro-batches, or on the first `valid` of them.

@@ -85,6 +85,12 @@ def check_state(state: PyTree, kind: type) -> None:
         raise ValueError("this state was consumed by an earlier step or flush: go on with the one that it returned")
 
 
+def check_concrete(*given: PyTree) -> None:
+    """Refuses what JAX is tracing."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given)):
+        raise ValueError("a pipeline compiles its own step: call its trainer outside of jax.jit, jax.vmap and the like")
+
+
 def _deleted(leaf: jax.Array) -> bool:
     return not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()
 

@@ -114,6 +114,7 @@ def pipelined(
     packed = jax.jit(pack, static_argnums=(0, 1))
 
     def init(key, batch):
+        checks.check_concrete(key)
         checks.check_batch(batch, shards)
         return place(draw(key, batch))
 
@@ -172,6 +173,7 @@ def pipelined(
         return state.idle is not None and state.idle < stages - 1
 
     def step(state, batches, valid=None):
+        checks.check_concrete(state, batches)
         valid = checks.check_batches(batches, shards, accumulate, valid)
         checks.check_state(state, InFlight)
         if reads is None:  # else some rows stand for those that other processes bring

@@ -294,3 +294,11 @@ def test_initialisation_can_be_traced():
     trainer = sequential()
     shapes = jax.eval_shape(trainer.init, KEY, first(BATCHES))
     assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, trainer.init(KEY, first(BATCHES)))
+
+
+def test_a_pipeline_is_not_traced():
+    trainer = pipelined()
+    state = trainer.place(random_components(network(), optax.sgd(0.1), first(BATCHES)))
+    for function, given in ((trainer.init, (KEY, first(BATCHES))), (trainer.step, (state, BATCHES))):
+        with pytest.raises(ValueError, match=r"call its trainer outside of jax\.jit"):
+            jax.eval_shape(function, *given)
