@@ -116,7 +116,8 @@ class Trainer(NamedTuple):
       init: `(key, batch) -> state`, with one micro-batch, or its shapes. Without a pipeline and `exact`, `init` and
         `step` may be traced by `jax.jit`, `jax.vmap` and `jax.eval_shape`.
       step: `(state, batches, valid=None) -> (state, metrics)`. Consumes the state and trains on `(M, B, ...)`
-        micro-batches, or on the first `valid` of them.
+        micro-batches, or on the first `valid` of them. It returns before that is done, and on a CPU JAX may read NumPy
+        arrays where they lie: do not write into those of `batches` before the metrics are there.
       flush: `state -> state`. Consumes the state and finishes updates that are still in flight.
       components: `state -> components`, the canonical tuple of `ComponentState`, flushed; leaves the state as it is.
         Arrays in NamedTuples, which pickle or orbax (with a target of their kind) save and restore.

@@ -80,7 +80,8 @@ def pipelined(
     """Trains the components of a network on several devices at once, each device on a different micro-batch.
 
     The result is the sequential engine's, bit for bit under `exact`. `metrics.updates` tells for each loss which update
-    it belongs to, since the upper components are behind the lower ones until `flush`.
+    it belongs to, since the upper components are behind the lower ones until `flush`. What is empty holds NaN, at which
+    `jax_debug_nans` stops: look for a NaN of the network's own with `al.sequential`.
 
     Args:
       network: what a rule or `al.compose` made.
