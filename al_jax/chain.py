@@ -95,6 +95,8 @@ def _check_labels(name: str, part: Component, params: PyTree) -> None:
             f"{name}: labels must name a group for each of its parameters, {', '.join(sorted(params))}, and names "
             f"{part.labels}"
         ) from None
+    if missing := [group for group in jax.tree.leaves(part.labels) if group not in part.rates]:
+        raise ValueError(f"{name}: labels names the group {missing[0]!r}, for which rates has no factor")
 
 
 def parameter_counts(network: Network, params: Sequence[PyTree]) -> tuple[int, int]:

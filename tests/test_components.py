@@ -287,6 +287,12 @@ def test_labels_must_name_every_parameter():
         signal_shapes(network, BATCH)
 
 
+def test_a_group_without_a_rate_is_refused():
+    part = al.component(Local(3))._replace(labels="slow", rates={})
+    with pytest.raises(ValueError, match=r"component 1 \(Local\): labels names the group 'slow', for which rates has"):
+        signal_shapes(al.compose([part]), BATCH)
+
+
 class Training(nn.Module):
     """Has another name for `train`, with a default."""
 
