@@ -23,7 +23,7 @@ def component(
     The gradient of the incoming signal is stopped here, so nothing a module does can train what lies below it.
 
     Args:
-      module: the component of index 1 receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use
+      module: the lowest component receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use
         batch norm and draw random numbers from any stream, which Flax then derives from `params`: the others are not
         given, so `has_rng("dropout")` is False.
       labels: a tree prefix of the module's parameters that names groups of them.
