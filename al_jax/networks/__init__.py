@@ -1,4 +1,8 @@
-"""Backbones as tuples of Flax blocks `(x) -> features` or `(x, train) -> features`; they know no learning rule."""
+"""Backbones as tuples of Flax blocks `(x) -> features` or `(x, train) -> features`; they know no learning rule.
+
+On a CPU their convolutions have gradients of their own, which are fast inside loops but have no forward mode: `jax.jvp`
+and `jax.hessian` fail there.
+"""
 
 from al_jax.networks.balance import balanced_cuts
 from al_jax.networks.imagenet import RESNETS as IMAGENET_RESNETS
