@@ -96,7 +96,7 @@ class AssociatedComponent(nn.Module):
         if self.classes >= len(label):
             code = call_block(self.g, code_below, train)
             return code, self.decode(code, train)
-        of_class = jax.nn.one_hot(label, self.classes)
+        of_class = jax.nn.one_hot(label.astype(jnp.int32), self.classes)  # in eight bits class 256 would be 0 again
         code = call_block(self.g, code_below[jnp.argmax(of_class, axis=0)], train)
         decoded = self.decode(code, train)
         if (self.g.variables.keys() | self.h.variables.keys()) - {"params"}:

@@ -214,6 +214,17 @@ def test_codes_of_classes_are_the_codes_of_their_examples(variables, examples):
         assert_close((signal["code"], losses), expected[1:3])
 
 
+def test_labels_of_eight_bits_have_the_codes_of_their_classes():
+    part = al.associated(al.networks.mlp([2]), classes=257, code=2).components[0]
+    batch = {"image": np.zeros((300, 2), np.float32), "label": np.arange(300) % 256}
+    variables = part.init(KEY, batch)
+
+    def codes(dtype):
+        return part.apply(variables, {**batch, "label": batch["label"].astype(dtype)}, KEY, True)[0]["code"]
+
+    np.testing.assert_array_equal(codes(np.uint8), codes(np.int32))
+
+
 def test_labels_and_rates_name_the_two_groups():
     for part in network(autoencoder_rate=3.0).components:
         assert part.labels == {"f": "associated", "b": "associated", "g": "autoencoder", "h": "autoencoder"}
