@@ -23,9 +23,9 @@ def component(
     The gradient of the incoming signal is stopped here, so nothing a module does can train what lies below it.
 
     Args:
-      module: the lowest component receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use
-        batch norm and draw random numbers from any stream, which Flax then derives from `params`: the others are not
-        given, so `has_rng("dropout")` is False.
+      module: the lowest component receives the batch itself, `{"image": (B, ...), "label": (B,)}`. It may use batch
+        norm and draw random numbers from any stream, which Flax then derives from `params`: the others are not given,
+        so `has_rng("dropout")` is False. `flax.nnx.bridge.to_linen` makes a Linen module of an NNX one.
       labels: a tree prefix of the module's parameters that names groups of them.
       rates: factor on the optimizer's updates of each group, 0 or more; 1 for groups not named.
 
