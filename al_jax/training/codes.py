@@ -1,5 +1,6 @@
 """Pre-trained codes: the autoencoders of Associated Learning, trained on the labels before the first image."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -25,6 +26,8 @@ def pretrain(
 ) -> list[tuple[ComponentState, ...]]:
     """Trains g and h for `config.code_updates` updates on one example of each class, and says whether they decode.
 
+    The first process does, and all have its codes: those of another processor could differ in bits.
+
     Args:
       config: the fields.
       classes: of the labels.
@@ -39,17 +42,20 @@ def pretrain(
     trainer = sequential(chain, optax.adam(config.code_learning_rate))
     labels = jnp.arange(classes, dtype=jnp.int32)
     batches = {"label": jnp.tile(labels, (CALL, 1))}
-    ready = []
-    for components, key in zip(seeds, keys, strict=True):
+
+    def trained(key: jax.Array) -> tuple[ComponentState, ...]:
         state = trainer.init(key, {"label": labels})
         for start in range(0, config.code_updates, CALL):
             check()
             state, _ = trainer.step(state, batches, valid=min(CALL, config.code_updates - start))
-        trained = trainer.components(state)
-        if distributed.first():
-            print(_verdict(decoded_shares(chain, [own.variables for own in trained], classes), config), flush=True)
-        ready.append(with_codes(components, trained))
-    return ready
+        codes = trainer.components(state)
+        print(_verdict(decoded_shares(chain, [own.variables for own in codes], classes), config), flush=True)
+        return codes
+
+    return [
+        with_codes(components, distributed.on_first(functools.partial(trained, key)))
+        for components, key in zip(seeds, keys, strict=True)
+    ]
 
 
 def decoded_shares(chain: Network, variables: Sequence[Variables], classes: int) -> list[float]:
